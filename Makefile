@@ -1,0 +1,46 @@
+# Needs nothing but python3 (3.11 or newer), make and the package registry.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: train test lint format docs bench clean
+
+# Train on the bundled digits; every other argument goes in ARGS: make train ARGS="mnist --epochs 8"
+train: .venv/installed
+	$(BIN)/mlpax train $(ARGS)
+
+test: .venv/developed
+	$(BIN)/python -m pytest $(ARGS)
+
+# Style, then types.
+lint: .venv/developed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+format: .venv/developed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The reference page, from the docstrings.
+docs: .venv/installed
+	$(BIN)/python docs/generate.py
+
+# Half an hour of a quiet machine; rewrites benchmarks/results and the README's tables.
+bench: .venv/developed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf .venv
+
+# The environment is made again when what it is made from changes.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "mlpax needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+.venv/developed: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,38 @@
+"""The errors a user can meet, and the one sentence each of them says."""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["DivergedError", "InputError", "InterruptedRun", "MlpaxError", "ModelFileError"]
+
+
+class MlpaxError(Exception):
+    """Base of every error mlpax raises on purpose; its text is one line for the user."""
+
+
+class InputError(MlpaxError, ValueError):
+    """Something the user gave is wrong; the text names the value, the range and the remedy."""
+
+
+class ModelFileError(InputError):
+    """A model file is damaged, foreign or from a newer mlpax; nothing of it was run."""
+
+
+class DivergedError(MlpaxError, ArithmeticError):
+    """The loss became NaN or infinite; the text names the epoch, the rate and what to try."""
+
+
+class InterruptedRun(MlpaxError):  # noqa: N818 - no error of anyone's
+    """Ctrl-C or SIGTERM ended a run after a whole epoch; everything is written."""
+
+    def __init__(self, signal: int, text: str):
+        super().__init__(text)
+        self.signal = signal
+
+
+def unknown(kind: str, value: object, options: Iterable[str]) -> InputError:
+    """The error for a name that is not among `options`, with the nearest one suggested."""
+    options = list(options)
+    near = difflib.get_close_matches(str(value), options, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(options)}"
+    return InputError(f"unknown {kind} {value!r}; {hint}")
