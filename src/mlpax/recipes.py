@@ -1,0 +1,263 @@
+"""Every setting of a training run, which of them are static and which traced, and the named recipes."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, Literal, NamedTuple, get_args
+
+from mlpax.errors import InputError, unknown
+
+__all__ = ["RECIPES", "Hyper", "Recipe", "article", "default", "named", "quick", "table"]
+
+Activation = Literal["relu", "tanh", "logistic", "gelu", "silu", "selu", "mish", "identity"]
+InitialScale = Literal["he", "glorot", "lecun", "article"]
+Optimizer = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "lion", "rmsprop"]
+Schedule = Literal["constant", "linear", "cosine", "one_cycle", "cosine_log", "plateau"]
+Inputs = Literal["standardize", "unit", "raw"]
+
+# The rate each optimizer is usually run at, for when it is chosen without one.
+USUAL_RATE: dict[str, float] = {
+    "sgd": 0.1,
+    "momentum": 0.05,
+    "nesterov": 0.05,
+    "adam": 0.001,
+    "adamw": 0.001,
+    "lion": 0.0003,
+    "rmsprop": 0.001,
+}
+
+
+class Hyper(NamedTuple):
+    """The traced settings: changing one never recompiles, and `vmap` can sweep them.
+
+    `dropout` or `clip_norm` of None leaves that computation out of the program, so going between
+    None and a number is another program; so is `patience` for early stopping.
+    """
+
+    learning_rate: float
+    momentum: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    weight_decay: float
+    label_smoothing: float
+    dropout: float | None
+    clip_norm: float | None
+    epochs: int
+    patience: int | None
+    min_delta: float
+
+
+def _setting(default: Any, help: str, *, static: bool = False, options: Any = None, low: float = 0.0,
+             high: float = math.inf, open_low: bool = False, open_high: bool = True) -> Any:  # fmt: skip
+    """A field with its help, its range and whether it shapes the compiled program."""
+    return field(
+        default=default,
+        metadata={
+            "help": help,
+            "static": static,
+            "options": get_args(options),
+            "range": (low, high, open_low, open_high),
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Every setting of a training run.
+
+    Settings that change the compiled program are static; the others are traced (`hyper`) or act
+    before the program (weights, order of rows, scaling), so that changing them never recompiles.
+
+    Raises
+    ------
+    InputError
+        If a value is outside its range, which the message states.
+    """
+
+    hidden: tuple[int, ...] = _setting((128,), "units of each hidden layer, as 128,64", low=1)
+    activation: Activation = _setting("relu", "function after each hidden layer", options=Activation)
+    initial_scale: InitialScale = _setting(
+        "he", "scale of the initial weights; article: N(0, .02²), by JAX's PRNG", options=InitialScale
+    )
+    inputs: Inputs = _setting(
+        "standardize",
+        "scaling of the inputs: to mean 0 and deviation 1, by the largest training value, or not at all",
+        options=Inputs,
+    )
+    epochs: int = _setting(4, "passes over the training rows", low=1, high=2**31)
+    batch_size: int = _setting(256, "rows of a minibatch", static=True, low=1)
+    shuffle: bool = _setting(True, "draw a new order of the rows each epoch", static=True)
+    drop_last: bool = _setting(False, "leave out the last partial minibatch, in evaluation too")
+    validation: float = _setting(
+        0.0, "share of the training rows held out; 0 validates on the test rows", high=1
+    )
+    optimizer: Optimizer = _setting("nesterov", "update rule", static=True, options=Optimizer)
+    learning_rate: float = _setting(0.2, "peak learning rate", open_low=True)
+    momentum: float = _setting(0.9, "momentum of momentum and nesterov", high=1)
+    beta_1: float = _setting(0.9, "decay of the first moment (adam, adamw, lion)", high=1)
+    beta_2: float = _setting(0.999, "decay of the second moment (adam, adamw, lion, rmsprop)", high=1)
+    epsilon: float = _setting(1e-8, "added to Adam's and RMSProp's denominators", open_low=True)
+    schedule: Schedule = _setting(
+        "linear", "course of the learning rate; plateau halves it when 3 epochs bring nothing",
+        static=True, options=Schedule,
+    )  # fmt: skip
+    warmup: float = _setting(0.25, "share of the steps over which the rate rises to its peak",
+                             static=True, high=1)  # fmt: skip
+    weight_decay: float = _setting(0.0, "pull of the weights (not the biases) to 0")
+    clip_norm: float = _setting(0.0, "largest global norm of a gradient; 0 does not clip")
+    dropout: float = _setting(0.0, "share of hidden units dropped in each step", high=1)
+    label_smoothing: float = _setting(0.05, "share of the target spread over all classes", high=1)
+    patience: int = _setting(
+        0, "stop after so many epochs without a better monitored metric, keep the best; 0 never stops",
+        high=2**31,
+    )  # fmt: skip
+    min_delta: float = _setting(0.0, "smallest improvement that counts as one")
+    monitor: str = _setting("", "metric to watch, as valid_accuracy or loss; empty takes the first",
+                            static=True)  # fmt: skip
+    train_metrics: bool = _setting(True, "measure the training rows, too, after each epoch", static=True)
+    seed: int = _setting(0, "seed of weights, order and dropout", high=2**32)
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, _checked(f.name, getattr(self, f.name), f))
+
+    def hyper(self) -> Hyper:
+        """The traced part, for the compiled programs."""
+        return Hyper(
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            beta_1=self.beta_1,
+            beta_2=self.beta_2,
+            epsilon=self.epsilon,
+            weight_decay=self.weight_decay,
+            label_smoothing=self.label_smoothing,
+            dropout=self.dropout or None,
+            clip_norm=self.clip_norm or None,
+            epochs=self.epochs,
+            patience=self.patience or None,
+            min_delta=self.min_delta,
+        )
+
+    def static(self) -> "Recipe":
+        """The same recipe with every setting that is not static at its default.
+
+        Two recipes with equal static parts run the same compiled programs.
+        """
+        return Recipe(
+            **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["static"]}
+        )
+
+    def replace(self, **changes: Any) -> "Recipe":
+        """A copy with `changes`; another optimizer without a rate of its own gets its usual one."""
+        if changes.get("optimizer", self.optimizer) != self.optimizer:
+            changes = {"learning_rate": USUAL_RATE.get(changes["optimizer"], 0.01), **changes}
+        return dataclasses.replace(self, **changes)
+
+
+def _checked(name: str, value: Any, f: "dataclasses.Field[Any]") -> Any:
+    """The value in its field's own type, so that 1 and 1.0 are one setting and run one program."""
+    options = f.metadata["options"]
+    if options:
+        if value not in options:
+            raise unknown(name, value, options)
+        return value
+    if f.type in (bool, str):
+        if not isinstance(value, f.type):
+            raise InputError(f"{name} {value!r} is no {'name' if f.type is str else 'True or False'}")
+        return value
+    several = f.type not in (int, float)
+    if several and not isinstance(value, (tuple, list)):
+        raise InputError(f"{name} {value!r} is no tuple of whole numbers; write ({value},)")
+    numbers: tuple[Any, ...] = tuple(value) if several else (value,)
+    kind, abstract, word = (float, Real, "number") if f.type is float else (int, Integral, "whole number")
+    low, high, open_low, open_high = f.metadata["range"]
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, abstract):
+            raise InputError(f"{name} {number!r} is no {word}")
+        above = number > low if open_low else number >= low
+        below = number < high if open_high else number <= high
+        if not (above and below):
+            bounds = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
+            raise InputError(f"{name} {number} is outside {bounds}")
+    numbers = tuple(map(kind, numbers))
+    return numbers if several else numbers[0]
+
+
+def article(rows: int, task: str = "classification") -> Recipe:
+    """The tutorial's system: plain SGD on a 128-unit layer, 25 epochs in file order."""
+    return Recipe(
+        hidden=(128,),
+        initial_scale="article",
+        inputs="unit",
+        epochs=25,
+        batch_size=64,
+        shuffle=False,
+        drop_last=True,
+        optimizer="sgd",
+        learning_rate=0.01,
+        schedule="constant",
+        label_smoothing=0.0,
+        seed=516,
+    )
+
+
+def default(rows: int, task: str = "classification") -> Recipe:
+    """98 % on MNIST in four epochs; smaller sets get smaller batches and as many steps."""
+    batch_size = 256 if rows >= 20_000 else 64 if rows >= 1_000 else max(1, min(32, rows))
+    steps = math.ceil(max(rows, 1) / batch_size)
+    return Recipe(
+        batch_size=batch_size,
+        learning_rate=0.2 if batch_size == 256 else 0.1,
+        epochs=max(4, math.ceil(940 / steps)),
+    )
+
+
+def quick(rows: int, task: str = "classification") -> Recipe:
+    """The article's final accuracy in one epoch of a narrow network."""
+    return default(rows).replace(hidden=(32,), epochs=max(1, default(rows).epochs // 4))
+
+
+def table(rows: int, task: str = "classification") -> Recipe:
+    """RealMLP-TD-S (Holzmüller et al. 2024) in fewer passes over larger tables; the best epoch is kept."""
+    epochs = round(min(256, max(32, 256 * math.sqrt(700 / max(rows, 1)))))
+    classification = task == "classification"
+    return Recipe(
+        hidden=(256, 256, 256),
+        activation="selu" if classification else "mish",
+        inputs="raw",
+        epochs=epochs,
+        batch_size=512 if rows >= 16_000 else max(1, min(256, rows)),
+        validation=0.2,
+        optimizer="adam",
+        learning_rate=0.03,
+        beta_2=0.95,
+        schedule="cosine_log",
+        label_smoothing=0.1 if classification else 0.0,
+        patience=max(16, epochs // (3 if classification else 2)),
+        monitor="valid_log_loss" if classification else "",
+        train_metrics=False,
+    )
+
+
+RECIPES: dict[str, Callable[[int, str], Recipe]] = {
+    "article": article,
+    "default": default,
+    "quick": quick,
+    "table": table,
+}
+
+
+def named(name: str, rows: int, task: str = "classification", **changes: Any) -> Recipe:
+    """The recipe of that name for a training set of `rows` rows and a task, with `changes`.
+
+    Raises
+    ------
+    InputError
+        If no recipe has that name, or a value is outside its range.
+    """
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return RECIPES[name](rows, task).replace(**changes)
