@@ -1,0 +1,400 @@
+"""Transforms fitted on training rows only, whose state is plain numbers and text."""
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from mlpax.errors import InputError
+from mlpax.tables import as_frame
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Column", "Columns", "Scaling", "as_frame", "fit_columns", "fit_scaling", "numbers"]
+
+
+class Scaling(NamedTuple):
+    """What the network sees of its inputs: `(X - shift) * scale`, in float32."""
+
+    shift: float = 0.0
+    scale: float = 1.0
+
+
+def fit_scaling(X: np.ndarray, inputs: str) -> Scaling:
+    """The scaling of a recipe's `inputs`, one shift and one scale for all features.
+
+    Parameters
+    ----------
+    X : array of shape (rows, features)
+        The training rows.
+    inputs : {"standardize", "unit", "raw"}
+        To mean 0 and deviation 1 over all values; divided by the largest value; as they are.
+        A set without spread is only shifted.
+    """
+    if inputs == "raw":
+        return Scaling()
+    if inputs == "unit":
+        return Scaling(0.0, 1 / (float(np.abs(X).max(initial=0)) or 1.0))
+    if X.dtype == np.uint8:  # moments from the 256 counts: no float copy of the pixels
+        counts = np.bincount(X.ravel(), minlength=256) / max(X.size, 1)
+        mean = float(counts @ np.arange(256))
+        deviation = float(counts @ (np.arange(256) - mean) ** 2) ** 0.5
+    else:
+        mean, deviation = float(X.mean(dtype=np.float64)), float(X.std(dtype=np.float64))
+    return Scaling(mean, 1 / (deviation or 1.0))
+
+
+# Tables
+
+ONE_HOT = 64  # levels; a category of more is embedded
+MOST_LEVELS = 10_000  # the most frequent; all others are one
+RARE = 2  # a level of fewer training rows is "other"
+DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y%m%dT%H%M%S", "%d.%m.%Y", "%m/%d/%Y",
+                "%Y/%m/%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f")  # fmt: skip
+LARGEST = float(np.finfo(np.float64).max)
+LARGEST_INPUT = float(np.finfo(np.float32).max)  # the network's numbers are float32
+DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table, and what was learned of it.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"number", "category", "date", "constant"}
+    medians, scales : tuple of float
+        Of a number, or of each part of a date.
+    missing : bool
+        Whether training rows lacked it: it then has an indicator (a category, a level of its own).
+    levels : tuple of str
+        Of a category, those seen in training; all others are "other".
+    date_format : str
+        Of a date in text.
+    """
+
+    name: str
+    kind: str
+    medians: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()
+    missing: bool = False
+    levels: tuple[str, ...] = ()
+    date_format: str = ""
+
+    @property
+    def embedded(self) -> bool:
+        return self.kind == "category" and len(self.levels) > ONE_HOT
+
+    @property
+    def codes(self) -> int:
+        """Rows of its embedding: the levels, "other", and missing."""
+        return len(self.levels) + 2
+
+    @property
+    def features(self) -> int:
+        """Inputs of the network it makes; an embedded one makes a code instead."""
+        match self.kind:
+            case "number":
+                return 1 + self.missing
+            case "date":
+                return len(self.medians) + self.missing
+            case "category" if not self.embedded:
+                return 1 if self.two_sided else len(self.levels) + self.missing
+            case _:
+                return 0
+
+    @property
+    def two_sided(self) -> bool:
+        """A category of two levels is one input of -1 and 1, 0 for any other."""
+        return len(self.levels) == 2 and not self.missing
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The transform of a table's columns into inputs of a network.
+
+    Numbers are filled with the median, `(x - median) * scale` with the quartiles' distance, and clipped
+    smoothly, `x / sqrt(1 + (x / 3)^2)` (Holzmüller et al. 2024); categories one-hot, of two levels -1
+    and 1; larger ones as codes for an embedding; dates as calendar parts.
+    """
+
+    columns: tuple[Column, ...]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [dataclasses.asdict(column) for column in self.columns]
+
+    @staticmethod
+    def from_json(value: Any) -> "Columns":
+        """The transform of a record that may hold anything.
+
+        Raises
+        ------
+        ValueError
+            If it is not what `to_json` gives.
+        """
+
+        def require(condition: bool, what: str) -> None:
+            if not condition:
+                raise ValueError(what)
+
+        fields = {f.name for f in dataclasses.fields(Column)}
+        records = isinstance(value, list) and all(isinstance(c, dict) and c.keys() == fields for c in value)
+        require(records, "its columns are no list of records")
+        columns: list[Column] = []
+        for c in value:
+            pair = c["medians"], c["scales"]
+            require(
+                all(isinstance(v, list) for v in (*pair, c["levels"]))
+                and all(type(x) in (int, float) and abs(x) <= LARGEST for v in pair for x in v)
+                and all(type(level) is str for level in c["levels"])
+                and all(type(c[name]) is str for name in ("name", "kind", "date_format"))
+                and type(c["missing"]) is bool,
+                f"column {c['name']!r} is of wrong types",
+            )
+            parts = {"number": 1, "date": len(DATE_PARTS), "category": 0, "constant": 0}.get(c["kind"])
+            fits = (
+                all(len(v) == parts for v in pair)
+                and len(set(c["levels"])) == len(c["levels"])
+                and (c["kind"] == "category" or not c["levels"])
+                and c["date_format"] in ("", *(DATE_FORMATS if c["kind"] == "date" else ()))
+            )
+            require(fits, f"column {c['name']!r} does not fit its kind")
+            columns.append(Column(**(c | {k: tuple(c[k]) for k in ("medians", "scales", "levels")})))
+        require(len({c.name for c in columns}) == len(columns), "it has a column twice")
+        return Columns(tuple(columns))
+
+    @property
+    def embeddings(self) -> tuple[int, ...]:
+        """Rows of each embedding, whose codes are the last columns of the inputs."""
+        return tuple(c.codes for c in self.columns if c.embedded)
+
+    @property
+    def dense(self) -> int:
+        """Inputs that are no codes."""
+        return sum(c.features for c in self.columns)
+
+    def __call__(self, frame: "pl.DataFrame") -> np.ndarray:
+        """Inputs of the rows of a frame: (rows, dense + embeddings), float32.
+
+        Raises
+        ------
+        InputError
+            If a column is missing (with the nearest name) or a cell is not of its kind (with its row).
+        """
+        names = [c.name for c in self.columns]
+        for name in names:
+            if name not in frame.columns:
+                near = difflib.get_close_matches(name, [c for c in frame.columns if c not in names], n=1)
+                hint = f"; is it {near[0]!r}?" if near else f"; the data has {', '.join(frame.columns)[:200]}"
+                raise InputError(f"column {name!r} is missing{hint}")
+        dense: list[np.ndarray] = [np.zeros((frame.height, 0), np.float32)]
+        codes: list[np.ndarray] = []
+        for column in self.columns:
+            if column.kind == "constant":
+                continue
+            values = with_nulls(frame[column.name])
+            if column.embedded:
+                codes.append(_codes(column, values)[:, None].astype(np.float32))
+            else:
+                dense.append(_inputs(column, values))
+        return np.hstack(dense + codes)
+
+
+def fit_columns(frame: "pl.DataFrame") -> Columns:
+    """Learn each column's kind and transform from training rows."""
+    columns = tuple(_fit(with_nulls(frame[name])) for name in frame.columns)
+    if not any(c.kind != "constant" for c in columns):
+        raise InputError("every column is constant; there is nothing to learn from")
+    return Columns(columns)
+
+
+def with_nulls(values: "pl.Series") -> "pl.Series":
+    """The same column with NaN as null; refused if its cells are no single values."""
+    import polars as pl
+
+    if values.dtype.is_nested() or isinstance(values.dtype, (pl.Object, pl.Binary)):
+        raise InputError(f"column {values.name!r} is of type {values.dtype}; give numbers, text or dates")
+    return values.fill_nan(None) if values.dtype.is_float() else values
+
+
+def kind_of(values: "pl.Series") -> tuple[str, str]:
+    """A column's kind, and of a date in text its format."""
+    import polars as pl
+
+    values = with_nulls(values)
+    present = values.drop_nulls()
+    if present.n_unique() < 2 and not values.null_count():
+        return "constant", ""
+    if present.len() == 0:
+        return "constant", ""
+    if values.dtype.is_temporal():
+        return "date", ""
+    if values.dtype.is_numeric():
+        return "number", ""
+    if values.dtype != pl.String:
+        return "category", ""
+    parsed = present.cast(pl.Float64, strict=False)
+    bad = parsed.null_count()
+    if bad == 0:
+        return "number", ""
+    if bad <= present.len() / 100 and parsed.n_unique() > 50:  # a slip in a column of numbers
+        row = _first(values.is_not_null() & values.cast(pl.Float64, strict=False).is_null())
+        raise InputError(
+            f"column {values.name!r} holds numbers but {values[row]!r} in row {row + 1};"
+            " mend it, or empty the cell"
+        )
+    if any(c.isdigit() for c in str(present[0])):
+        for text in DATE_FORMATS:
+            if present.str.to_datetime(text, strict=False).null_count() == 0:
+                return "date", text
+    return "category", ""
+
+
+def _first(mask: "pl.Series") -> int:
+    return cast(int, mask.arg_max())
+
+
+def _fit(values: "pl.Series") -> Column:
+    name = values.name
+    kind, date_format = kind_of(values)
+    missing = values.null_count() > 0
+    if kind == "constant":
+        return Column(name, kind)
+    if kind == "category":
+        counts = sorted(_text(values).drop_nulls().value_counts().rows(), key=lambda row: (-row[1], row[0]))
+        kept = [level for level, count in counts if count >= RARE][:MOST_LEVELS]
+        if len(kept) + missing < 2:  # all are rare, or there is but one beside them
+            kept = [level for level, _ in counts] if len(counts) <= ONE_HOT else kept
+        return Column(name, kind if kept else "constant", missing=missing, levels=tuple(sorted(kept)))
+    if kind == "number":
+        median, scale = _robust(numbers(values))
+        if scale == 0 and not missing:
+            return Column(name, "constant")
+        return Column(name, kind, (median,), (scale,), missing)
+    robust = [_robust(part) for part in _date_parts(values, date_format, name).T]
+    medians, scales = zip(*robust, strict=True)
+    return Column(name, kind, medians, scales, missing, date_format=date_format)
+
+
+def _robust(x: np.ndarray) -> tuple[float, float]:
+    """Median, and one over the quartiles' distance (else half the range; 0 where there is no spread)."""
+    x = x[np.isfinite(x)]
+    if x.size == 0:
+        return 0.0, 0.0
+    low, median, high = np.percentile(x, (25, 50, 75))
+    over, spread = (1, high - low) if high > low else (2, x.max() - x.min())
+    with np.errstate(over="ignore"):  # of a spread too small to be one
+        scale = over / spread if spread > 0 else 0.0
+    return float(median), float(scale) if math.isfinite(scale) else 0.0
+
+
+def numbers(values: "pl.Series") -> np.ndarray:
+    """A column as float64, NaN where missing.
+
+    Raises
+    ------
+    InputError
+        If a cell is no number, or infinite as a float32, with its row.
+    """
+    import polars as pl
+
+    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
+        cast_ = values.cast(pl.Float64)
+    else:
+        text = _text(values)
+        cast_ = text.cast(pl.Float64, strict=False)
+        if cast_.null_count() > text.null_count():
+            row = _first(text.is_not_null() & cast_.is_null())
+            raise InputError(
+                f"column {values.name!r} holds {text[row]!r} in row {row + 1}, which is no number"
+            )
+    x = cast_.fill_null(math.nan).to_numpy()
+    large = np.abs(x) > LARGEST_INPUT
+    if large.any():
+        row = int(np.argmax(large))
+        raise InputError(
+            f"column {values.name!r} holds {x[row]} in row {row + 1}; numbers lie within ±{LARGEST_INPUT:.1e}"
+        )
+    return x
+
+
+def _text(values: "pl.Series") -> "pl.Series":
+    import polars as pl
+
+    if values.dtype == pl.Boolean:
+        return values.replace_strict({True: "true", False: "false"}, return_dtype=pl.String)
+    if values.dtype.is_float():  # 1.0 in one file is 1 in another
+        whole = values.drop_nulls()
+        if (whole == whole.round(0)).all():
+            values = values.cast(pl.Int64, strict=False)
+    return values.cast(pl.String)
+
+
+def _date_parts(values: "pl.Series", date_format: str, name: str) -> np.ndarray:
+    """Calendar parts of dates, NaN where missing: (rows, 6), float64."""
+    import polars as pl
+
+    dates = values
+    if isinstance(values.dtype, (pl.String, pl.Null)):
+        text = values.cast(pl.String)
+        formats = [date_format] if date_format else DATE_FORMATS  # those fitted were no text
+        read = [text.str.to_datetime(f, strict=False) for f in formats]
+        dates = min(read, key=lambda dates: dates.null_count())
+        if dates.null_count() > text.null_count():
+            row = _first(text.is_not_null() & dates.is_null())
+            raise InputError(
+                f"column {name!r} holds {text[row]!r} in row {row + 1}, which is no date as {formats[0]}"
+            )
+    if not dates.dtype.is_temporal():
+        raise InputError(f"column {name!r} is of type {values.dtype}, not a date")
+    if dates.dtype == pl.Time or dates.dtype == pl.Duration:
+        x = dates if dates.dtype == pl.Time else dates.cast(pl.Duration("us"))
+        x = x.cast(pl.Int64).cast(pl.Float64).fill_null(math.nan).to_numpy()
+        return np.repeat(x[:, None], len(DATE_PARTS), axis=1)
+    dates = dates.cast(pl.Datetime("us"))
+    parts = [
+        dates.cast(pl.Int64).cast(pl.Float64) / 86_400e6,
+        dates.dt.year(), dates.dt.month(), dates.dt.day(), dates.dt.weekday(), dates.dt.hour(),
+    ]  # fmt: skip
+    return np.stack([p.cast(pl.Float64).fill_null(math.nan).to_numpy() for p in parts], axis=1)
+
+
+def _inputs(column: Column, values: "pl.Series") -> np.ndarray:
+    """The dense inputs of a column: (rows, features), float32."""
+    if column.kind == "category":
+        codes = _codes(column, values)
+        if column.two_sided:
+            return np.where(codes < 2, 2.0 * codes - 1, 0)[:, None].astype(np.float32)
+        hot = codes[:, None] == np.arange(len(column.levels) + 2)
+        keep = [*range(len(column.levels)), *([len(column.levels) + 1] if column.missing else [])]
+        return hot[:, keep].astype(np.float32)
+    x = (
+        numbers(values)[:, None]
+        if column.kind == "number"
+        else _date_parts(values, column.date_format, column.name)
+    )
+    lacks = np.isnan(x[:, :1])
+    x = np.where(np.isnan(x), column.medians, x)
+    with np.errstate(over="ignore"):
+        x = (x - np.array(column.medians)) * np.array(column.scales)
+    x = np.clip(x, -1e100, 1e100)  # its square is finite
+    x = x / np.sqrt(1 + (x / 3) ** 2)
+    return np.hstack([x, lacks] if column.missing else [x]).astype(np.float32)
+
+
+def _codes(column: Column, values: "pl.Series") -> np.ndarray:
+    """Level of each row: 0 .. levels - 1, then "other", then missing."""
+    import polars as pl
+
+    text, levels = _text(values), column.levels
+    if {level.lower() for level in levels} == {"true", "false"}:  # True in one file is true in another
+        text, levels = text.str.to_lowercase(), tuple(level.lower() for level in levels)
+    numbered = {level: i for i, level in enumerate(levels)}
+    codes = text.replace_strict(numbered, default=len(levels), return_dtype=pl.Int64).to_numpy().copy()
+    codes[text.is_null().to_numpy()] = len(levels) + 1
+    return codes

@@ -1,0 +1,100 @@
+"""Figures of predictions against the truth."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Importance", "calibration_error", "classification", "importance", "regression"]
+
+
+def classification(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[Any]) -> dict[str, Any]:
+    """Figures of a classification.
+
+    Parameters
+    ----------
+    labels : array of shape (rows,), int
+        In 0 .. classes - 1.
+    probabilities : array of shape (rows, classes)
+    classes : sequence
+        Names for `f1`.
+
+    Returns
+    -------
+    dict
+        `accuracy`, `balanced_accuracy`, `log_loss`, where every class occurs `roc_auc` (of more than two
+        classes: each against the rest, averaged), `f1` by class and `confusion` (a list a true class),
+        all as scikit-learn defines them; and `ece`, see `calibration_error`.
+    """
+    from sklearn import metrics  # takes a second
+
+    probabilities = probabilities.astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)  # to float64's last digit
+    every, predicted = np.arange(len(classes)), probabilities.argmax(axis=1)
+    figures: dict[str, Any] = {
+        "accuracy": float(metrics.accuracy_score(labels, predicted)),
+        "balanced_accuracy": float(
+            np.mean([np.mean(predicted[labels == c] == c) for c in np.unique(labels)])
+        ),
+        "log_loss": float(metrics.log_loss(labels, probabilities, labels=every)),
+    }
+    if len(np.unique(labels)) == len(classes) > 1:
+        scores = probabilities[:, 1] if len(classes) == 2 else probabilities
+        figures["roc_auc"] = float(metrics.roc_auc_score(labels, scores, multi_class="ovr"))
+    figures["ece"] = calibration_error(labels, probabilities)
+    confusion = metrics.confusion_matrix(labels, predicted, labels=every)
+    both = confusion.sum(axis=0) + confusion.sum(axis=1)
+    f1 = 2 * np.diag(confusion) / np.maximum(both, 1)
+    figures["f1"] = dict(zip(map(str, classes), f1.tolist(), strict=True))
+    figures["confusion"] = confusion.tolist()
+    return figures
+
+
+def regression(y: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+    """`rmse`, `mae` and `r2` of a regression, as scikit-learn defines them."""
+    from sklearn import metrics
+
+    return {
+        "rmse": float(metrics.root_mean_squared_error(y, predicted)),
+        "mae": float(metrics.mean_absolute_error(y, predicted)),
+        "r2": float(metrics.r2_score(y, predicted)),
+    }
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> float:
+    """Expected calibration error (Guo et al. 2017), in [0, 1].
+
+    The distance of confidence from the share that came true, over bins of confidence, weighted by rows.
+    """
+    sure = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    number = np.minimum((sure * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(number, sure - right, bins)).sum() / len(labels))
+
+
+class Importance(NamedTuple):
+    """How much of a score a column is worth."""
+
+    column: str
+    loss: float
+    deviation: float  # over the shuffles
+
+
+def importance(
+    frame: "pl.DataFrame", columns: Sequence[str], score: Callable[["pl.DataFrame"], float], *, repeats: int,
+    seed: int,
+) -> list[Importance]:  # fmt: skip
+    """What a score, larger being better, loses when a column is shuffled (Breiman 2001), largest first."""
+    whole = score(frame)
+    generator = np.random.default_rng(seed)
+    rows: list[Importance] = []
+    for name in columns:
+        losses = [
+            whole - score(frame.with_columns(frame[name].gather(generator.permutation(frame.height))))
+            for _ in range(repeats)
+        ]
+        rows.append(Importance(name, float(np.mean(losses)), float(np.std(losses))))
+    return sorted(rows, key=lambda row: -row.loss)

@@ -1,0 +1,409 @@
+"""Tables as polars frames: from CSV, Parquet, Arrow, NPZ and NPY files, whole or in batches; from memory."""
+
+import csv
+import gzip
+import io
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from mlpax.errors import InputError
+from mlpax.readers import read_rows
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["SUFFIXES", "as_frame", "is_table", "read_batches", "read_table"]
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet", ".arrow", ".feather", ".ipc",
+            ".npz", ".npy")  # fmt: skip
+MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"]
+SAMPLE = 1 << 20  # bytes from which a CSV's separator, header and encoding are told
+STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts
+
+
+def is_table(path: str | Path) -> bool:
+    return Path(path).name.lower().endswith(SUFFIXES)
+
+
+def read_table(path: str | Path) -> "pl.DataFrame":
+    """The table in a file.
+
+    Parameters
+    ----------
+    path : path
+        CSV or TSV (separator, header and encoding are told from its start; gzipped or not), Parquet,
+        Arrow or Feather, NPZ of `X` (rows, features) and perhaps `y`, or NPY (rows, features).
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of a CSV are text, whose kind `preprocessing` tells from all rows; missing cells are null;
+        lines without a cell are left out.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, not what its name says, has rows of unequal length (with the
+        line's number), columns of one name, or no row.
+    """
+    import polars as pl
+
+    path = Path(path)
+    kind = _kind(path)
+    try:
+        _file_size(path)
+        if kind == "csv":
+            frame = _read_csv(path)
+        elif kind == "parquet":
+            frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
+        elif kind == "arrow":
+            frame = pl.read_ipc(path)
+        else:
+            frame = _read_arrays(path)
+    except (Exception, pl.exceptions.PanicException) as error:
+        raise _refusal(path, kind, error) from None
+    frame = frame.with_columns(pl.selectors.float().fill_nan(None))
+    if frame.width == 0 or frame.height == 0:
+        raise InputError(
+            f"{path} has {frame.height} rows of {frame.width} columns; a table needs some of both"
+        )
+    return frame
+
+
+def read_batches(path: str | Path, cells: int = 2**20) -> Iterator["pl.DataFrame"]:
+    """The same table in batches of about so many cells, in order, in bounded memory; see `read_table`.
+
+    Arrow, NPZ and NPY files, and gzipped ones, are read whole.
+    """
+    import polars as pl
+
+    path = Path(path)
+    kind = _kind(path)
+    try:
+        whole = kind not in ("csv", "parquet") or _file_size(path) < STREAMED or _is_gzip(path)
+    except OSError as error:
+        raise _refusal(path, kind, error) from None
+    if whole:
+        frame = read_table(path)
+        yield from frame.iter_slices(max(1, cells // frame.width))
+        return
+    empty = True
+    try:
+        for batch in _streamed_csv(path, cells) if kind == "csv" else _streamed_parquet(path, cells):
+            empty = empty and batch.height == 0
+            yield from batch.iter_slices(max(1, cells // batch.width))
+    except (Exception, pl.exceptions.PanicException) as error:
+        raise _refusal(path, kind, error) from None
+    if empty:
+        raise InputError(f"{path} has 0 rows; a table needs some")
+
+
+def _refusal(path: Path, kind: str, error: BaseException) -> InputError:
+    """The one line for whatever a reader raised: polars' have kinds of their own, and panic."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, MemoryError):
+        return InputError(f"{path} is larger than the memory, or states a size that is")
+    said = " ".join(str(error).split())[:160] or type(error).__name__
+    return InputError(f"{path} is no whole {kind} file: {said}")
+
+
+def _file_size(path: Path) -> int:
+    if path.is_dir() or not path.exists():
+        raise InputError(
+            f"{path} cannot be read: {'it is a folder' if path.is_dir() else 'there is no such file'}"
+        )
+    size = path.stat().st_size
+    if size == 0:
+        raise InputError(f"{path} is empty")
+    return size
+
+
+def _kind(path: Path) -> str:
+    name = path.name.lower()
+    if not name.endswith(SUFFIXES):
+        raise InputError(f"{path} is no table that mlpax reads; give one of {', '.join(SUFFIXES)}")
+    if name.endswith(".parquet"):
+        return "parquet"
+    if name.endswith((".arrow", ".feather", ".ipc")):
+        return "arrow"
+    return "npy" if name.endswith((".npz", ".npy")) else "csv"
+
+
+def _read_arrays(path: Path) -> "pl.DataFrame":
+    import polars as pl
+
+    if path.suffix.lower() == ".npy":
+        X, y = read_rows(path), None
+    else:
+        with np.load(path, allow_pickle=False) as arrays:
+            if "X" not in arrays:
+                raise InputError(f"{path} has no array X; it holds {', '.join(arrays.files) or 'none'}")
+            X, y = arrays["X"], arrays.get("y")
+    if X.ndim == 0 or X.size == 0:
+        raise InputError(f"{path} has X of shape {X.shape}; a table is (rows, features), with some of both")
+    X = X.reshape(len(X), -1)
+    columns = {f"x{i}": X[:, i] for i in range(X.shape[1])}
+    if y is not None:
+        if y.shape != (len(X),):
+            raise InputError(f"{path} has y of shape {y.shape} for {len(X)} rows of X")
+        columns["y"] = y
+    return pl.DataFrame(columns)
+
+
+def _read_csv(path: Path) -> "pl.DataFrame":
+    import polars as pl
+
+    encoding, options = _dialect(path)
+    source: Any = path
+    if encoding != "utf8":
+        source = _as_utf8(path, encoding)
+    try:
+        frame = pl.read_csv(source, **options)
+    except pl.exceptions.PolarsError as error:
+        if "utf-8" not in str(error) or encoding != "utf8":
+            _find_ragged(path)
+            raise
+        frame = pl.read_csv(_as_utf8(path, "cp1252"), **options)  # what tells so lies beyond the sample
+    if frame.height and frame[:, -1].null_count():  # a row too short ends in nulls
+        _find_ragged(path)
+    return _tidy(frame)
+
+
+def _streamed_csv(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
+    import polars as pl
+
+    encoding, options = _dialect(path)
+    if encoding != "utf8":
+        raise InputError(f"{path} is not UTF-8, which reading in parts needs; convert it first")
+    searched = False
+    try:
+        lazy = pl.scan_csv(path, low_memory=True, **options)
+        for batch in _collected(lazy, cells):
+            if not searched and batch.height and batch[:, -1].null_count():
+                _find_ragged(path)
+                searched = True
+            yield _tidy(batch)
+    except pl.exceptions.PolarsError as error:
+        if "utf-8" in str(error):
+            raise InputError(f"{path} is not UTF-8, which reading in parts needs; convert it first") from None
+        _find_ragged(path)
+        raise
+
+
+def _streamed_parquet(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
+    import polars as pl
+
+    lazy = pl.scan_parquet(path, low_memory=True, glob=False, hive_partitioning=False)
+    lazy = lazy.with_columns(pl.selectors.float().fill_nan(None))
+    yield from _collected(lazy, cells)
+
+
+def _collected(lazy: "pl.LazyFrame", cells: int) -> Iterator["pl.DataFrame"]:
+    rows = max(1, cells // max(1, len(lazy.collect_schema())))
+    return lazy.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")
+
+
+def _tidy(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Names and cells without blanks around, missing cells null, and no row of nothing."""
+    import polars as pl
+
+    frame.columns = [name.strip() for name in frame.columns]
+    cells = pl.all().str.strip_chars()
+    frame = frame.with_columns(pl.when(~cells.is_in(MISSING)).then(cells).name.keep())
+    # A blank line is a row of nulls; where there is one column it is a missing cell.
+    return frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width > 1 else frame
+
+
+def _as_utf8(path: Path, encoding: str) -> bytes:
+    with _opened(path) as file:
+        return file.read().decode(encoding).encode()
+
+
+def _is_gzip(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _opened(path: Path) -> Any:
+    return gzip.open(path, "rb") if _is_gzip(path) else open(path, "rb")
+
+
+def _dialect(path: Path) -> tuple[str, dict[str, Any]]:
+    """The encoding, and options of polars' CSV reader: separator and header, told from the file's start."""
+    with _opened(path) as file:
+        start = file.read(SAMPLE)
+    encoding = "utf8"
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encoding = "utf-16"
+    elif b"\0" in start:
+        raise InputError(f"{path} is no text; is it a CSV file?")
+    else:
+        try:
+            start.decode()
+        except UnicodeDecodeError as error:
+            # Cut within a character at the sample's end is no sign of another encoding.
+            encoding = "utf8" if error.start > len(start) - 4 and len(start) == SAMPLE else "cp1252"
+    text = start.decode(encoding, errors="replace").lstrip("\ufeff")
+    if len(start) == SAMPLE:
+        text = text[: text.rfind("\n") + 1] or text  # without the line that is cut
+    if not text.strip(' \t\r\n,;|"'):
+        raise InputError(f"{path} is empty")
+    separator = max([",", "\t", ";", "|"], key=lambda separator: _fit(text, separator))
+    header, *others = _first_rows(text, separator)
+    names = [cell.strip() for cell in header]
+    options: dict[str, Any] = {"separator": separator, "has_header": _is_header(names, others)}
+    if not options["has_header"]:
+        options["new_columns"] = [f"x{i}" for i in range(len(names))]
+    elif len(set(names)) < len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path} has two columns named {double!r}; rename one")
+    return encoding, options | {"infer_schema": False, "glob": False}
+
+
+def _first_rows(text: str, separator: str) -> list[list[str]]:
+    """The first rows that have a cell."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    return list(itertools.islice((row for row in rows if "".join(row).strip()), 50))
+
+
+def _fit(text: str, separator: str) -> tuple[bool, int]:
+    """Whether it splits every row into as many cells, and into how many."""
+    try:
+        counts = [len(row) for row in _first_rows(text, separator)]
+    except csv.Error:  # a line of many cells is one too long by another separator
+        return False, 0
+    return min(counts) == max(counts) > 1, counts[0]
+
+
+def _is_header(names: list[str], others: list[list[str]]) -> bool:
+    """A header has no numbers, or has a name above a column of them."""
+    if not any(map(_is_number, names)):
+        return True
+    columns = [[cell for row in others if i < len(row) and (cell := row[i].strip()) not in MISSING]
+               for i in range(len(names))]  # fmt: skip
+    return any(
+        name not in MISSING and not _is_number(name) and cells and all(map(_is_number, cells))
+        for name, cells in zip(names, columns, strict=True)
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _find_ragged(path: Path) -> None:
+    """Name the first line whose cells are more or fewer than the header's."""
+    encoding, options = _dialect(path)
+    with _opened(path) as file:
+        encoding = "utf-8-sig" if encoding == "utf8" else encoding
+        text = io.TextIOWrapper(file, encoding, errors="replace", newline="")
+        rows = csv.reader(text, delimiter=options["separator"])
+        try:
+            width = len(next(row for row in rows if row))
+            for row in rows:
+                if row and len(row) != width:
+                    raise InputError(
+                        f"{path} has {len(row)} cells in line {rows.line_num}, but {width} columns"
+                    )
+        except csv.Error as error:
+            raise InputError(f"{path} cannot be read in line {rows.line_num}: {error}") from None
+
+
+# From memory
+
+
+def as_frame(X: Any, names: Sequence[str] | None = None) -> "pl.DataFrame":
+    """A polars frame of a polars, pandas or pyarrow table, a dict of columns, or a 2-D array.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    """
+    try:
+        return _as_frame(X, names)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the makers of frames raise
+        said = " ".join(str(error).split())[:160] or type(error).__name__
+        raise InputError(f"X is no table: {said}") from None
+
+
+def _as_frame(X: Any, names: Sequence[str] | None) -> "pl.DataFrame":
+    import polars as pl
+
+    if isinstance(X, pl.DataFrame):
+        return X
+    if isinstance(X, pl.LazyFrame):
+        return X.collect()
+    if hasattr(X, "column_names") and hasattr(X, "schema"):  # pyarrow's
+        return cast(pl.DataFrame, pl.from_arrow(X))
+    if hasattr(X, "columns") and hasattr(X, "iloc"):  # pandas', without needing pyarrow
+        return pl.DataFrame([_from_pandas(str(name), X.iloc[:, i]) for i, name in enumerate(X.columns)])
+    if isinstance(X, dict):
+        return pl.DataFrame([_from_any(str(name), column) for name, column in X.items()])
+    array = np.asarray(X)
+    if array.ndim != 2:
+        raise InputError(f"X has shape {array.shape}; a table is a frame, or an array of (rows, columns)")
+    names = names or [f"x{i}" for i in range(array.shape[1])]
+    if len(names) != array.shape[1]:
+        raise InputError(f"X has {array.shape[1]} columns, not {len(names)}: {', '.join(names)[:200]}")
+    if array.dtype.kind in "US" and not isinstance(X, np.ndarray):
+        array = np.array(X, dtype=object)  # None and NaN stay what they are
+    return pl.DataFrame([_from_any(name, array[:, i]) for i, name in enumerate(names)])
+
+
+def _from_any(name: str, column: Any) -> "pl.Series":
+    import polars as pl
+
+    if isinstance(column, pl.Series):
+        return column.alias(name)
+    if hasattr(column, "iloc"):
+        return _from_pandas(name, column)
+    if isinstance(column, np.ndarray) and column.dtype.kind in "biufMm":
+        return _from_numpy(name, column)
+    return _from_objects(name, list(column))
+
+
+def _from_numpy(name: str, column: np.ndarray) -> "pl.Series":
+    import polars as pl
+
+    if column.dtype.kind in "mM" and np.datetime_data(column.dtype)[0] not in ("D", "ms", "us", "ns"):
+        column = column.astype(f"{column.dtype.kind}8[us]")  # polars knows no others
+    return pl.Series(name, column, nan_to_null=True)
+
+
+def _from_pandas(name: str, column: Any) -> "pl.Series":
+    import polars as pl
+
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufbmM":
+        return _from_numpy(name, column.to_numpy())
+    cells = [None if lacks else v for v, lacks in zip(column.tolist(), column.isna(), strict=True)]
+    if hasattr(column.dtype, "categories"):  # levels, even where they are numbers
+        return pl.Series(name, [None if v is None else str(v) for v in cells], dtype=pl.Categorical)
+    return _from_objects(name, cells)
+
+
+def _from_objects(name: str, cells: list[Any]) -> "pl.Series":
+    import polars as pl
+
+    cells = [v.item() if isinstance(v, np.generic) else v for v in cells]
+    cells = [v.decode() if isinstance(v, bytes) else v for v in cells]
+    cells = [None if isinstance(v, float) and math.isnan(v) else v for v in cells]
+    if all(v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in cells):
+        cells = [None if v is None else float(v) for v in cells]
+        return pl.Series(name, cells, dtype=pl.Float64)
+    try:
+        return pl.Series(name, cells, strict=True)
+    except Exception:  # of several types: as text
+        return pl.Series(name, [None if v is None else str(v) for v in cells], dtype=pl.String)

@@ -1,0 +1,306 @@
+"""From a table to arrays: which column is the target, what task it sets, which rows are held out."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mlpax.batches import rng
+from mlpax.datasets import Dataset
+from mlpax.errors import InputError, unknown
+from mlpax.preprocessing import fit_columns, kind_of, numbers, with_nulls
+from mlpax.splits import held_out
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Fact", "describe", "encode", "from_frame", "guess_target", "infer_task"]
+
+TARGETS = ("target", "label", "class", "y")  # the names a target usually has
+FEW = 20  # distinct whole numbers without a gap are classes
+TASKS = ("classification", "regression")
+
+Notice = Callable[[str], object]
+
+
+def guess_target(frame: "pl.DataFrame", target: str | None, notice: Notice = print) -> str:
+    """The column to predict: the one named, else one named as targets are, else the last.
+
+    Raises
+    ------
+    InputError
+        If there is no column of that name.
+    """
+    if target is not None:
+        if target not in frame.columns:
+            near = difflib.get_close_matches(target, frame.columns, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(frame.columns)[:200]}"
+            raise InputError(f"no column {target!r} in the data; {hint}")
+        return target
+    found = next((c for name in TARGETS for c in frame.columns if c.lower() == name), None)
+    chosen = found or frame.columns[-1]
+    why = "by its name" if found else "the last column"
+    notice(f"the target is {chosen!r}, {why}; --target names another")
+    return chosen
+
+
+def infer_task(values: "pl.Series") -> str:
+    """Classification of text, booleans and a few whole numbers without a gap; else regression."""
+    if values.dtype.is_numeric() or _are_numbers(values.drop_nulls()):
+        x = _distinct(values)
+        whole = np.all(x == np.round(x))
+        few = len(x) <= 2 or (len(x) <= FEW and x[-1] - x[0] == len(x) - 1)
+        return "classification" if whole and few else "regression"
+    return "classification"
+
+
+def _are_numbers(values: "pl.Series") -> bool:
+    import polars as pl
+
+    return values.dtype == pl.String and values.cast(pl.Float64, strict=False).null_count() == 0
+
+
+def _distinct(values: "pl.Series") -> np.ndarray:
+    x = np.unique(numbers(values))
+    return x[~np.isnan(x)]
+
+
+def classes_of(values: "pl.Series") -> tuple[Any, ...]:
+    """The classes in order, as text, whole numbers or booleans: as they came."""
+    import polars as pl
+
+    present = values.drop_nulls()
+    if present.dtype == pl.Boolean:
+        return tuple(sorted(present.unique().to_list()))
+    if present.dtype.is_numeric() or _are_numbers(present):
+        x = _distinct(values)
+        if np.all(x == np.round(x)):
+            return tuple(int(v) for v in x)
+        odd = x[x != np.round(x)][0]
+        raise InputError(f"target {values.name!r} holds {odd}, which is no class; give --task regression")
+    return tuple(sorted(present.cast(pl.String).unique().to_list()))
+
+
+def encode(values: "pl.Series", classes: tuple[Any, ...]) -> np.ndarray:
+    """Labels 0 .. classes - 1, int32; or without classes the numbers, (rows, 1) float32.
+
+    Raises
+    ------
+    InputError
+        If a cell is missing, no number, or none of the classes.
+    """
+    import polars as pl
+
+    values = with_nulls(values)
+    if values.null_count():
+        raise InputError(
+            f"target {values.name!r} is missing in {values.null_count()} rows; fill or drop them"
+        )
+    if not classes:
+        y = numbers(values)
+        if np.isnan(y).any():
+            raise InputError(f"target {values.name!r} is NaN in row {int(np.isnan(y).argmax()) + 1}; drop it")
+        return y[:, None].astype(np.float32)
+    position = {c: i for i, c in enumerate(classes)}
+    if isinstance(classes[0], bool):
+        words = {str(c).lower(): i for c, i in position.items()}  # a CSV's are text
+        found = [words.get(str(v).lower()) for v in values.to_list()]
+    elif isinstance(classes[0], int) and values.dtype != pl.Boolean:
+        found = [position.get(v) for v in numbers(values).tolist()]
+    else:
+        found = [position.get(v) for v in values.cast(pl.String).to_list()]
+    if None in found:
+        bad = values[found.index(None)]
+        raise InputError(f"target {values.name!r} holds {bad!r}, none of the model's classes {classes}")
+    return np.array(found, np.int32)
+
+
+def from_frame(
+    frame: "pl.DataFrame", *, name: str = "table", target: str | None = None, task: str | None = None,
+    validation: float = 0.2, test: float = 0.0, seed: int = 0, time_ordered: bool = False,
+    group: str | None = None, weight: str | None = None, class_weight: str | None = None,
+    valid_frame: "pl.DataFrame | None" = None, notice: Notice = lambda text: None,
+) -> Dataset:  # fmt: skip
+    """Training, validation and test arrays of a table, its transform fitted on the training rows alone.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+    name : str
+        Of the data, for records.
+    target : str, optional
+        See `guess_target`.
+    task : {"classification", "regression"}, optional
+        See `infer_task`.
+    validation, test : float in [0, 1)
+        Shares of the rows to hold out; of a classification by class.
+    seed : int
+        Of the splits.
+    time_ordered : bool, default False
+        Hold out the last rows: first the test rows, before them the validation rows.
+    group : str, optional
+        A column no value of which is on both sides; it is no input.
+    weight : str, optional
+        A column of the rows' weights, >= 0; it is no input.
+    class_weight : {"balanced"}, optional
+        Weigh each class as if all had as many rows.
+    valid_frame : polars.DataFrame, optional
+        Validate on these rows instead.
+    notice : callable, optional
+        Called with a line for each choice made.
+
+    Raises
+    ------
+    InputError
+        If the target is missing in more than half of the rows, there is one class or a class of one row,
+        or a setting names no column.
+    """
+    target = guess_target(frame, target, notice)
+    for column in (group, weight):
+        if column is not None:
+            guess_target(frame, column)
+            if column == target:
+                raise InputError(f"column {column!r} is the target; group and weight are other columns")
+    if class_weight not in (None, "balanced"):
+        raise unknown("class_weight", class_weight, ["balanced"])
+    if task not in (None, *TASKS):
+        raise unknown("task", task, TASKS)
+    present = with_nulls(frame[target]).is_not_null()
+    lacking = frame.height - int(present.sum())
+    if lacking > frame.height / 2:
+        raise InputError(f"target {target!r} is missing in {lacking} of {frame.height} rows, more than half")
+    if lacking:
+        notice(f"dropped {lacking} rows without a target")
+    whole, frame = frame, frame.filter(present)
+    if task is None:
+        task = infer_task(frame[target])
+        notice(f"the task is {task}: {_why(frame[target], task)}; --task says otherwise")
+    classes = classes_of(frame[target]) if task == "classification" else ()
+    y = encode(frame[target], classes)
+    if classes:
+        _check_classes(y, classes, target)
+    groups = _groups(frame[group]) if group else None
+    options: dict[str, Any] = {"classes": bool(classes), "time_ordered": time_ordered}
+    tested = np.zeros(len(y), bool)
+    if test:
+        tested = held_out(y, test, rng(seed, "test"), groups=groups, **options)
+    rest = np.flatnonzero(~tested)
+    validated = np.zeros(len(y), bool)
+    if valid_frame is None and validation:
+        share = held_out(
+            y[rest],
+            validation,
+            rng(seed, "validation"),
+            groups=None if groups is None else groups[rest],
+            **options,
+        )
+        validated[rest[share]] = True
+    train = ~tested & ~validated
+    if classes and len(np.unique(y[train])) < len(classes):
+        gone = next(c for i, c in enumerate(classes) if i not in y[train])
+        raise InputError(f"class {gone!r} has no training row after the split; choose another split")
+    inputs = whole.drop([c for c in {target, group, weight} if c])
+    if inputs.width == 0:
+        raise InputError(f"the data has no column beside {target!r}; there is nothing to predict from")
+    for values in inputs:  # a cell that is refused is named by its row among all
+        if kind_of(values)[0] == "number":
+            numbers(values)
+    _tell_duplicates(frame.drop([c for c in {group, weight} if c]), ~train, notice)
+    columns = fit_columns(inputs.filter(present).filter(train))
+    weights = np.ones(len(y), np.float32)
+    if weight is not None:
+        weights = _weights(whole[weight])[present.to_numpy()]
+        if not weights[train].any():
+            raise InputError(f"weight {weight!r} is 0 in every training row; give some rows a weight")
+    if class_weight and classes:
+        counts = np.bincount(y[train], minlength=len(classes))
+        weights = weights * (train.sum() / (len(classes) * np.maximum(counts, 1)))[y].astype(np.float32)
+    X = columns(inputs)[present.to_numpy()]
+    X_valid, y_valid = X[validated], y[validated]
+    if valid_frame is not None:
+        guess_target(valid_frame, target)
+        X_valid, y_valid = columns(valid_frame), encode(valid_frame[target], classes)
+    return Dataset(
+        name, X[train], y[train], X[tested], y[tested], classes, X_valid=X_valid, y_valid=y_valid,
+        weight=weights[train], columns=columns, target=target,
+    )  # fmt: skip
+
+
+def _groups(values: "pl.Series") -> np.ndarray:
+    """Each row's group as text; those without one are one."""
+    import polars as pl
+
+    return with_nulls(values).cast(pl.String).fill_null("").to_numpy()
+
+
+def _weights(values: "pl.Series") -> np.ndarray:
+    x = numbers(with_nulls(values))
+    bad = ~(x >= 0)
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(f"weight {values.name!r} is {x[row]} in row {row + 1}; weights are numbers >= 0")
+    return x.astype(np.float32)
+
+
+def _why(values: "pl.Series", task: str) -> str:
+    distinct = values.drop_nulls().n_unique()
+    return f"{values.name!r} has {distinct} distinct {'values' if task == 'regression' else 'classes'}"
+
+
+def _check_classes(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
+    if len(classes) < 2:
+        raise InputError(f"target {target!r} holds one class only, {classes[0]!r}; there is nothing to learn")
+    counts = np.bincount(y)
+    if counts.min() < 2:
+        name = classes[int(counts.argmin())]
+        raise InputError(f"class {name!r} of target {target!r} has one row; give it more, or drop it")
+
+
+def _tell_duplicates(frame: "pl.DataFrame", held: np.ndarray, notice: Notice) -> None:
+    hashes = frame.hash_rows().to_numpy()
+    both = np.isin(hashes[held], hashes[~held]).sum()
+    if both:
+        notice(f"{both} held-out rows have an exact double among the training rows: scores may flatter")
+
+
+class Fact(NamedTuple):
+    """What `describe` tells of a column."""
+
+    column: str
+    kind: str
+    missing: int
+    distinct: int
+    remark: str
+
+
+def describe(frame: "pl.DataFrame", target: str | None = None) -> tuple[str, str, list[Fact]]:
+    """Target, task, and each column's kind, missing cells, distinct values and what to look at."""
+    said: list[str] = []
+    target = guess_target(frame, target, said.append)
+    task = infer_task(frame[target])
+    facts: list[Fact] = []
+    for name in frame.columns:
+        values = with_nulls(frame[name])
+        kind, _ = kind_of(values)
+        distinct = values.drop_nulls().n_unique()
+        remark = ""
+        if kind == "constant":
+            remark = "will be dropped"
+        elif name == target:
+            remark = f"target of a {task}"
+            if task == "classification":
+                counts = values.drop_nulls().value_counts().rows()
+                counts.sort(key=lambda row: (-row[1], str(row[0])))
+                remark += ": " + ", ".join(f"{c} {n / frame.height:.0%}" for c, n in counts[:8])
+        elif distinct == frame.height and kind == "category":
+            remark = "looks like an identifier"
+        elif distinct == frame.height and kind == "number" and _counts(values):
+            remark = "looks like a row number"
+        facts.append(Fact(name, kind, values.null_count(), distinct, remark))
+    return target, task, facts
+
+
+def _counts(values: "pl.Series") -> bool:
+    x = numbers(values)
+    return bool(np.all(np.diff(x) == 1))
