@@ -1,0 +1,277 @@
+"""The commands that look: at data, at trained networks, at runs."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlpax.errors import InputError
+from mlpax.screen import say, table, table_of_runs
+
+if TYPE_CHECKING:
+    from mlpax.datasets import Dataset
+    from mlpax.model import Model
+
+__all__ = ["DataDir", "Json", "RunArgument", "compare", "describe", "evaluate", "importance", "inspect",
+           "list_runs", "plot", "predict"]  # fmt: skip
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that mlpax train has made.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of the IDX files, or of a folder of the set's name with them.",
+                              envvar="MLPAX_DATA_DIR")
+]  # fmt: skip
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+
+
+def describe(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A table.")],
+    *,
+    target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
+    json_: Json = False,
+) -> None:
+    """Say what a table holds: columns, kinds, missing cells, the target and its task."""
+    from mlpax import tables, targets
+
+    frame = tables.read_table(file)
+    target, task, facts = targets.describe(frame, target)
+    if json_:
+        columns = [fact._asdict() for fact in facts]
+        print(json.dumps({"rows": frame.height, "target": target, "task": task, "columns": columns}))
+        return
+    print(f"{frame.height} rows, {frame.width} columns; the target is {target!r}, a {task}")
+    table([facts[0]._fields, *facts])
+
+
+def _rows(run: Path, data: str | None, data_dir: Path | None) -> "Dataset":
+    """The named data set, or the run's own."""
+    from mlpax import datasets, records
+    from mlpax.sources import Reading, open_data
+
+    if data is not None:
+        return datasets.load(data, data_dir)
+    config = records.read_config(run)
+    return open_data(
+        config.dataset, config.recipe, {}, Reading(**config.options), data_dir=data_dir or config.data_dir
+    )[0]
+
+
+def _examples(model: "Model", run: Path, data: str | None, data_dir: Path | None) -> tuple[Any, Any]:
+    """Rows and their true classes or values: of a table, or a set's test rows."""
+    import numpy as np
+
+    if data is not None and model.columns:
+        from mlpax import tables, targets
+
+        frame = tables.read_table(data)
+        target = targets.guess_target(frame, model.target)
+        frame = frame.filter(frame[target].is_not_null())
+        say_extra(model, frame)
+        y = targets.encode(frame[target], model.classes)
+        X = frame
+    elif data is not None and model.image_shape and Path(data).is_dir():
+        from mlpax.images import read_image_folder
+
+        shape = model.image_shape
+        pictures = read_image_folder(data, size=shape[0], colour=len(shape) == 3)
+        return pictures.X, np.asarray(pictures.classes)[pictures.y]
+    else:
+        dataset = _rows(run, data, data_dir)
+        X, y = dataset.X_test, dataset.y_test
+        if len(y) == 0 and dataset.X_valid is not None and dataset.y_valid is not None:
+            say("no rows were held out for testing; these are the validation rows, which chose the epoch")
+            X, y = dataset.X_valid, dataset.y_valid
+        if len(y) == 0:
+            raise InputError(
+                f"{run} holds out no test rows; give a file to evaluate on, or train with --test 0.2"
+            )
+    return X, np.asarray(model.classes)[y] if model.classes else y[:, 0]
+
+
+def say_extra(model: "Model", frame: Any) -> None:
+    known = {c.name for c in model.columns.columns} | {model.target} if model.columns else set(frame.columns)
+    extra = [c for c in frame.columns if c not in known]
+    if extra:
+        say(f"ignored columns that the model does not know: {', '.join(extra)[:200]}")
+
+
+def evaluate(
+    run: RunArgument,
+    data: Annotated[
+        str | None, typer.Argument(help="A table; a folder of pictures; a set's test rows [the run's].")
+    ] = None,
+    *,
+    data_dir: DataDir = None,
+    json_: Json = False,
+) -> None:
+    """Score a trained network on rows it has not seen."""
+    from mlpax.model import load
+
+    model = load(run)
+    figures = model.evaluate(*_examples(model, run, data, data_dir))
+    if json_:
+        print(json.dumps(figures))
+        return
+    table([(k.replace("_", " "), v) for k, v in figures.items() if isinstance(v, (int, float))])
+    if "confusion" in figures and len(model.classes) <= 20:
+        print("\nF1, and rows predicted as each class:")
+        counts = zip(model.classes, figures["f1"].values(), figures["confusion"], strict=True)
+        table([("true", "F1", *model.classes), *((c, f1, *row) for c, f1, row in counts)])
+
+
+def predict(
+    run: RunArgument,
+    data: Annotated[
+        str,
+        typer.Argument(help="A table; pictures; a data set (its test rows); an IDX or .npy file of images."),
+    ],
+    *,
+    out: Annotated[
+        Path, typer.Option(help="CSV or Parquet file to write: the prediction, each class's probability.")
+    ],
+    data_dir: DataDir = None,
+) -> None:
+    """Predict each row, with every class's probability."""
+    from mlpax import datasets, images, readers, tables
+    from mlpax.model import load
+
+    model = load(run)
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; --out takes a file")
+    if not model.columns:
+        if model.image_shape and (Path(data).is_dir() or data.lower().endswith(images.SUFFIXES)):
+            X = images.read_pictures(data, model.image_shape)
+        else:
+            X = readers.read_rows(data) if Path(data).is_file() else datasets.load(data, data_dir).X_test
+        rows = model.write_predictions([X], out)
+    else:
+        batches = tables.read_batches(data)
+        first = next(batches)
+        say_extra(model, first)
+        rows = model.write_predictions(_chain(first, batches), out)
+    print(f"{out}: {rows} predictions")
+
+
+def _chain(first: Any, others: Any) -> Any:
+    yield first
+    yield from others
+
+
+def importance(
+    run: RunArgument,
+    data: Annotated[str | None, typer.Argument(help="A table [the run's test or validation rows].")] = None,
+    *,
+    repeats: Annotated[int, typer.Option(help="Shuffles of each column.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="Picture [importance.png in the run].")] = None,
+    json_: Json = False,
+) -> None:
+    """Say how much worse the score gets when a column is shuffled."""
+    from mlpax import plots
+    from mlpax.model import load
+
+    model = load(run)
+    if not model.columns:
+        raise InputError(f"{run} was trained on images, which have no columns")
+    if repeats < 1:
+        raise InputError(f"repeats {repeats} is outside [1, inf)")
+    if data is None:
+        from mlpax.records import read_config
+
+        data = read_config(run).dataset
+        say(f"on all rows of {data}, those trained on among them; give a file of others")
+    X, y = _examples(model, run, data, None)
+    rows = model.importance(X, y, repeats=repeats)
+    out = out or (run if run.is_dir() else run.parent) / "importance.png"
+    what = f"{'loss' if model.classes else 'rise'} of {model.score_name}"
+    plots.save(plots.importance(rows, what), out)
+    if json_:
+        print(json.dumps([row._asdict() for row in rows]))
+        return
+    table([("column", what, "deviation"), *rows])
+    print(out)
+
+
+def plot(
+    run: RunArgument,
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures [the run's].")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Draw curves, confusion, calibration, worst mistakes and weights."""
+    from mlpax import plots, records
+    from mlpax.model import load
+    from mlpax.sources import short_name
+
+    folder = out or run
+    config, history, model = records.read_config(run), records.read_history(run), load(run)
+    title = f"{short_name(config.dataset)}, {config.recipe_name}"
+    figures = {"curves": plots.curves(history, title=title)}
+    dataset = _rows(run, None, data_dir)
+    X, y = dataset.X_test, dataset.y_test
+    if len(y) == 0 and dataset.X_valid is not None and dataset.y_valid is not None:
+        X, y = dataset.X_valid, dataset.y_valid
+    if model.classes and len(y):
+        probabilities = model.predict_proba(X)
+        figures["confusion"] = plots.confusion_matrix(y, probabilities.argmax(axis=1), model.classes)
+        figures["calibration"] = plots.calibration(y, probabilities)
+        if model.image_shape:
+            figures["mistakes"] = plots.worst_mistakes(X, y, probabilities, model.classes, model.image_shape)
+    if model.image_shape and len(model.image_shape) == 2:
+        figures["weights"] = plots.weights(model.params[0][0], model.image_shape)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        plots.save(figure, folder / f"{name}.png")
+        print(folder / f"{name}.png")
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file, or a run's folder.")],
+    *,
+    json_: Json = False,
+) -> None:
+    """Say what a model file is, without running it."""
+    from mlpax.model import load
+
+    model = load(file)
+    facts = {
+        "task": model.task,
+        "layers": " - ".join(map(str, model.sizes)),
+        "parameters": sum(W.size + b.size for W, b in model.params),
+        "activation": model.activation,
+        "classes": ", ".join(map(str, model.classes)),
+        "image": "x".join(map(str, model.image_shape or ())),
+        **model.metrics,
+        **model.provenance,
+    }
+    if json_:
+        print(json.dumps(facts | {"recipe": model.recipe}))
+    else:
+        table([(name.replace("_", " "), value) for name, value in facts.items() if value != ""])
+
+
+def list_runs(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder of the runs.")] = Path("runs"),
+    *,
+    json_: Json = False,
+) -> None:
+    """List the runs of a folder and how they ended."""
+    from mlpax import records
+
+    table_of_runs(records.summaries(folder), json_)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that mlpax train has made.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Picture of their curves.")] = Path("comparison.png"),
+    json_: Json = False,
+) -> None:
+    """Lay the curves of several runs over each other."""
+    from mlpax import plots, records
+
+    histories = {str(run): records.read_history(run) for run in runs}
+    rows = [records.summary(run) for run in runs]
+    plots.save(plots.comparison(histories), out)
+    table_of_runs(rows, json_)
+    if not json_:
+        print(out)

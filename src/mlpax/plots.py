@@ -1,0 +1,350 @@
+"""Figures from plain histories and arrays."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpax.errors import InputError
+from mlpax.files import atomic
+from mlpax.scores import calibration_error
+
+if TYPE_CHECKING:  # matplotlib takes half a second to import
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["calibration", "comparison", "confusion_matrix", "curves", "epoch_times", "importance", "save",
+           "weights", "worst_mistakes"]  # fmt: skip
+
+History = Sequence[Mapping[str, float]]
+Classes = Sequence[str] | Sequence[int]
+
+# Okabe and Ito's colours, which the colour-blind tell apart.
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+COLORS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, "#000000")
+
+
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple["Figure", list["Axes"]]:
+    """A figure without pyplot, whose state is global and whose import is slow."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(axes.ravel())
+
+
+def _plain(axes: "Axes", x: str = "", y: str = "", title: str = "") -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_title(title, fontsize=11)
+
+
+def _whole_numbers(axes: "Axes", last: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.set_xlim(0.4, last + 0.6)
+
+
+def save(figure: "Figure", path: str | Path) -> None:
+    """Write a figure as PNG, SVG or PDF, by the path's suffix, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the suffix is another.
+    """
+    kind = Path(path).suffix[1:].lower()
+    if kind not in ("png", "svg", "pdf"):
+        raise InputError(f"{path} is no picture's name; end it with .png, .svg or .pdf")
+    with atomic(path) as file:
+        figure.savefig(file, format=kind)
+
+
+def _column(history: History, name: str) -> np.ndarray:
+    return np.array([row[name] if np.isfinite(row[name]) else np.nan for row in history])
+
+
+def _metrics(history: History) -> list[str]:
+    """The metrics recorded, without their `train_` and `valid_`."""
+    if not history:
+        raise InputError("the history has no epochs; train at least one before drawing it")
+    names = (c.partition("_") for c in history[0] if c.startswith(("train_", "valid_")))
+    return list(dict.fromkeys(metric for _, _, metric in names))
+
+
+def curves(history: History, title: str = "") -> "Figure":
+    """The article's figure: training loss, metrics of training and validation rows, epoch times.
+
+    Parameters
+    ----------
+    history : sequence of mappings
+        A row an epoch: `epoch, loss, train_<metric>, valid_<metric>, ..., seconds`. Values that are
+        not finite are left out.
+    title : str, optional
+    """
+    metrics = _metrics(history)
+    figure, axes = _figure(3.7 * (2 + len(metrics)), 3.4, 1, 2 + len(metrics))
+    epoch = _column(history, "epoch")
+    marker = "o" if len(history) <= 30 else ""
+    axes[0].plot(epoch, _column(history, "loss"), color=BLUE, marker=marker, markersize=3)
+    _plain(axes[0], "epoch", "loss", "Training loss")
+    for axis, metric in zip(axes[1:], metrics, strict=False):
+        for part, color, style in (("train", BLUE, "-"), ("valid", RED, "--")):
+            if f"{part}_{metric}" in history[0]:
+                label = {"train": "training", "valid": "validation"}[part]
+                values = _column(history, f"{part}_{metric}")
+                axis.plot(epoch, values, style, color=color, label=label, marker=marker, markersize=3)
+        axis.legend(frameon=False)
+        name = metric.replace("_", " ")
+        _plain(axis, "epoch", name, name.upper() if len(name) < 5 else name.capitalize())
+    width = 0.8 if len(history) <= 30 else 1  # gaps of less than a pixel make stripes
+    axes[-1].bar(epoch, _column(history, "seconds"), width, color=SKY)
+    _plain(axes[-1], "epoch", "seconds", "Time per epoch")
+    for axis in axes:
+        _whole_numbers(axis, len(history))
+    figure.suptitle(title)
+    return figure
+
+
+def comparison(histories: Mapping[str, History]) -> "Figure":
+    """Loss and first metric of several runs, one colour a run.
+
+    Parameters
+    ----------
+    histories : mapping of str to history
+        By the name shown; each as in `curves`. Runs may have unequal numbers of epochs.
+    """
+    if not histories:
+        raise InputError("there are no runs to compare; name at least one")
+    metric = next(iter([m for h in histories.values() for m in _metrics(h)]), "")
+    validated = any(f"valid_{metric}" in h[0] for h in histories.values())
+    column = f"valid_{metric}" if validated else f"train_{metric}"
+    figure, (left, right) = _figure(9, 3.8, 1, 2)
+    for (name, history), i in zip(histories.items(), range(len(histories)), strict=True):
+        color, epoch = COLORS[i % len(COLORS)], _column(history, "epoch")
+        style = ("-", "--", ":")[i // len(COLORS) % 3]
+        marker = "o" if len(history) <= 30 else ""
+        left.plot(
+            epoch, _column(history, "loss"), style, color=color, label=name, marker=marker, markersize=3
+        )
+        if column in history[0]:
+            right.plot(epoch, _column(history, column), style, color=color, marker=marker, markersize=3)
+    _plain(left, "epoch", "loss", "Training loss")
+    name = metric.replace("_", " ")
+    _plain(right, "epoch", name, f"{'Validation' if validated else 'Training'} {name}")
+    for axis in (left, right):
+        _whole_numbers(axis, max(len(h) for h in histories.values()))
+    figure.legend(loc="outside lower center", ncols=min(3, len(histories)), frameon=False)
+    return figure
+
+
+def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Classes) -> "Figure":
+    """How often each class was taken for each other, coloured by the share of its true class.
+
+    Parameters
+    ----------
+    y_true, y_pred : arrays of shape (rows,), int
+        Positions in `classes`.
+    classes : sequence of str or int
+    """
+    if len(y_true) != len(y_pred) or len(y_true) == 0:
+        raise InputError(
+            f"{len(y_true)} labels and {len(y_pred)} predictions; they must be equal, at least one"
+        )
+    from matplotlib.colors import PowerNorm
+
+    k = len(classes)
+    counts = np.zeros((k, k), int)
+    np.add.at(counts, (np.asarray(y_true), np.asarray(y_pred)), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = max(4.0, 0.5 * min(k, 40) + 2)
+    figure, (axes,) = _figure(side + 0.8, side)
+    # The square root lets a share of 1 % be seen beside the diagonal's 98 %.
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
+    figure.colorbar(
+        image, ax=axes, label="share of the true class", ticks=[0, 0.01, 0.1, 0.3, 0.6, 1], shrink=0.8
+    )
+    if k <= 20:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                color = "white" if shares[row, column] > 0.35 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
+    if k <= 40:
+        names = [str(name) for name in classes]
+        long = max(len(name) for name in names) > 3
+        axes.set_xticks(range(k), names, rotation=45 if long else 0, ha="right" if long else "center")
+        axes.set_yticks(range(k), names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    wrong = len(y_true) - int(np.trace(counts))
+    axes.set_title(f"{wrong:,} of {len(y_true):,} wrong", fontsize=11)
+    return figure
+
+
+def worst_mistakes(
+    X: np.ndarray,
+    y_true: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Classes,
+    image_shape: tuple[int, ...],
+    count: int = 25,
+) -> "Figure":
+    """The images on which the model was most wrong: the least probability for the true class first.
+
+    Parameters
+    ----------
+    X : array of shape (rows, height * width)
+    y_true : array of shape (rows,), int
+        Positions in `classes`.
+    probabilities : array of shape (rows, classes)
+    classes : sequence of str or int
+    image_shape : tuple of int
+        (height, width).
+    count : int, default 25
+        The most to show.
+    """
+    _check_shape(X.shape[1], image_shape)
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != y_true)
+    worst = wrong[np.argsort(probabilities[wrong, y_true[wrong]], kind="stable")][:count]
+    if not len(worst):
+        figure, (axes,) = _figure(4, 2)
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no mistakes", ha="center", va="center")
+        return figure
+    columns = min(5, len(worst))
+    rows = math.ceil(len(worst) / columns)
+    figure, grid = _figure(1.9 * columns, 2.1 * rows + 0.3, rows, columns)
+    for axes in grid[len(worst) :]:
+        axes.set_axis_off()
+    for axes, row in zip(grid, worst.tolist(), strict=False):
+        axes.imshow(X[row].reshape(image_shape), cmap="gray_r")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color("#cccccc")  # without an edge a blank margin runs into the next caption
+        true, taken = int(y_true[row]), int(predicted[row])
+        axes.set_title(
+            f"true {classes[true]}\npredicted {classes[taken]} ({probabilities[row, taken]:.0%})", fontsize=8
+        )
+    figure.suptitle(f"The worst {len(worst)} of {len(wrong):,} mistakes", fontsize=11)
+    return figure
+
+
+def weights(W: np.ndarray, image_shape: tuple[int, ...], count: int = 64) -> "Figure":
+    """What each unit of the first layer looks for: its weights as an image, largest norm first.
+
+    Parameters
+    ----------
+    W : array of shape (height * width, units)
+    image_shape : tuple of int
+        (height, width).
+    count : int, default 64
+        The most units to show.
+    """
+    W = np.asarray(W)
+    _check_shape(W.shape[0], image_shape)
+    units = np.argsort(-np.linalg.norm(W, axis=0), kind="stable")[:count]
+    columns = min(8, len(units))
+    rows = math.ceil(len(units) / columns)
+    figure, grid = _figure(0.95 * columns + 1.2, 0.95 * rows + 0.5, rows, columns)
+    limit = float(np.quantile(np.abs(W[:, units]), 0.999)) or 1.0  # one outlier must not pale the rest
+    image: Any = None
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, unit in zip(grid, units, strict=False):
+        image = axes.imshow(W[:, unit].reshape(image_shape), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    figure.colorbar(image, ax=grid, shrink=0.6, label="weight")
+    figure.suptitle(f"First layer: {len(units)} of {W.shape[1]} units", fontsize=11)
+    return figure
+
+
+def _check_shape(features: int, image_shape: tuple[int, ...]) -> None:
+    if features != math.prod(image_shape):
+        raise InputError(f"{features} features are no image of {' x '.join(map(str, image_shape))}")
+
+
+def epoch_times(times: Mapping[str, Sequence[float]]) -> "Figure":
+    """Median seconds an epoch by implementation, from least to most, with least and greatest as whiskers.
+
+    Parameters
+    ----------
+    times : mapping of str to sequence of float
+        Seconds of each round.
+    """
+    if not times or not all(len(values) for values in times.values()):
+        raise InputError("there are no times to draw; measure each implementation at least once")
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    ordered = sorted(times.items(), key=lambda item: -float(np.median(item[1])))
+    medians = np.array([float(np.median(values)) for _, values in ordered])
+    spread = np.array([[m - min(v), max(v) - m] for m, (_, v) in zip(medians, ordered, strict=True)]).T
+    figure, (axes,) = _figure(7, 0.42 * len(ordered) + 1)
+    colors = [RED if "mlpax" in name else SKY for name, _ in ordered]
+    axes.barh([name for name, _ in ordered], medians, color=colors, xerr=spread, ecolor="#444444", capsize=2)
+    axes.set_xscale("log")
+    for i, median in enumerate(medians):
+        text = f" {median:.2f} s" if median >= 1 else f" {median * 1000:.0f} ms"
+        axes.text(medians[i] + spread[1, i], i, text, va="center", fontsize=9)
+    axes.set_xlim(medians.min() / 2, (medians + spread[1]).max() * 2)
+    _plain(axes, "seconds an epoch (logarithmic)")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def importance(rows: Sequence[Any], what: str) -> "Figure":
+    """Bars of how much of a score is lost when a column is shuffled, the most important first.
+
+    Parameters
+    ----------
+    rows : sequence of (column, loss, deviation)
+        Most important first; the first 30 are drawn.
+    what : str
+        For the axis, as "loss of accuracy".
+    """
+    shown = list(rows)[:30][::-1]
+    figure, (axes,) = _figure(7, 0.3 * len(shown) + 1.2)
+    axes.barh(
+        [str(r[0]) for r in shown], [r[1] for r in shown], xerr=[r[2] for r in shown], color=SKY, capsize=2
+    )
+    axes.set_xlabel(f"{what} when the column is shuffled")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def calibration(y_true: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> "Figure":
+    """How often predictions of each confidence come true.
+
+    Parameters
+    ----------
+    y_true : array of shape (rows,), int
+    probabilities : array of shape (rows, classes)
+    bins : int, default 10
+        Of equal width over 0 to 1.
+    """
+    sure = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == y_true
+    number = np.minimum((sure * bins).astype(int), bins - 1)
+    counts = np.bincount(number, minlength=bins)
+    there = counts > 0
+    mean = np.bincount(number, sure, bins)[there] / counts[there]
+    share = np.bincount(number, right, bins)[there] / counts[there]
+    figure, (axes,) = _figure(5, 4.2)
+    axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="perfect")
+    axes.plot(mean, share, marker="o", color=BLUE, label="this network")
+    for x, y, n in zip(mean, share, counts[there], strict=True):
+        axes.annotate(f"{n:,}", (x, y), textcoords="offset points", xytext=(6, -10), fontsize=7, color="0.4")
+    axes.set_xlabel("confidence of the prediction")
+    axes.set_ylabel("share that came true")
+    error = calibration_error(y_true, probabilities, bins)
+    axes.set_title(f"Expected calibration error {error:.3f}", fontsize=10)
+    axes.legend(frameon=False, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,162 @@
+"""A table and a folder of pictures, from file to prediction, by the commands alone."""
+
+import csv
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from test_cli import mlpax as mlpax  # the fixture
+
+QUICK = ("--epochs", 30, "--hidden", "16,16")
+
+
+@pytest.fixture
+def houses(tmp_path):
+    rng = np.random.default_rng(0)
+    rooms, town = rng.integers(1, 8, 300), rng.choice(["a", "b", "c"], 300)
+    price = 50_000 * rooms + 80_000 * (town == "b") + rng.normal(size=300) * 5000
+    kind = np.where(price > 250_000, "dear", "cheap")
+    sold = ["2024-01-03", "2023-07-30"] * 150
+    table = pl.DataFrame({"rooms": rooms, "town": town, "sold": sold, "price": price.round(2), "kind": kind})
+    table.drop("kind").write_csv(tmp_path / "houses.csv")
+    table.drop("price").write_csv(tmp_path / "kinds.csv")
+    return tmp_path
+
+
+def test_a_regression_from_file_to_prediction(mlpax, houses):
+    code, out, err = mlpax("train", "houses.csv", "--target", "price", "--test", 0.2, *QUICK, "--out", "run")
+    assert code == 0
+    assert "the task is regression" in err
+    assert "test rmse" in out.splitlines()[-1]
+    assert (houses / "run/metrics.csv").read_text().startswith("epoch,loss,valid_rmse,seconds\n")
+    figures = json.loads(mlpax("evaluate", "run", "--json")[1])
+    assert set(figures) == {"rmse", "mae", "r2"}
+    assert figures["r2"] > 0.9
+    assert json.loads(mlpax("evaluate", "run", "houses.csv", "--json")[1])["r2"] > 0.9
+    assert mlpax("predict", "run", "houses.csv", "--out", "p.csv")[1] == "p.csv: 300 predictions\n"
+    predicted = pl.read_csv("p.csv")["prediction"].to_numpy()
+    assert np.corrcoef(predicted, pl.read_csv("houses.csv")["price"].to_numpy())[0, 1] > 0.95
+    mlpax("predict", "run", "houses.csv", "--out", "p.parquet")
+    np.testing.assert_allclose(pl.read_parquet("p.parquet")["prediction"].to_numpy(), predicted)
+    code, out, _ = mlpax("importance", "run", "houses.csv")
+    assert code == 0
+    assert out.splitlines()[1].startswith("rooms")
+    assert (houses / "run/importance.png").exists()
+
+
+def test_a_classification_its_confusion_and_its_pictures(mlpax, houses):
+    code, out, err = mlpax("train", "kinds.csv", *QUICK, "--out", "run", "--class-weight", "balanced")
+    assert code == 0
+    assert "the target is 'kind', the last column" in err
+    figures = json.loads(mlpax("evaluate", "run", "--json")[1])
+    assert figures["accuracy"] > 0.9
+    assert set(figures["f1"]) == {"cheap", "dear"}
+    code, out, err = mlpax("evaluate", "run")
+    assert "these are the validation rows" in err
+    assert "confusion" not in out
+    assert "true" in out
+    assert mlpax("plot", "run")[1].split() == [f"run/{n}.png" for n in ("curves", "confusion", "calibration")]
+    mlpax("predict", "run", "kinds.csv", "--out", "p.csv")
+    rows = list(csv.DictReader((houses / "p.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["prediction", "probability_cheap", "probability_dear"]
+    assert {row["prediction"] for row in rows} == {"cheap", "dear"}
+
+
+def test_a_table_run_resumes_to_the_same_bits(mlpax, houses):
+    words = ("--target", "price", *QUICK, "--seed", 3, "--group", "town", "--quiet")
+    mlpax("train", "houses.csv", *words, "--out", "one")
+    mlpax("train", "houses.csv", *words, "--out", "two")
+    code, _, err = mlpax("resume", "two")
+    assert (code, err) == (0, "")
+    assert (houses / "one/model.safetensors").read_bytes() == (houses / "two/model.safetensors").read_bytes()
+    assert json.loads((houses / "two/config.json").read_text())["options"] == {
+        "target": "price",
+        "group": "town",
+    }
+    text = (houses / "houses.csv").read_text()
+    (houses / "houses.csv").write_text(text.replace("2024-01-03", "2024-01-04", 1))
+    code, _, err = mlpax("resume", "two")
+    assert code == 2
+    assert "have changed since this run was started" in err
+
+
+def test_describe(mlpax, houses):
+    code, out, _ = mlpax("describe", "houses.csv", "--target", "price")
+    assert code == 0
+    assert out.startswith("300 rows, 4 columns; the target is 'price', a regression\n")
+    facts = json.loads(mlpax("describe", "kinds.csv", "--json")[1])
+    assert {c["column"]: c["kind"] for c in facts["columns"]} == {
+        "rooms": "number", "town": "category", "sold": "date", "kind": "category",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ("train", "houses.csv", "--target", "prise"),
+            "no column 'prise' in the data; did you mean 'price'?",
+        ),
+        (("train", "houses.csv", "--target", "town", "--task", "regression"), "which is no number"),
+        (("train", "houses.csv", "--weight", "weigth"), "no column 'weigth' in the data"),
+        (("train", "nowhere/houses.csv"), "there is no file or folder nowhere/houses.csv"),
+        (("train", "digits", "--target", "x"), "target is an option for tables, which digits is not"),
+        (("train", "houses.csv", "--test", 1), "test 1.0 is outside [0, 1)"),
+        (("describe", "p.csv"), "there is no such file"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_2(mlpax, houses, words, says):
+    code, out, err = mlpax(*words)
+    assert (code, out) == (2, "")
+    assert says in err.splitlines()[-1]
+    assert not list(houses.glob("runs/*"))
+
+
+def test_columns_that_do_not_fit_at_prediction(mlpax, houses):
+    mlpax("train", "houses.csv", "--target", "price", *QUICK, "--out", "run", "--quiet")
+    table = pl.read_csv("houses.csv")
+    for other, says in (
+        (table.rename({"rooms": "roms"}), "column 'rooms' is missing; is it 'roms'?"),
+        (
+            table.with_columns(rooms=pl.lit("many")),
+            "column 'rooms' holds 'many' in row 1, which is no number",
+        ),
+    ):
+        other.write_csv("other.csv")
+        code, out, err = mlpax("predict", "run", "other.csv", "--out", "p.csv")
+        assert (code, out) == (2, "")
+        assert says in err
+        assert not (houses / "p.csv").exists()
+    table.with_columns(more=pl.lit(1)).write_csv("other.csv")
+    code, out, err = mlpax("predict", "run", "other.csv", "--out", "p.csv")
+    assert code == 0
+    assert "ignored columns that the model does not know: more" in err
+
+
+def test_a_folder_of_pictures(mlpax, tmp_path, monkeypatch):
+    import platformdirs
+
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for name, light in (("day", 200), ("night", 30)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(40):
+            pixels = rng.normal(light, 20, (12, 10)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{i}.png")
+    code, out, _ = mlpax("train", "pictures", "--size", 8, "--test", 0.25, "--epochs", 5, "--out", "run")
+    assert code == 0
+    assert "test accuracy 100.00%" in out
+    assert json.loads(mlpax("evaluate", "run", "--json")[1])["accuracy"] == 1
+    assert json.loads(mlpax("evaluate", "run", "pictures", "--json")[1])["accuracy"] == 1
+    assert mlpax("predict", "run", "pictures/night", "--out", "p.csv")[1] == "p.csv: 40 predictions\n"
+    assert set(pl.read_csv("p.csv")["prediction"]) == {"night"}
+    assert mlpax("predict", "run", "pictures/day/3.png", "--out", "p.csv")[1] == "p.csv: 1 predictions\n"
+    (tmp_path / "pictures/day/bad.png").write_bytes(b"no picture")
+    code, _, err = mlpax("train", "pictures", "--out", "other")
+    assert code == 2
+    assert "bad.png" in err
+    code, _, err = mlpax("train", "pictures", "--skip-bad", "--epochs", 1, "--out", "other")
+    assert code == 0

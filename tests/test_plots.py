@@ -1,0 +1,413 @@
+"""Figures, by what is drawn in them: lines, bars, cells, images and their texts."""
+
+import os
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.container import BarContainer, ErrorbarContainer
+from numpy.testing import assert_allclose, assert_array_equal
+
+from mlpax import plots
+from mlpax.errors import InputError
+
+
+def history(epochs, metrics=("accuracy",), valid=True):
+    rows = []
+    for i in range(1, epochs + 1):
+        row = {"epoch": i, "loss": 1.5 / i}
+        for k, metric in enumerate(metrics):
+            row[f"train_{metric}"] = 1 - 0.2 / i + k
+            if valid:
+                row[f"valid_{metric}"] = 1 - 0.3 / i + k
+        rows.append(row | {"seconds": 0.5 + 0.01 * i})
+    return rows
+
+
+def column(rows, name):
+    return [row[name] for row in rows]
+
+
+def drawn(figure):
+    """Draw the figure, so that whatever drawing would warn of or fail at happens; returns its axes."""
+    figure.canvas.draw()
+    return figure.axes
+
+
+def texts(labels):
+    return [label.get_text() for label in labels]
+
+
+def ticks(axis):
+    low, high = sorted(axis.get_view_interval())
+    return [tick for tick in axis.get_ticklocs() if low <= tick <= high]
+
+
+# ---- curves
+
+
+@pytest.mark.parametrize("epochs", [1, 30, 31, 300])
+def test_curves_are_the_history(epochs):
+    rows = history(epochs)
+    figure = plots.curves(rows, "A run")
+    loss, metric, seconds = drawn(figure)
+    assert figure.get_suptitle() == "A run"
+    assert texts([axes.title for axes in figure.axes]) == ["Training loss", "Accuracy", "Time per epoch"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["epoch"] * 3
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy", "seconds"]
+    assert_array_equal(loss.lines[0].get_xydata(), [(row["epoch"], row["loss"]) for row in rows])
+    for line, part in zip(metric.lines, ("train", "valid"), strict=True):
+        assert_array_equal(line.get_xydata(), [(row["epoch"], row[f"{part}_accuracy"]) for row in rows])
+    assert texts(metric.get_legend().get_texts()) == ["training", "validation"]
+    assert metric.lines[0].get_color() != metric.lines[1].get_color()
+    assert metric.lines[0].get_linestyle() != metric.lines[1].get_linestyle()  # also without colours
+    assert_allclose([bar.get_height() for bar in seconds.patches], column(rows, "seconds"))
+    assert_allclose([bar.get_x() + bar.get_width() / 2 for bar in seconds.patches], column(rows, "epoch"))
+    markers = {line.get_marker() for line in (*loss.lines, *metric.lines)}
+    assert markers == ({"o"} if epochs <= 30 else {""})  # of one epoch a line alone shows nothing
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        assert (low, high) == (0.4, epochs + 0.6)
+        assert all(tick == round(tick) for tick in ticks(axes.xaxis))
+        assert ticks(axes.xaxis)
+
+
+def test_curves_have_round_epochs_below():
+    for epochs, expected in [(1, [1]), (4, [1, 2, 3, 4]), (25, [5, 10, 15, 20, 25])]:
+        assert ticks(drawn(plots.curves(history(epochs)))[0].xaxis) == expected
+
+
+def test_curves_without_validation():
+    _, metric, _ = drawn(plots.curves(history(5, valid=False)))
+    assert len(metric.lines) == 1
+    assert texts(metric.get_legend().get_texts()) == ["training"]
+
+
+def test_curves_of_several_metrics():
+    rows = history(4, ("accuracy", "f1", "top_5_accuracy"))
+    _, *middle, _ = drawn(plots.curves(rows))
+    assert texts([axes.title for axes in middle]) == ["Accuracy", "F1", "Top 5 accuracy"]
+    for axes, metric in zip(middle, ("accuracy", "f1", "top_5_accuracy"), strict=True):
+        assert_array_equal(axes.lines[0].get_ydata(), column(rows, f"train_{metric}"))
+        assert_array_equal(axes.lines[1].get_ydata(), column(rows, f"valid_{metric}"))
+
+
+def test_curves_without_metrics():
+    loss, seconds = drawn(plots.curves(history(3, metrics=())))
+    assert (len(loss.lines), len(seconds.patches)) == (1, 3)
+
+
+def test_what_is_not_finite_is_a_gap():
+    rows = history(6)
+    rows[2]["loss"], rows[3]["valid_accuracy"], rows[4]["train_accuracy"] = np.inf, np.nan, -np.inf
+    loss, metric, _ = drawn(plots.curves(rows))
+    assert np.flatnonzero(np.isnan(loss.lines[0].get_ydata())).tolist() == [2]
+    assert np.flatnonzero(np.isnan(metric.lines[0].get_ydata())).tolist() == [4]
+    assert np.flatnonzero(np.isnan(metric.lines[1].get_ydata())).tolist() == [3]
+    assert np.isfinite(loss.get_ylim()).all()
+
+
+def test_no_epochs_are_refused():
+    for draw in (lambda: plots.curves([]), lambda: plots.comparison({"a": history(2), "b": []})):
+        with pytest.raises(InputError, match="no epochs"):
+            draw()
+
+
+# ---- comparison
+
+
+def test_comparison_draws_every_run():
+    runs = {"one": history(3), "two": history(12), "three": history(40)}
+    figure = plots.comparison(runs)
+    loss, metric = drawn(figure)
+    assert texts([loss.title, metric.title]) == ["Training loss", "Validation accuracy"]
+    for left, right, rows in zip(loss.lines, metric.lines, runs.values(), strict=True):
+        assert_array_equal(left.get_xydata(), [(row["epoch"], row["loss"]) for row in rows])
+        assert_array_equal(right.get_xydata(), [(row["epoch"], row["valid_accuracy"]) for row in rows])
+        assert left.get_color() == right.get_color()
+        assert left.get_linestyle() == right.get_linestyle()
+    assert texts(figure.legends[0].get_texts()) == list(runs)
+    assert [axes.get_xlim() for axes in figure.axes] == [(0.4, 40.6)] * 2
+
+
+def test_nine_runs_are_told_apart():
+    figure = plots.comparison({f"run {i}": history(5) for i in range(9)})
+    for axes in drawn(figure):
+        assert len({(to_hex(line.get_color()), line.get_linestyle()) for line in axes.lines}) == 9
+    assert len(figure.legends[0].get_texts()) == 9
+
+
+def test_comparison_never_draws_training_rows_as_validation():
+    mixed = {"without": history(3, valid=False), "with": history(4)}
+    _, metric = drawn(plots.comparison(mixed))
+    assert metric.get_title() == "Validation accuracy"
+    (line,) = metric.lines
+    assert_array_equal(line.get_ydata(), column(mixed["with"], "valid_accuracy"))
+    _, metric = drawn(plots.comparison({"a": history(3, valid=False), "b": history(4, valid=False)}))
+    assert metric.get_title() == "Training accuracy"
+    assert_array_equal(metric.lines[1].get_ydata(), column(history(4), "train_accuracy"))
+
+
+def test_comparison_takes_the_first_metric():
+    figure = plots.comparison({"a": history(3, ("f1", "accuracy"))})
+    assert drawn(figure)[1].get_ylabel() == "f1"
+
+
+def test_an_empty_comparison_is_refused():
+    with pytest.raises(InputError, match="no runs"):
+        plots.comparison({})
+
+
+# ---- confusion matrix
+
+
+def cells(axes, k):
+    counts = np.zeros((k, k), int)
+    for text in axes.texts:
+        x, y = text.get_position()
+        counts[int(y), int(x)] = int(text.get_text())
+    return counts
+
+
+def test_confusion_matrix_is_scikit_learns():
+    from sklearn.metrics import confusion_matrix
+
+    generator = np.random.default_rng(0)
+    y_true = generator.integers(0, 4, 500)
+    y_pred = np.where(generator.random(500) < 0.7, y_true, generator.integers(0, 3, 500))
+    expected = confusion_matrix(y_true, y_pred)
+    axes = drawn(plots.confusion_matrix(y_true, y_pred, ("cat", "dog", "elephant", "newt")))[0]
+    assert_array_equal(cells(axes, 4), expected)
+    assert len(axes.texts) == np.count_nonzero(expected)
+    assert_allclose(axes.images[0].get_array(), expected / expected.sum(axis=1, keepdims=True))
+    assert (
+        texts(axes.get_xticklabels()) == texts(axes.get_yticklabels()) == ["cat", "dog", "elephant", "newt"]
+    )
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert axes.get_title() == f"{np.sum(y_true != y_pred)} of 500 wrong"
+
+
+def test_confusion_matrix_of_whole_numbers_and_an_absent_class():
+    axes = drawn(plots.confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 0]), range(3)))[0]
+    assert texts(axes.get_xticklabels()) == ["0", "1", "2"]
+    assert_array_equal(cells(axes, 3), [[1, 0, 0], [1, 1, 0], [0, 0, 0]])
+    assert np.isfinite(axes.images[0].get_array()).all()
+
+
+def test_confusion_matrix_texts_are_seen_on_their_cells():
+    y_true = np.repeat([0, 1], 100)
+    y_pred = np.where(np.arange(200) % 100 < 10, 1 - y_true, y_true)
+    axes = drawn(plots.confusion_matrix(y_true, y_pred, (0, 1)))[0]
+    image = axes.images[0]
+    for text in axes.texts:
+        x, y = text.get_position()
+        cell = image.cmap(image.norm(image.get_array()[int(y), int(x)]))[:3]
+        assert text.get_color() == ("white" if np.mean(cell) < 0.5 else "black")
+
+
+@pytest.mark.parametrize(("k", "shown", "named"), [(20, True, True), (30, False, True), (60, False, False)])
+def test_confusion_matrix_of_many_classes(k, shown, named):
+    y = np.arange(k)
+    axes = drawn(plots.confusion_matrix(y, y, range(k)))[0]
+    assert len(axes.texts) == (k if shown else 0)
+    assert (texts(axes.get_yticklabels()) == [str(i) for i in range(k)]) == named
+
+
+def test_confusion_matrix_of_unequal_or_no_rows_is_refused():
+    for y_true, y_pred in (([0, 1], [0]), ([], [])):
+        with pytest.raises(InputError, match="must be equal, at least one"):
+            plots.confusion_matrix(np.array(y_true, int), np.array(y_pred, int), (0, 1))
+
+
+# ---- worst mistakes
+
+
+def answers():
+    """Four images of 2x3; all but the second are mistakes."""
+    X = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    y_true = np.array([0, 1, 2, 0])
+    probabilities = np.array([[0.3, 0.7, 0], [0, 1, 0], [0.95, 0, 0.05], [0.1, 0.3, 0.6]])
+    return X, y_true, probabilities
+
+
+def test_the_worst_mistake_comes_first():
+    X, y_true, probabilities = answers()
+    figure = plots.worst_mistakes(X, y_true, probabilities, ("a", "b", "c"), (2, 3))
+    axes = [axes for axes in drawn(figure) if axes.images]
+    for image, row in zip(axes, [2, 3, 0], strict=True):
+        assert_array_equal(image.images[0].get_array(), X[row].reshape(2, 3))
+    assert [image.get_title() for image in axes] == [
+        "true c\npredicted a (95%)", "true a\npredicted c (60%)", "true a\npredicted b (70%)",
+    ]  # fmt: skip
+    assert figure.get_suptitle() == "The worst 3 of 3 mistakes"
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (2, 2), (25, 7)])
+def test_no_more_mistakes_than_asked_for(count, expected):
+    y_true = np.zeros(7, int)
+    probabilities = np.tile([0.2, 0.8], (7, 1))
+    figure = plots.worst_mistakes(np.eye(7, 4), y_true, probabilities, (0, 1), (2, 2), count)
+    assert sum(len(axes.images) for axes in drawn(figure)) == expected
+    assert figure.get_suptitle() == f"The worst {expected} of 7 mistakes"
+    assert all(bool(axes.images) == axes.axison for axes in figure.axes)  # the places left over are blank
+
+
+def test_no_mistakes():
+    X, y_true, _ = answers()
+    (axes,) = drawn(plots.worst_mistakes(X, y_true, np.eye(3)[y_true], ("a", "b", "c"), (2, 3)))
+    assert texts(axes.texts) == ["no mistakes"]
+    assert not axes.images
+
+
+def test_images_of_another_shape_are_refused():
+    X, y_true, probabilities = answers()
+    with pytest.raises(InputError, match="6 features are no image of 2 x 2"):
+        plots.worst_mistakes(X, y_true, probabilities, ("a", "b", "c"), (2, 2))
+    with pytest.raises(InputError, match="9 features are no image of 3 x 4"):
+        plots.weights(np.zeros((9, 5)), (3, 4))
+
+
+# ---- weights
+
+
+@pytest.mark.parametrize(("units", "count", "expected"), [(1, 64, 1), (5, 64, 5), (20, 10, 10)])
+def test_weights_are_images_by_their_norm(units, count, expected):
+    W = np.random.default_rng(0).normal(size=(6, units)) * np.arange(1, units + 1)
+    figure = plots.weights(W, (2, 3), count)
+    shown = [axes.images[0] for axes in drawn(figure) if axes.images and not axes.axison]
+    order = np.argsort(-np.linalg.norm(W, axis=0))[:expected]
+    for image, unit in zip(shown, order, strict=True):
+        assert_array_equal(image.get_array(), W[:, unit].reshape(2, 3))
+        low, high = image.get_clim()
+        assert low == -high < 0
+    assert len({image.get_clim() for image in shown}) == 1  # one scale for all
+    assert figure.get_suptitle() == f"First layer: {expected} of {units} units"
+
+
+def test_weights_of_nothing_but_zeros():
+    images = [axes.images[0] for axes in drawn(plots.weights(np.zeros((4, 3)), (2, 2))) if axes.images]
+    assert {image.get_clim() for image in images} == {(-1.0, 1.0)}
+
+
+# ---- epoch times
+
+
+def test_epoch_times_from_least_to_most():
+    times = {"slow": [8.0, 9.0, 9.5], "mlpax (CPU)": [0.25, 0.24, 0.26], "middle": [0.5, 0.7, 0.9, 0.6]}
+    (axes,) = drawn(plots.epoch_times(times))
+    bars = next(c for c in axes.containers if isinstance(c, BarContainer))
+    assert_allclose([bar.get_width() for bar in bars], [9.0, 0.65, 0.25])
+    assert texts(axes.get_yticklabels()) == ["slow", "middle", "mlpax (CPU)"]  # upwards: the least is on top
+    assert not axes.yaxis.get_inverted()
+    (whiskers,) = next(c for c in axes.containers if isinstance(c, ErrorbarContainer)).lines[2]
+    for segment, values in zip(whiskers.get_segments(), ([8, 9.5], [0.5, 0.9], [0.24, 0.26]), strict=True):
+        assert_allclose(segment[:, 0], values)
+    assert [text.strip() for text in texts(axes.texts)] == ["9.00 s", "650 ms", "250 ms"]
+    colors = [to_hex(bar.get_facecolor()) for bar in bars]
+    assert colors[0] == colors[1] != colors[2]  # the one this is about stands out
+    assert axes.get_xscale() == "log"
+    low, high = axes.get_xlim()
+    labels = dict(zip(axes.get_xticks(), texts(axes.get_xticklabels()), strict=True))
+    assert [label for tick, label in labels.items() if low <= tick <= high] == [
+        "0.2",
+        "0.5",
+        "1",
+        "2",
+        "5",
+        "10",
+    ]
+
+
+def test_epoch_times_of_one_round():
+    (axes,) = drawn(plots.epoch_times({"mlpax": [0.0312]}))
+    assert [text.strip() for text in texts(axes.texts)] == ["31 ms"]
+    assert ticks(axes.xaxis)
+
+
+def test_no_times_are_refused():
+    for times in ({}, {"mlpax": []}, {"mlpax": [1.0], "other": []}):
+        with pytest.raises(InputError, match="no times"):
+            plots.epoch_times(times)
+
+
+# ---- save
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("a.png", b"\x89PNG\r\n\x1a\n"), ("a.svg", b"<?xml"), ("a.pdf", b"%PDF-"), ("a.PNG", b"\x89PNG")],
+)
+def test_save(tmp_path, name, start):
+    plots.save(plots.epoch_times({"mlpax": [0.25]}), tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    assert content.startswith(start)
+    assert name.endswith(".pdf") or len(content) > 1000
+    assert os.listdir(tmp_path) == [name]
+    if start.startswith(b"<?xml"):
+        assert b"<svg" in content
+
+
+def test_a_saved_picture_is_as_large_as_the_figure(tmp_path):
+    from matplotlib.image import imread
+
+    figure = plots.weights(np.eye(4), (2, 2))
+    plots.save(figure, str(tmp_path / "a.png"))
+    width, height = figure.get_size_inches() * figure.dpi
+    pixels = imread(tmp_path / "a.png")
+    assert_allclose(pixels.shape[:2], (height, width), atol=1)
+    assert pixels.std() > 0.05  # something is drawn
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a", "a.png.txt", ".png"])
+def test_another_suffix_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r"end it with \.png, \.svg or \.pdf"):
+        plots.save(plots.epoch_times({"mlpax": [1.0]}), tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_failing_save_leaves_the_old_picture(tmp_path, monkeypatch, error):
+    figure = plots.epoch_times({"mlpax": [1.0]})
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+
+    def fail(file, **settings):
+        file.write(b"half")
+        raise error
+
+    monkeypatch.setattr(figure, "savefig", fail)
+    with pytest.raises(error):
+        plots.save(figure, path)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_pictures_need_no_pyplot():
+    """Its import is slow, and it picks a window system."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from mlpax import plots; assert 'matplotlib' not in sys.modules;"
+        "plots.epoch_times({'mlpax': [1.0]}); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---- importance and calibration
+
+
+def test_importance_has_the_largest_on_top_and_thirty_bars():
+    rows = [(f"c{i}", 1 - i / 50, 0.01) for i in range(40)]
+    (axes,) = drawn(plots.importance(rows, "loss of accuracy"))
+    labels = texts(axes.get_yticklabels())
+    assert (labels[-1], labels[0], len(labels)) == ("c0", "c29", 30)
+    bars = next(c for c in axes.containers if isinstance(c, BarContainer))
+    assert_allclose([bar.get_width() for bar in bars], [row[1] for row in rows[:30][::-1]])
+
+
+def test_calibration_by_hand():
+    p = np.array([[0.9, 0.1]] * 4 + [[0.6, 0.4]])
+    (axes,) = drawn(plots.calibration(np.array([0, 0, 0, 1, 0]), p))
+    assert_allclose(axes.lines[1].get_xydata(), [[0.6, 1.0], [0.9, 0.75]])
+    assert axes.get_title() == "Expected calibration error 0.200"
