@@ -1,0 +1,192 @@
+"""The README's tables and the figure of epoch times, written from results/*.json.
+
+`python -m benchmarks.readme` rewrites what stands between `<!-- table:NAME -->` and `<!-- end -->`
+in README.md, draws docs/images/epoch_times.png, and prints the tables; with `--check` it writes
+nothing and exits with 1 when the README says something else than the results.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import RESULTS
+
+ROOT = Path(__file__).parents[1]
+FIGURE = ROOT / "docs" / "images" / "epoch_times.png"
+Result = dict[str, Any]
+
+
+def grid(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown, columns of numbers to the right."""
+    number = re.compile(r"[\d.,%]*( to [\d.,]+)?")
+    right = [all(number.fullmatch(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = [head, ["---:" if r else "---" for r in right], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def caption(result: Result, packages: tuple[str, ...], n: str) -> str:
+    """What it ran on, n and other load."""
+    machine, load = result["hardware"], result["load"]["other_processes"]
+    where = "" if machine["device"] == "cpu" else f"{machine['device']}, "
+    vectors = f" ({machine['simd']})" if machine["simd"] else ""
+    versions = ", ".join(f"{p} {machine['versions'][p]}" for p in packages if machine["versions"][p])
+    busy = "" if load is None else f"; other processes took {load:.0%} of the cores' time"
+    cores = f"{where}{result['threads']} cores of {machine['cpu']}{vectors}"
+    return f"{cores}, Python {machine['python']}, {versions}; {result['date']}; {n}{busy}."
+
+
+def best_forms(result: Result) -> list[Result]:
+    """Each contestant in its faster form, the fastest first."""
+    best: dict[str, Result] = {}
+    for c in sorted(result["results"]["contestants"], key=lambda c: c["milliseconds"]["median"]):
+        best.setdefault(c["name"], c)
+    return list(best.values())
+
+
+def article(result: Result) -> str:
+    every = result["results"]["epochs"]
+    rows = [
+        [f"{row['epoch']:.0f}", f"{row['loss']:.4f}"]
+        + [f"{row[f'{name}_accuracy']:.3f}" for name in ("train", "valid")]
+        + [f"{row[key]:.2f}" for key in ("seconds_without_jit", "seconds_with_jit", "seconds")]
+        for row in every
+        if row["epoch"] % 5 == 0 or row["epoch"] == 1
+    ]
+    head = ["epoch", "loss", "train acc.", "valid acc.", "without jit, s", "its loop with jit, s", "mlpax, s"]
+    n = f"every fifth of {len(every)} epochs"
+    return f"{grid(head, rows)}\n\n{caption(result, ('jax',), n)}"
+
+
+def epoch(result: Result) -> str:
+    rows = [
+        [
+            f"**{c['name']}**" if c["name"] == "mlpax" else f"{c['name']} ({c['form']})",
+            f"{c['milliseconds']['median']:,.0f}",
+            f"{c['milliseconds']['q1']:,.0f} to {c['milliseconds']['q3']:,.0f}",
+            f"{c['times_mlpax']['median']:.2f}",
+            f"{c['test_accuracy']:.1%}",
+        ]
+        for c in best_forms(result)
+    ]
+    head = ["one epoch", "median, ms", "quartiles, ms", "times mlpax", "test accuracy"]
+    n = result["results"]["contestants"][0]["milliseconds"]["n"]
+    packages = ("jax", "torch", "scikit-learn", "flax", "keras")
+    return f"{grid(head, rows)}\n\n{caption(result, packages, f'{n} rounds, ratios within a round')}"
+
+
+def time_to_accuracy(result: Result) -> str:
+    article = result["results"]["article"]
+    rows = [
+        [
+            f"`{r['name']}`" if r["name"] in ("default", "quick") else r["name"],
+            r["settings"],
+            f"{r['seconds']['median']:.2f}",
+            f"{r['test_accuracy']['median']:.2%}",
+            f"{r['test_accuracy']['min']:.2%}",
+            f"{r['article_times']['median']:.1f}",
+        ]
+        for r in result["results"]["recipes"]
+    ]
+    theirs = ["the article", article["settings"], f"{article['seconds']:.2f}"]
+    rows.append([*theirs, f"{article['test_accuracy']:.2%}", "", "1"])
+    head = ["recipe", "settings", "training, s", "test accuracy", "least", "times faster"]
+    n = result["results"]["recipes"][0]["seconds"]["n"]
+    return f"{grid(head, rows)}\n\n{caption(result, ('jax',), f'medians of {n} seeds')}"
+
+
+def startup(result: Result) -> str:
+    seconds = result["results"]["seconds"]
+    rows = [
+        [f"`{name}`" if name.startswith(("mlpax", "import", "python")) else name]
+        + [f"{s[key]:.2f}" for key in ("median", "min", "max")]
+        for name, s in seconds.items()
+    ]
+    head = ["a fresh process", "median, s", "least", "most"]
+    n = f"{seconds['python']['n']} processes each"
+    return f"{grid(head, rows)}\n\n{caption(result, ('jax',), n)}"
+
+
+def peak(result: Result) -> str:
+    sizes, best = result["results"]["batch_sizes"], result["results"]["peak_gflops"]["median"]
+    rows = [
+        [
+            str(s["batch_size"]),
+            *(f"{s[key]['median']:,.0f}" for key in ("milliseconds", "gflops")),
+            f"{s['share_of_peak']['median']:.0%}",
+        ]
+        for s in sizes
+    ]
+    n = f"{sizes[0]['gflops']['n']} rounds; the peak, {best:,.0f} GFLOP/s, is a large product's"
+    head = ["batch", "epoch, ms", "GFLOP/s", "share of the peak"]
+    return f"{grid(head, rows)}\n\n{caption(result, ('jax',), n)}"
+
+
+def tables(result: Result) -> str:
+    methods = result["results"]["methods"]
+    rows = [
+        [
+            f"**{name}**" if name == "mlpax" else name,
+            f"{m['mean_rank']:.2f}",
+            f"{m['mean_rank_log_loss']:.2f}",
+            f"{m['fit_seconds']:,.0f}",
+            "1" if name == "mlpax" else f"{m['mlpax_against']['seconds_ratio']:.2f}",
+            "" if name == "mlpax" else f"{m['mlpax_against']['wilcoxon_p']:.2g}",
+        ]
+        for name, m in sorted(methods.items(), key=lambda item: item[1]["mean_rank"])
+    ]
+    head = [
+        "defaults of",
+        "mean rank by error",
+        "by log-loss",
+        "fits in all, s",
+        "times mlpax",
+        "p (Wilcoxon)",
+    ]
+    measured = result["results"]["tables"].values()
+    seeds = len(next(iter(next(iter(measured))["methods"].values()))["error_values"])
+    count = sum(t["rows"] for t in measured)
+    n = f"{len(measured)} tables of {count:,} rows in all, {seeds} seed{'s' * (seeds > 1)}"
+    return f"{grid(head, rows)}\n\n{caption(result, ('jax', 'scikit-learn', 'torch'), n)}"
+
+
+TABLES = {table.__name__: table for table in (article, epoch, time_to_accuracy, startup, peak, tables)}
+
+
+def results(name: str) -> list[Result]:
+    """Those of one benchmark, the CPU's first."""
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}-*.json"))]
+    return sorted(found, key=lambda r: r["hardware"]["device"] != "cpu")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when the README differs")
+    check = parser.parse_args().check
+    readme = ROOT / "README.md"
+    before = text = readme.read_text()
+    for name, table in TABLES.items():
+        content = "\n\n".join(map(table, results(name)))
+        if not content:
+            continue
+        print(f"{content}\n")
+        block = re.compile(rf"(<!-- table:{name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text, places = block.subn(lambda m, content=content: f"{m[1]}{content}\n{m[2]}", text)
+        if not places:
+            print(f"README.md has no <!-- table:{name} --> to put this in", file=sys.stderr)
+    if check:
+        sys.exit("README.md differs from the results: python -m benchmarks.readme" if text != before else 0)
+    readme.write_text(text)
+    if measured := results("epoch"):
+        from mlpax import plots
+
+        FIGURE.parent.mkdir(parents=True, exist_ok=True)
+        forms = best_forms(measured[0])
+        seconds = {c["name"]: [t / 1000 for t in c["milliseconds"]["values"]] for c in forms}
+        plots.save(plots.epoch_times(seconds), FIGURE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,380 @@
+"""Tables: what mlpax and four peers get wrong, each with its defaults, and how long they take.
+
+For each table of MLPAX_DATA_DIR/tables (its columns' types in manifest.json) and each seed, which is a
+round, the rows are split 80/20, stratified by class, at random for a regression. The methods take turns
+on the same split, and each seed begins with another one. mlpax is given the raw table and finds the
+types itself; the peers are told them. `--tables a,b` and `--methods a,b` choose some.
+
+The clock of a fit goes around `fit` alone and includes each method's own preprocessing; the clock of a
+prediction goes around `predict` alone. Excluded are reading, splitting, imports and a warm-up of every
+method on the smallest table. What the warm-up compiled is dropped: compiling for a new table's shapes is
+inside mlpax's seconds, in the seed that meets them first. OpenMP's threads sleep while they wait, for
+everyone: left to spin, on cores that anything else uses, small boosted tables take a hundred times as long.
+
+The peers, each with its defaults but for the threads:
+- scikit-learn's MLP: medians and indicators for missing numbers, standardised; one-hot categories, with
+  missing as one of them; a regression's target standardised, without which it hardly learns.
+- HistGradientBoosting: categories as ordinals and named as such, the rarest of more than 254 as one; no
+  column without a value, at which it fails.
+- LightGBM: categories as pandas', with the training rows' levels.
+- RealMLP-TD-S (pytabkit): medians for missing numbers, missing as a category; holds out a fifth of its
+  rows to choose its epoch. It smooths its labels, which its log-loss pays for.
+
+Figures: the error rate, or the root of the mean squared error; the log-loss of a classification, where
+no probability counts for less than 1e-7 (float32 holds no finer one beside 1). A table's are means over
+seeds. Ranks go by these means, ties share theirs; who fails at any seed of a table is last on it. A total
+of seconds adds the mean fits of the tables on which a method did not fail, and a ratio and a comparison
+with mlpax take those on which neither did.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+import polars as pl
+from scipy.stats import rankdata, wilcoxon
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
+
+from benchmarks import common
+from benchmarks.record import Record
+
+FLOOR = 1e-7  # of a probability
+FIGURES = ("error", "log_loss", "fit_seconds", "predict_seconds")
+Table = dict[str, Any]
+Figures = dict[str, Any]
+
+
+class Levels(TransformerMixin, BaseEstimator):
+    """Columns of text as pandas categories with the levels of the rows it was fitted on."""
+
+    def __init__(self, columns: list[str]) -> None:
+        self.columns = columns
+
+    def fit(self, X: pd.DataFrame, y: object = None) -> "Levels":
+        self.levels_ = {name: sorted(X[name].dropna().unique()) for name in self.columns}
+        return self
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        return X.assign(**{name: X[name].astype(pd.CategoricalDtype(v)) for name, v in self.levels_.items()})
+
+
+def our(table: Table, seed: int, threads: int) -> Any:
+    import mlpax
+
+    make = mlpax.TableRegressor if table["task"] == "regression" else mlpax.TableClassifier
+    return make(random_state=seed)
+
+
+def scikit_learn_mlp(table: Table, seed: int, threads: int) -> Any:
+    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
+    text = make_pipeline(
+        SimpleImputer(strategy="constant", fill_value="missing"), OneHotEncoder(handle_unknown="ignore")
+    )
+    inputs = ColumnTransformer([("n", numbers, table["numeric"]), ("c", text, table["categorical"])])
+    if table["task"] != "regression":
+        return make_pipeline(inputs, MLPClassifier(random_state=seed))
+    mlp = TransformedTargetRegressor(MLPRegressor(random_state=seed), transformer=StandardScaler())
+    return make_pipeline(inputs, mlp)
+
+
+def hist_gradient_boosting(table: Table, seed: int, threads: int) -> Any:
+    make = HistGradientBoostingRegressor if table["task"] == "regression" else HistGradientBoostingClassifier
+    ordinals = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=np.nan, max_categories=254
+    )  # what is missing stays so
+
+    def filled(X: pd.DataFrame) -> list[str]:  # it cannot bin a column without a value
+        return [name for name in table["numeric"] if X[name].notna().any()]
+
+    inputs = ColumnTransformer([("c", ordinals, table["categorical"]), ("n", "passthrough", filled)])
+    categorical = list(range(len(table["categorical"])))
+    return make_pipeline(inputs, make(random_state=seed, categorical_features=categorical))
+
+
+def lightgbm(table: Table, seed: int, threads: int) -> Any:
+    from lightgbm import LGBMClassifier, LGBMRegressor
+
+    make = LGBMRegressor if table["task"] == "regression" else LGBMClassifier
+    return make_pipeline(Levels(table["categorical"]), make(random_state=seed, n_jobs=threads, verbose=-1))
+
+
+def realmlp(table: Table, seed: int, threads: int) -> Any:
+    from pytabkit import RealMLP_TD_S_Classifier, RealMLP_TD_S_Regressor
+
+    for name in ("lightning", "pytorch_lightning", "lightning.pytorch"):  # it goes by either name
+        logging.getLogger(name).setLevel(logging.ERROR)
+    make = RealMLP_TD_S_Regressor if table["task"] == "regression" else RealMLP_TD_S_Classifier
+    filled = ColumnTransformer(
+        [
+            ("n", SimpleImputer(strategy="median", keep_empty_features=True), table["numeric"]),
+            ("c", SimpleImputer(strategy="constant", fill_value="missing"), table["categorical"]),
+        ],
+        verbose_feature_names_out=False,
+    ).set_output(transform="pandas")
+    mlp = make(random_state=seed, device="cpu", n_threads=threads, verbosity=0)
+    return make_pipeline(filled, Levels(table["categorical"]), mlp)
+
+
+METHODS: dict[str, Callable[[Table, int, int], Any]] = {
+    "mlpax": our,
+    "scikit-learn MLP": scikit_learn_mlp,
+    "HistGradientBoosting": hist_gradient_boosting,
+    "LightGBM": lightgbm,
+    "RealMLP-TD-S": realmlp,
+}
+
+
+def choice() -> tuple[list[str], list[str]]:
+    """Of tables and methods, taken out of the command line; all tables where it names none."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--tables", default="")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    chosen, rest = parser.parse_known_args()
+    sys.argv[1:] = rest
+    return [t for t in chosen.tables.split(",") if t], [m for m in chosen.methods.split(",") if m]
+
+
+def calm() -> None:
+    """Let OpenMP's waiting threads sleep. It reads that when it is loaded: `settings` is to start anew."""
+    if os.environ.get("OMP_WAIT_POLICY") != "PASSIVE":
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.pop("OMP_NUM_THREADS", None)
+
+
+def known(names: list[str], choices: Iterable[str]) -> list[str]:
+    """The names, or an end with the choices."""
+    if wrong := [name for name in names if name not in choices]:
+        sys.exit(f"not known: {', '.join(wrong)}; choose from {', '.join(choices)}")
+    return names
+
+
+def read(folder: Path, table: Table) -> tuple[pl.DataFrame, pd.DataFrame, np.ndarray]:
+    """A table as it came, as the peers take it (numbers, and text or NaN), and its target."""
+    frame = pl.read_csv(folder / f"{table['name']}.csv.gz", infer_schema_length=None)
+    y = frame["target"].to_numpy()
+    y = y.astype(np.float64) if table["task"] == "regression" else np.asarray(y.tolist())
+    frame = frame.drop("target")
+    columns = {name: frame[name].cast(pl.Float64).to_numpy() for name in table["numeric"]}
+    for name in table["categorical"]:
+        text = pd.Series(frame[name].cast(pl.String).to_list(), dtype=object)
+        columns[name] = text.where(text.notna(), np.nan)
+    return frame, pd.DataFrame(columns), y
+
+
+def log_loss(model: Any, X: Any, y: np.ndarray) -> float:
+    column = {label: i for i, label in enumerate(model.classes_)}
+    each = np.asarray(model.predict_proba(X), np.float64)[np.arange(len(y)), [column[v] for v in y]]
+    return float(-np.log(np.clip(each, FLOOR, 1)).mean())
+
+
+def measured(model: Any, train: tuple[Any, np.ndarray], test: tuple[Any, np.ndarray], task: str) -> Figures:
+    """Fit and predict on the clock, then judge."""
+    found: list[Any] = []
+
+    def fit() -> object:
+        model.fit(*train)
+        return vars(model)  # arrays to wait for, where `fit` did not
+
+    fit_seconds = common.clock(fit)
+    predict_seconds = common.clock(lambda: found.append(model.predict(test[0])) or found)
+    predicted, y = np.asarray(found[0]).ravel(), test[1]
+    figures = {"fit_seconds": fit_seconds, "predict_seconds": predict_seconds}
+    if task == "regression":
+        error = float(np.sqrt(np.mean((predicted - y) ** 2)))
+    else:
+        error = float(np.mean(predicted != y))
+        figures["log_loss"] = log_loss(model, test[0], y)
+    if not np.isfinite([error, *figures.values()]).all():
+        raise ArithmeticError("a figure is not finite")
+    return {"error": error, **figures}
+
+
+def message(error: Exception) -> str:
+    """Its kind and first line, without folders of the machine."""
+    line = (str(error).strip() or "no message").splitlines()[0][:200]
+    return re.sub(r"(/[^/\s]+)+/", "", f"{type(error).__name__}: {line}")
+
+
+def turn(
+    table: Table,
+    data: tuple[pl.DataFrame, pd.DataFrame, np.ndarray],
+    names: list[str],
+    seed: int,
+    threads: int,
+) -> dict[str, Figures]:
+    """Every method on one split of a table."""
+    raw, frame, y = data
+    train, test = train_test_split(
+        np.arange(len(y)),
+        test_size=0.2,
+        random_state=seed,
+        stratify=None if table["task"] == "regression" else y,
+    )
+    first, out = seed % len(names), {}
+    for name in names[first:] + names[:first]:
+        X = (raw[train], raw[test]) if name == "mlpax" else (frame.iloc[train], frame.iloc[test])
+        with warnings.catch_warnings():
+            if name != "mlpax":  # peers warn at most tables: not converged, a loader without workers
+                warnings.simplefilter("ignore")
+            try:
+                model = METHODS[name](table, seed, threads)
+                out[name] = measured(model, (X[0], y[train]), (X[1], y[test]), table["task"])
+            except Exception as error:
+                out[name] = {"failed": message(error)}
+    return {name: out[name] for name in names}
+
+
+def significant(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def short(figures: dict[str, Figures]) -> dict[str, Figures]:
+    """With five digits, for a line."""
+    return {
+        name: {key: v if isinstance(v, str) else significant(v) for key, v in f.items()}
+        for name, f in figures.items()
+    }
+
+
+def means(turns: list[Figures]) -> Figures:
+    """Of one method's seeds on one table, or why it has none."""
+    if failed := [t["failed"] for t in turns if "failed" in t]:
+        return {"failed": failed[0], "failed_seeds": len(failed)}
+    return {key: float(np.mean([t[key] for t in turns])) for key in FIGURES if key in turns[0]}
+
+
+def ranks(tables: dict[str, dict[str, Figures]], names: list[str], key: str) -> dict[str, float]:
+    """Each method's mean rank over the tables that have this figure; one that failed is last."""
+    each = [
+        rankdata([figures[name].get(key, np.inf) for name in names])
+        for figures in tables.values()
+        if any(key in f for f in figures.values())
+    ]
+    return dict(zip(names, np.mean(each, axis=0).tolist(), strict=True)) if each else {}
+
+
+def against(tables: dict[str, dict[str, Figures]], ours: str, theirs: str) -> Figures:
+    """Our errors less theirs, over the mean of both, table by table, and the ratio of the seconds."""
+    both = [
+        (t[ours], t[theirs]) for t in tables.values() if not any("failed" in t[n] for n in (ours, theirs))
+    ]
+    if not both:
+        return {"tables": 0}
+    errors = np.array([[f["error"] for f in pair] for pair in both])
+    difference = (errors[:, 0] - errors[:, 1]) / np.maximum(errors.mean(axis=1), np.finfo(float).tiny)
+    seconds = np.sum([[f["fit_seconds"] for f in pair] for pair in both], axis=0)
+    return {
+        "tables": len(both),
+        "better": int((difference < 0).sum()),
+        "worse": int((difference > 0).sum()),
+        "median_difference": significant(np.median(difference)),
+        "wilcoxon_p": significant(wilcoxon(difference).pvalue) if difference.any() else 1.0,
+        "seconds_ratio": significant(seconds[1] / seconds[0]),
+    }
+
+
+def overall(tables: dict[str, dict[str, Figures]], names: list[str]) -> dict[str, Figures]:
+    """Each method over all tables; mlpax against every other, where it took part."""
+    by_error, by_loss = ranks(tables, names, "error"), ranks(tables, names, "log_loss")
+    out: dict[str, Figures] = {}
+    for name in names:
+        done = [t[name] for t in tables.values() if "failed" not in t[name]]
+        out[name] = {
+            "mean_rank": significant(by_error.get(name, np.inf)) if by_error else None,
+            "mean_rank_log_loss": significant(by_loss[name]) if by_loss else None,
+            "fit_seconds": significant(sum(f["fit_seconds"] for f in done)),
+            "predict_seconds": significant(sum(f["predict_seconds"] for f in done)),
+            "failed_tables": len(tables) - len(done),
+        }
+        if "mlpax" in names and name != "mlpax":
+            out[name]["mlpax_against"] = against(tables, "mlpax", name)
+    return out
+
+
+def show(methods: dict[str, Figures]) -> None:
+    def cell(value: float | None, form: str) -> str:
+        return "" if value is None else format(value, form)
+
+    print(f"{'':22}{'rank':>6}{'by loss':>9}{'fit, s':>9}{'x mlpax':>9}{'p':>9}{'failed':>8}")
+    for name, f in methods.items():
+        pair = f.get("mlpax_against", {})
+        print(
+            f"{name:22}{cell(f['mean_rank'], '.2f'):>6}{cell(f['mean_rank_log_loss'], '.2f'):>9}"
+            f"{f['fit_seconds']:>9.1f}{cell(pair.get('seconds_ratio'), '.2f'):>9}"
+            f"{cell(pair.get('wilcoxon_p'), '.2g'):>9}{f['failed_tables']:>8}"
+        )
+
+
+def warm_up(folder: Path, tables: list[Table], names: list[str], threads: int) -> None:
+    """Every method on the smallest table, of classes and of values where there are both."""
+    for regression in (False, True):
+        some = [t for t in tables if (t["task"] == "regression") == regression]
+        for table in sorted(some, key=lambda t: t["rows"])[:1]:
+            turn(table, read(folder, table), names, 0, threads)
+    jax.clear_caches()  # that table's programs are to be compiled on the clock like every other's
+
+
+def rounded(turns: list[Figures]) -> Figures:
+    """Means and every seed's value of one method on one table."""
+    mean = means(turns)
+    if "failed" in mean:
+        return mean
+    each = {f"{key}_values": [significant(t[key]) for t in turns] for key in mean}
+    return {key: significant(value) for key, value in mean.items()} | each
+
+
+def main() -> None:
+    wanted, names = choice()
+    calm()
+    options = common.settings(__doc__, rounds=5)
+    folder = Path(os.environ.get("MLPAX_DATA_DIR") or ".") / "tables"
+    if not (folder / "manifest.json").exists():
+        sys.exit("no tables/manifest.json in MLPAX_DATA_DIR")
+    manifest = {t["name"]: t for t in json.loads((folder / "manifest.json").read_text())}
+    names = known(names, METHODS)
+    tables = [manifest[name] for name in known(wanted, manifest) or manifest]
+    with threadpool_limits(options.threads), Record("tables", options) as results:
+        results["versions"] = {p: importlib.metadata.version(p) for p in ("polars", "pandas", "scipy")}
+        for package in ("lightgbm", "pytabkit"):
+            results["versions"][package] = importlib.metadata.version(package)
+        results["tables"] = {}
+        warm_up(folder, tables, names, options.threads)
+        found: dict[str, dict[str, Figures]] = {}
+        for table in tables:
+            data, turns = read(folder, table), []
+            for seed in range(options.rounds):
+                turns.append(turn(table, data, names, seed, options.threads))
+                # a line of its own for each, so that a run cut short leaves its figures
+                print(json.dumps({"table": table["name"], "seed": seed, **short(turns[-1])}), flush=True)
+            by_method = {name: [t[name] for t in turns] for name in names}
+            found[table["name"]] = {name: means(each) for name, each in by_method.items()}
+            results["tables"][table["name"]] = {
+                "task": table["task"],
+                "rows": table["rows"],
+                "methods": {name: rounded(each) for name, each in by_method.items()},
+            }
+        results["methods"] = overall(found, names)
+        show(results["methods"])
+
+
+if __name__ == "__main__":
+    main()
