@@ -36,7 +36,7 @@ HOUSE = {
     "model": "errors files network preprocessing tabular scores",
     "targets": "errors batches datasets preprocessing splits",
     "problems": "errors batches datasets losses model preprocessing recipes splits tabular training",
-    "sources": "errors batches datasets images recipes splits tables targets",
+    "sources": "errors batches datasets images readers recipes splits tables targets",
     "estimators": "errors model preprocessing problems recipes targets training",
     "checkpoints": "errors files",
     "records": "errors files guards recipes",

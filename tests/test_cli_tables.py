@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from test_cli import mlpax as mlpax  # the fixture
+from test_tables import encoded
 
 QUICK = ("--epochs", 30, "--hidden", "16,16")
 
@@ -136,7 +137,46 @@ def test_columns_that_do_not_fit_at_prediction(mlpax, houses):
     assert "ignored columns that the model does not know: more" in err
 
 
-def test_a_folder_of_pictures(mlpax, tmp_path, monkeypatch):
+def test_where_predictions_cannot_go_is_said_before_the_work(mlpax, houses):
+    mlpax("train", "houses.csv", "--target", "price", *QUICK, "--out", "run", "--quiet")
+    before = (houses / "houses.csv").read_bytes()
+    for out, says in (
+        ("houses.csv", "houses.csv holds the rows to predict; --out takes another file"),
+        ("p.xlsx", "p.xlsx is no name for predictions; end it with .csv or .parquet"),
+        ("nowhere/p.csv", "nowhere is no folder; make it first, or choose another --out"),
+        ("run", "run is a folder; --out takes a file"),
+    ):
+        assert mlpax("predict", "run", "houses.csv", "--out", out) == (2, "", f"mlpax: {says}\n")
+    assert mlpax("importance", "run", "houses.csv", "--out", "nowhere/i.png")[0] == 2
+    assert (houses / "houses.csv").read_bytes() == before
+    assert not (houses / "p.xlsx").exists()
+
+
+def test_rows_without_a_target_are_not_scored(mlpax, houses):
+    mlpax("train", "houses.csv", "--target", "price", *QUICK, "--out", "run", "--quiet")
+    table = pl.read_csv("houses.csv")
+    table.with_row_index().with_columns(price=pl.when(pl.col("index") > 9).then("price")).write_csv(
+        "some.csv"
+    )
+    code, _, err = mlpax("evaluate", "run", "some.csv")
+    assert code == 0
+    assert "dropped 10 rows without a target" in err
+    table.with_columns(price=pl.lit(None)).write_csv("none.csv")
+    code, out, err = mlpax("evaluate", "run", "none.csv")
+    assert (code, out) == (2, "")
+    assert err == "mlpax: none.csv has no row with a target 'price'; there is nothing to score by\n"
+
+
+def test_options_hold_in_another_folder(mlpax, houses, monkeypatch):
+    words = ("--target", "price", "--valid-data", "houses.csv", *QUICK, "--quiet")
+    mlpax("train", "houses.csv", *words, "--out", "run")
+    (houses / "elsewhere").mkdir()
+    monkeypatch.chdir(houses / "elsewhere")
+    assert mlpax("resume", "../run", "--quiet") == (0, "", "")
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
     import platformdirs
 
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache"))
@@ -146,6 +186,59 @@ def test_a_folder_of_pictures(mlpax, tmp_path, monkeypatch):
         for i in range(40):
             pixels = rng.normal(light, 20, (12, 10)).clip(0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{i}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("words", [(), ("--test", 0.25)])
+def test_rows_held_out_of_pictures_are_so_whatever_the_seed(mlpax, pictures, words):
+    mlpax("train", "pictures", "--size", 8, "--seed", 3, *words, "--epochs", 2, "--out", "run", "--quiet")
+    assert mlpax("resume", "run", "--quiet") == (0, "", "")
+    code, out, err = mlpax("evaluate", "run", "--json")
+    assert code == 0
+    assert np.sum(json.loads(out)["confusion"]) == (20 if words else 16)
+    assert ("these are the validation rows" in err) != bool(words)
+    assert "run/confusion.png" in mlpax("plot", "run")[1]
+
+
+def test_the_recipe_of_tables_is_not_for_pictures(mlpax, pictures):
+    code, out, err = mlpax("train", "pictures", "--recipe", "table")
+    assert (code, out) == (2, "")
+    assert (
+        err == "mlpax: recipe 'table' is for tables, which pictures is not; choose another, or leave it out\n"
+    )
+
+
+@pytest.mark.parametrize("kind", ["idx", "npy", "npz"])
+def test_arrays_of_pictures(mlpax, tmp_path, kind):
+    rng, y = np.random.default_rng(0), np.arange(80, dtype=np.uint8) % 2
+    X = rng.normal(30 + 170 * y[:, None, None], 20, (80, 5, 4)).clip(0, 255).astype(np.uint8)
+    names = {"idx": ("images-idx3-ubyte", "labels-idx1-ubyte.gz"), "npy": ("X.npy", "y.npy")}
+    if kind == "npz":
+        rows = "set.npz"
+        np.savez(rows, X=X, y=np.array(["night", "day"])[y])
+    else:
+        rows, labels = names[kind]
+        (tmp_path / rows).write_bytes(encoded(X, rows))
+        code, out, err = mlpax("train", rows)
+        assert (code, out) == (2, "")
+        assert err.endswith(f"has pictures without labels; give them as {labels.removesuffix('.gz')}\n")
+        (tmp_path / labels).write_bytes(encoded(y, labels))
+    words = ("--test", 0.25, "--seed", 1, "--epochs", 5)
+    code, out, _ = mlpax("train", rows, *words, "--out", "run")
+    assert code == 0
+    assert "test accuracy 100.00%" in out
+    assert json.loads(mlpax("evaluate", "run", "--json")[1])["accuracy"] == 1
+    assert json.loads(mlpax("evaluate", "run", rows, "--json")[1])["accuracy"] == 1
+    assert "run/mistakes.png" in mlpax("plot", "run")[1]
+    assert mlpax("predict", "run", rows, "--out", "p.csv")[1] == "p.csv: 80 predictions\n"
+    predicted = pl.read_csv("p.csv")["prediction"].to_list()
+    assert predicted[:2] == (["night", "day"] if kind == "npz" else [0, 1])
+    code, _, err = mlpax("train", rows, "--size", 3)
+    assert code == 2
+    assert f"size is an option for folders of pictures, which {rows} is not" in err
+
+
+def test_a_folder_of_pictures(mlpax, pictures, tmp_path):
     code, out, _ = mlpax("train", "pictures", "--size", 8, "--test", 0.25, "--epochs", 5, "--out", "run")
     assert code == 0
     assert "test accuracy 100.00%" in out
@@ -160,3 +253,7 @@ def test_a_folder_of_pictures(mlpax, tmp_path, monkeypatch):
     assert "bad.png" in err
     code, _, err = mlpax("train", "pictures", "--skip-bad", "--epochs", 1, "--out", "other")
     assert code == 0
+    assert mlpax("evaluate", "run", "pictures")[0] == 2
+    code, _, err = mlpax("evaluate", "run", "pictures", "--skip-bad")
+    assert code == 0
+    assert "left out 1 of 81 pictures that cannot be read" in err

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mlpax import images
 from mlpax.errors import InputError
-from mlpax.images import Images, read_image_folder
+from mlpax.images import Images, read_image_folder, read_pictures
 
 
 @pytest.fixture(autouse=True)
@@ -513,8 +513,9 @@ def test_a_class_of_bad_pictures_alone_is_refused(folder):
 # Progress
 
 
-def test_progress_is_drawn_on_stderr_and_ends(folder, capsys):
+def test_progress_is_drawn_on_stderr_and_ends(folder, capsys, monkeypatch):
     """A bar left running would draw over what follows."""
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
     threads = set(threading.enumerate())
     read_image_folder(folder, progress=True)
     (folder / "cat" / "0.png").write_bytes(b"")
@@ -525,4 +526,16 @@ def test_progress_is_drawn_on_stderr_and_ends(folder, capsys):
             break
         time.sleep(0.01)
     assert not left
-    assert capsys.readouterr().out == ""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "looking at pictures" in err
+
+
+def test_no_progress_is_drawn_in_a_pipe(folder, capsys):
+    read_image_folder(folder, progress=True)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_picture_to_predict_cannot_be_left_out(folder):
+    (folder / "cat" / "0.png").write_bytes(b"")
+    assert says(read_pictures, folder, (3, 3)).endswith("neither PNG nor JPEG; replace it")

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlpax.errors import InputError
-from mlpax.preprocessing import DATE_FORMATS, Column, Columns, as_frame, fit_columns, fit_scaling, numbers
+from mlpax.preprocessing import (
+    DATE_FORMATS,
+    Column,
+    Columns,
+    as_frame,
+    fit_columns,
+    fit_scaling,
+    kind_of,
+    numbers,
+)
 
 
 def column(values, **types):
@@ -121,6 +130,20 @@ def test_text_among_numbers_is_refused():
     cells[120] = "12O"
     with pytest.raises(InputError, match=r"column 'c' holds numbers but '12O' in row 121; mend it, or empty"):
         column(cells)
+    with pytest.raises(InputError, match=r"column 'c' holds numbers but 'oops' in row 18"):
+        column([str(i / 7) for i in range(17)] + ["oops"])
+    codes = [str(i % 9) for i in range(99)] + ["9a"]
+    assert column(codes)[0].kind == "category"
+
+
+def test_kinds_may_be_told_of_more_rows():
+    """As of a code whose one letter is no training row's, or of days that could be months."""
+    frame = pl.DataFrame({"code": ["1", "2", "1", "2"], "day": ["01/02/2020", "02/02/2020"] * 2})
+    others = pl.DataFrame({"code": ["A"], "day": ["13/02/2020"]})
+    kinds = {values.name: kind_of(values) for values in pl.concat([frame, others])}
+    columns = fit_columns(frame, kinds)
+    assert [(c.kind, c.date_format) for c in columns.columns] == [("category", ""), ("date", "%d/%m/%Y")]
+    assert columns(others)[0, 0] == 0
 
 
 def test_numbers_of_a_series():
@@ -221,7 +244,11 @@ def check_dates(values, parts):
 def test_dates_in_text(text):
     hours = "%H" in text
     parts = [[*([p[0]] if hours else [math.floor(p[0])]), *p[1:5], p[5] if hours else 0] for p in PARTS]
-    written = [when.strftime(text.replace("%.f", ".%f")) for when in WHEN]  # polars' name of the fraction
+    zones = iter(("Z", "+00:00"))
+    written = [
+        when.strftime(text.replace("%.f", ".%f").replace("%#z", next(zones, "")))  # polars' names of them
+        for when in WHEN
+    ]
     assert check_dates(written, parts).date_format == text
 
 
@@ -423,3 +450,10 @@ def test_frames_of_pandas():
     assert fit_columns(levels).columns[0].levels == ("1", "2", "3")
     with pytest.raises(InputError, match=r"X is no table: .*a"):
         as_frame(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_frames_of_pyarrow():
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"a": [1, None], "b": pa.array(["x", "y"]).dictionary_encode()})
+    assert as_frame(table).rows() == as_frame(table.to_batches()[0]).rows() == [(1, "x"), (None, "y")]
+    assert as_frame({"y": pa.array(["u", None])})["y"].to_list() == ["u", None]

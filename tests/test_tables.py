@@ -2,6 +2,7 @@
 
 import datetime
 import gzip
+import io
 
 import numpy as np
 import polars as pl
@@ -103,6 +104,13 @@ def test_a_row_may_be_long(tmp_path):
     assert read_table(write(tmp_path, f"{row}\n{row}\n")).shape == (2, 15_000)
 
 
+def test_decimal_commas(tmp_path):
+    """Of files by semicolons; elsewhere 1,234 may be a thousand."""
+    rows = [("1.5", "-.25"), ("2", "1.5e3"), ("1,2,3", "a,5")]
+    assert read(tmp_path, "a;b\n1,5;-,25\n2;1,5e3\n1,2,3;a,5\n") == (NAMES, rows)
+    assert read(tmp_path, 'a\tb\n1,234\t"5,6"\n')[1] == [("1,234", "5,6")]
+
+
 @pytest.mark.parametrize("cell", ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"])
 def test_missing_cells(tmp_path, cell):
     text = f'a,b,c\n{cell},1,x\n2, {cell} ,y\n3,4,"{cell}"\n'
@@ -154,7 +162,7 @@ def test_one_line_for_each_wrong_file(tmp_path):
     assert f"{path} is no whole csv file: " in says(read_table, path)
     path.write_bytes(b"a,b\n\x81,1\n")
     assert f"{path} is no whole csv file: " in says(read_table, path)
-    for name, kind in (("t.parquet", "parquet"), ("t.arrow", "arrow"), ("t.npy", ".npy"), ("t.npz", "npy")):
+    for name, kind in (("t.parquet", "parquet"), ("t.arrow", "arrow"), ("t.npy", ".npy"), ("t.npz", ".npz")):
         path = write(tmp_path, "a,b\n1,2\n", name)
         line = says(read_table, path)
         assert line.startswith(f"{path} is no ")
@@ -214,6 +222,8 @@ def test_types_come_back(tmp_path, ending):
     path = tmp_path / f"t.{ending}"
     (FRAME.write_parquet if ending == "parquet" else FRAME.write_ipc)(path)
     assert_frame_equal(read_table(path), FRAME)
+    FRAME.write_ipc_stream(tmp_path / "stream.arrow")
+    assert_frame_equal(read_table(tmp_path / "stream.arrow"), FRAME)
     pl.DataFrame({"a": [1.0, float("nan")]}).write_parquet(tmp_path / "nan.parquet")
     assert read_table(tmp_path / "nan.parquet")["a"].to_list() == [1.0, None]
     pl.DataFrame({"a": []}).write_parquet(tmp_path / "none.parquet")
@@ -233,6 +243,37 @@ def test_arrays(tmp_path):
     assert (frame.columns, frame.rows()) == (["x0", "x1", "y"], [(1.0, 2.0, "u"), (3.0, None, "v")])
     np.savez(tmp_path / "t.npz", X=np.arange(8).reshape(2, 2, 2))
     assert read_table(tmp_path / "t.npz").rows() == [(0, 1, 2, 3), (4, 5, 6, 7)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [("X.npy", "y.npy"), ("x_train.npy", "y_train.npy"), ("a-images.npy", "a-labels.npy"),
+     ("a-images-idx2-ubyte", "a-labels-idx1-ubyte.gz"), ("images.idx2.gz", "labels.idx1")],
+)  # fmt: skip
+def test_labels_lie_beside_their_rows(tmp_path, rows, labels):
+    X, y = np.uint8([[1, 2], [3, 4], [5, 6]]), np.uint8([7, 8, 7])
+    for name, array in ((rows, X), (labels, y)):
+        assert read_table(write(tmp_path, encoded(X, rows), rows)).columns == ["x0", "x1"]
+        write(tmp_path, encoded(array, name), name)
+    assert read_table(tmp_path / rows).rows() == [(1, 2, 7), (3, 4, 8), (5, 6, 7)]
+    write(tmp_path, encoded(y[:2], labels), labels)
+    assert says(read_table, tmp_path / rows) == f"{tmp_path / labels} has y of shape (2,) for 3 rows of X"
+
+
+def encoded(array, name) -> bytes:
+    """An array of uint8 as the file of this name."""
+    file = io.BytesIO()
+    if name.endswith(".npy"):
+        np.save(file, array)
+    else:
+        file.write(bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes())
+    return gzip.compress(file.getvalue()) if name.endswith(".gz") else file.getvalue()
+
+
+def test_labels_may_be_text(tmp_path):
+    np.save(tmp_path / "X.npy", np.eye(2))
+    np.save(tmp_path / "y.npy", np.array(["a", "b"]))
+    assert read_table(tmp_path / "X.npy").rows() == [(1.0, 0.0, "a"), (0.0, 1.0, "b")]
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,7 @@ def test_half_of_the_targets_may_lack_not_more():
     ("y", "options", "says"),
     [
         (["a"] * 20, {}, r"target 'y' holds one class only, 'a'; there is nothing to learn"),
+        ([3.5] * 20, {}, r"target 'y' holds one value only, 3.5; there is nothing to learn"),
         (["a"] * 19 + ["b"], {}, r"class 'b' of target 'y' has one row; give it more, or drop it"),
         (
             [0.5, 1.5] * 10,
@@ -328,6 +329,32 @@ def test_exact_doubles_across_the_split_are_counted_and_said():
     said.clear()
     from_frame(classified(), notice=said.append)
     assert not any("double" in line for line in said)
+    other = pl.DataFrame({"y": ["b", "a", "a"], "x": [0.0, 1.0, 2.5], "more": [1, 2, 3]})
+    from_frame(classified(), valid_frame=other, notice=said.append)
+    assert said[-1].startswith("2 held-out rows have an exact double")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_kind_is_that_of_all_rows(seed):
+    """Wherever the only letter among codes falls, in training or not."""
+    codes = [str(i % 4) for i in range(19)] + ["A"]
+    dataset = from_frame(classified(code=codes), seed=seed)
+    assert dataset.columns.columns[1].kind == "category"
+
+
+def test_columns_left_out_are_said():
+    said = []
+    frame = classified(100, same=["k"] * 100, id=[f"i{i}" for i in range(100)])
+    from_frame(frame, notice=said.append)
+    assert said[-1] == "columns left out, being constant or of a level a row: same, id"
+    said.clear()
+    rows = 60_000
+    names = [f"u{i % 12_000}" for i in range(rows)]
+    from_frame(classified(rows, name=names, id=[f"i{i}" for i in range(rows)]), notice=said.append)
+    assert said[-2:] == [
+        "columns left out, being constant or of a level a row: id",
+        "of the levels of 'name' the 10,000 most frequent are told apart",
+    ]
 
 
 # Looking at a table
@@ -355,3 +382,8 @@ def test_describe():
         remark="target of a regression"), facts[4], facts[5]._replace(remark="")])  # fmt: skip
     with pytest.raises(InputError, match=r"no column 'kinds' in the data; did you mean 'kind'\?"):
         describe(frame, "kinds")
+    frame = pl.DataFrame({"row": [3, 1, 2, 5, 4, 6, 8, 7, 9, 0], "kind": list("abcdefghij")})
+    assert [fact.remark for fact in describe(frame)[2]] == [
+        "looks like a row number",
+        "target of a classification: a 10%, b 10%, c 10%, d 10%, e 10%, f 10%, g 10%, h 10% and 2 more",
+    ]

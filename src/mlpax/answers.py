@@ -56,8 +56,10 @@ def _rows(run: Path, data: str | None, data_dir: Path | None) -> "Dataset":
     )[0]
 
 
-def _examples(model: "Model", run: Path, data: str | None, data_dir: Path | None) -> tuple[Any, Any]:
-    """Rows and their true classes or values: of a table, or a set's test rows."""
+def _examples(
+    model: "Model", run: Path, data: str | None, data_dir: Path | None, skip_bad: bool = False
+) -> tuple[Any, Any]:
+    """Rows and their true classes or values: of a table, of pictures, or a set's test rows."""
     import numpy as np
 
     if data is not None and model.columns:
@@ -65,16 +67,31 @@ def _examples(model: "Model", run: Path, data: str | None, data_dir: Path | None
 
         frame = tables.read_table(data)
         target = targets.guess_target(frame, model.target)
-        frame = frame.filter(frame[target].is_not_null())
-        say_extra(model, frame)
-        y = targets.encode(frame[target], model.classes)
-        X = frame
+        X = frame.filter(frame[target].is_not_null())
+        if X.height == 0:
+            raise InputError(f"{data} has no row with a target {target!r}; there is nothing to score by")
+        if X.height < frame.height:
+            say(f"dropped {frame.height - X.height} rows without a target")
+        say_extra(model, X)
+        y = targets.encode(X[target], model.classes)
     elif data is not None and model.image_shape and Path(data).is_dir():
         from mlpax.images import read_image_folder
 
         shape = model.image_shape
-        pictures = read_image_folder(data, size=shape[0], colour=len(shape) == 3)
+        pictures = read_image_folder(
+            data, size=shape[0], colour=len(shape) == 3, skip_bad=skip_bad, notice=say
+        )
         return pictures.X, np.asarray(pictures.classes)[pictures.y]
+    elif data is not None and model.image_shape and Path(data).is_file():
+        import polars as pl
+
+        from mlpax.readers import read_arrays
+        from mlpax.targets import encode
+
+        X, y = read_arrays(data)
+        if y is None:
+            raise InputError(f"{data} has no labels beside it; there is nothing to score by")
+        y = encode(pl.Series("y", y), model.classes)
     else:
         dataset = _rows(run, data, data_dir)
         X, y = dataset.X_test, dataset.y_test
@@ -91,16 +108,19 @@ def _examples(model: "Model", run: Path, data: str | None, data_dir: Path | None
 def say_extra(model: "Model", frame: Any) -> None:
     known = {c.name for c in model.columns.columns} | {model.target} if model.columns else set(frame.columns)
     extra = [c for c in frame.columns if c not in known]
-    if extra:
+    if extra and known - {model.target} <= set(frame.columns):  # else the error to come says more
         say(f"ignored columns that the model does not know: {', '.join(extra)[:200]}")
 
 
 def evaluate(
     run: RunArgument,
     data: Annotated[
-        str | None, typer.Argument(help="A table; a folder of pictures; a set's test rows [the run's].")
+        str | None, typer.Argument(help="A table; pictures with their labels; a set's test rows [the run's].")
     ] = None,
     *,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")
+    ] = False,
     data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
@@ -108,7 +128,7 @@ def evaluate(
     from mlpax.model import load
 
     model = load(run)
-    figures = model.evaluate(*_examples(model, run, data, data_dir))
+    figures = model.evaluate(*_examples(model, run, data, data_dir, skip_bad))
     if json_:
         print(json.dumps(figures))
         return
@@ -123,7 +143,7 @@ def predict(
     run: RunArgument,
     data: Annotated[
         str,
-        typer.Argument(help="A table; pictures; a data set (its test rows); an IDX or .npy file of images."),
+        typer.Argument(help="A table; pictures, also as IDX, .npy or .npz; a data set (its test rows)."),
     ],
     *,
     out: Annotated[
@@ -136,8 +156,11 @@ def predict(
     from mlpax.model import load
 
     model = load(run)
-    if out.is_dir():
-        raise InputError(f"{out} is a folder; --out takes a file")
+    _check_out(out)
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"{out} is no name for predictions; end it with .csv or .parquet")
+    if out.exists() and Path(data).exists() and out.samefile(data):
+        raise InputError(f"{out} holds the rows to predict; --out takes another file")
     if not model.columns:
         if model.image_shape and (Path(data).is_dir() or data.lower().endswith(images.SUFFIXES)):
             X = images.read_pictures(data, model.image_shape)
@@ -152,6 +175,14 @@ def predict(
     print(f"{out}: {rows} predictions")
 
 
+def _check_out(out: Path) -> None:
+    """Refuse before the work what could not be written after it."""
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; --out takes a file")
+    if not out.parent.is_dir():
+        raise InputError(f"{out.parent} is no folder; make it first, or choose another --out")
+
+
 def _chain(first: Any, others: Any) -> Any:
     yield first
     yield from others
@@ -159,7 +190,7 @@ def _chain(first: Any, others: Any) -> Any:
 
 def importance(
     run: RunArgument,
-    data: Annotated[str | None, typer.Argument(help="A table [the run's test or validation rows].")] = None,
+    data: Annotated[str | None, typer.Argument(help="A table [the run's own].")] = None,
     *,
     repeats: Annotated[int, typer.Option(help="Shuffles of each column.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Picture [importance.png in the run].")] = None,
@@ -174,6 +205,8 @@ def importance(
         raise InputError(f"{run} was trained on images, which have no columns")
     if repeats < 1:
         raise InputError(f"repeats {repeats} is outside [1, inf)")
+    out = out or (run if run.is_dir() else run.parent) / "importance.png"
+    _check_out(out)
     if data is None:
         from mlpax.records import read_config
 
@@ -181,7 +214,6 @@ def importance(
         say(f"on all rows of {data}, those trained on among them; give a file of others")
     X, y = _examples(model, run, data, None)
     rows = model.importance(X, y, repeats=repeats)
-    out = out or (run if run.is_dir() else run.parent) / "importance.png"
     what = f"{'loss' if model.classes else 'rise'} of {model.score_name}"
     plots.save(plots.importance(rows, what), out)
     if json_:
@@ -269,6 +301,7 @@ def compare(
     """Lay the curves of several runs over each other."""
     from mlpax import plots, records
 
+    _check_out(out)
     histories = {str(run): records.read_history(run) for run in runs}
     rows = [records.summary(run) for run in runs]
     plots.save(plots.comparison(histories), out)

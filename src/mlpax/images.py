@@ -136,7 +136,7 @@ def read_pictures(path: str | Path, shape: tuple[int, ...], *, progress: bool = 
     files = [os.path.join(path, name) for name in sorted(_pictures(path))] if os.path.isdir(path) else [path]
     if not files:
         raise InputError(f"{path} holds no PNG or JPEG files")
-    return _read(files, shape, False, progress)[0]
+    return _read(files, shape, None, progress)[0]
 
 
 def _check_size(size: object) -> None:
@@ -211,7 +211,9 @@ def _each(
 
     step = 1 + min(15, len(items) // 100)  # a thread's errand costs more than a small file
     batches = [items[start : start + step] for start in range(0, len(items), step)]
-    bar = Progress(transient=True, console=Console(stderr=True)) if progress else None
+    console = Console(stderr=True)
+    # In a pipe the bar would leave an empty line.
+    bar = Progress(transient=True, console=console) if progress and console.is_terminal else None
     task = bar.add_task(text, total=len(items)) if bar else None
     results: list[Result] = []
     pool = ThreadPoolExecutor()
@@ -240,9 +242,12 @@ def _fingerprint(file: str) -> bytes:
 
 
 def _read(
-    files: Sequence[str], shape: tuple[int, ...], skip_bad: bool, progress: bool
+    files: Sequence[str], shape: tuple[int, ...], skip_bad: bool | None, progress: bool
 ) -> tuple[np.ndarray, np.ndarray, list[bytes]]:
-    """Rows of the readable pictures, which of all those are, and each file's fingerprint."""
+    """Rows of the readable pictures, which of all those are, and each file's fingerprint.
+
+    With `skip_bad` None, none may be left out.
+    """
     from PIL import Image
 
     try:
@@ -260,9 +265,9 @@ def _read(
             X[row] = _pixels(content, shape).reshape(-1)
         except Exception as error:  # Pillow's decoders let many kinds through
             if not skip_bad or isinstance(error, MemoryError):  # which is no fault of the file's
+                remedy = "replace it" + (", or leave such files out with --skip-bad" * (skip_bad is not None))
                 raise InputError(
-                    f"{files[row]} is no picture that can be read: {_reason(error)};"
-                    " replace it, or leave such files out with --skip-bad"
+                    f"{files[row]} is no picture that can be read: {_reason(error)}; {remedy}"
                 ) from None
             return False, fingerprint
         return True, fingerprint

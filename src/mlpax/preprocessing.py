@@ -54,7 +54,9 @@ ONE_HOT = 64  # levels; a category of more is embedded
 MOST_LEVELS = 10_000  # the most frequent; all others are one
 RARE = 2  # a level of fewer training rows is "other"
 DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y%m%dT%H%M%S", "%d.%m.%Y", "%m/%d/%Y",
-                "%Y/%m/%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f")  # fmt: skip
+                "%Y/%m/%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%d/%m/%Y",
+                "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M",
+                "%d/%m/%Y %H:%M")  # fmt: skip
 LARGEST = float(np.finfo(np.float64).max)
 LARGEST_INPUT = float(np.finfo(np.float32).max)  # the network's numbers are float32
 DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
@@ -205,9 +207,19 @@ class Columns:
         return np.hstack(dense + codes)
 
 
-def fit_columns(frame: "pl.DataFrame") -> Columns:
-    """Learn each column's kind and transform from training rows."""
-    columns = tuple(_fit(with_nulls(frame[name])) for name in frame.columns)
+def fit_columns(frame: "pl.DataFrame", kinds: "dict[str, Kind] | None" = None) -> Columns:
+    """Learn each column's transform from training rows.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        The training rows.
+    kinds : dict, optional
+        Each column's kind, as `kind_of` tells it of all rows: a column of text is none of numbers or of
+        dates in one format because its training rows happen to be. By default it is told of these rows.
+    """
+    kinds = kinds or {}
+    columns = tuple(_fit(with_nulls(frame[name]), kinds.get(name)) for name in frame.columns)
     if not any(c.kind != "constant" for c in columns):
         raise InputError("every column is constant; there is nothing to learn from")
     return Columns(columns)
@@ -222,27 +234,44 @@ def with_nulls(values: "pl.Series") -> "pl.Series":
     return values.fill_nan(None) if values.dtype.is_float() else values
 
 
-def kind_of(values: "pl.Series") -> tuple[str, str]:
+class Kind(NamedTuple):
     """A column's kind, and of a date in text its format."""
+
+    name: str
+    date_format: str = ""
+
+
+def _is_constant(values: "pl.Series") -> bool:
+    distinct = values.drop_nulls().n_unique()
+    return distinct == 0 or (distinct == 1 and not values.null_count())
+
+
+def kind_of(values: "pl.Series") -> Kind:
+    """What a column holds, told of all its cells.
+
+    Raises
+    ------
+    InputError
+        If it holds numbers but for a slip, with its row.
+    """
     import polars as pl
 
     values = with_nulls(values)
     present = values.drop_nulls()
-    if present.n_unique() < 2 and not values.null_count():
-        return "constant", ""
-    if present.len() == 0:
-        return "constant", ""
+    if _is_constant(values):
+        return Kind("constant")
     if values.dtype.is_temporal():
-        return "date", ""
+        return Kind("date")
     if values.dtype.is_numeric():
-        return "number", ""
+        return Kind("number")
     if values.dtype != pl.String:
-        return "category", ""
+        return Kind("category")
     parsed = present.cast(pl.Float64, strict=False)
     bad = parsed.null_count()
     if bad == 0:
-        return "number", ""
-    if bad <= present.len() / 100 and parsed.n_unique() > 50:  # a slip in a column of numbers
+        return Kind("number")
+    # One in a hundred, or the one, beside many different numbers is a slip; codes are fewer.
+    if bad <= max(1, present.len() / 100) and parsed.n_unique() > max(10, min(50, present.len() / 2)):
         row = _first(values.is_not_null() & values.cast(pl.Float64, strict=False).is_null())
         raise InputError(
             f"column {values.name!r} holds numbers but {values[row]!r} in row {row + 1};"
@@ -251,17 +280,17 @@ def kind_of(values: "pl.Series") -> tuple[str, str]:
     if any(c.isdigit() for c in str(present[0])):
         for text in DATE_FORMATS:
             if present.str.to_datetime(text, strict=False).null_count() == 0:
-                return "date", text
-    return "category", ""
+                return Kind("date", text)
+    return Kind("category")
 
 
 def _first(mask: "pl.Series") -> int:
     return cast(int, mask.arg_max())
 
 
-def _fit(values: "pl.Series") -> Column:
+def _fit(values: "pl.Series", told: Kind | None) -> Column:
     name = values.name
-    kind, date_format = kind_of(values)
+    kind, date_format = Kind("constant") if _is_constant(values) else told or kind_of(values)
     missing = values.null_count() > 0
     if kind == "constant":
         return Column(name, kind)

@@ -46,11 +46,16 @@ def prepare(dataset: Dataset, recipe: Recipe) -> Problem:
 def _images(dataset: Dataset, recipe: Recipe) -> Problem:
     X, y = dataset.X_train, dataset.y_train
     X_valid, y_valid = dataset.X_test, dataset.y_test
-    if recipe.validation:
+    if dataset.X_valid is not None and dataset.y_valid is not None:
+        X_valid, y_valid = dataset.X_valid, dataset.y_valid
+    elif recipe.validation:
         held = stratified(y, recipe.validation, rng(recipe.seed, "validation"))
         X, y, X_valid, y_valid = X[~held], y[~held], X[held], y[held]
         if not (len(X) and len(X_valid)):
-            raise InputError(f"validation {recipe.validation} of {len(dataset.y_train)} rows leaves none")
+            raise InputError(
+                f"validation {recipe.validation} of {len(dataset.y_train)} rows leaves one side empty;"
+                " choose another share"
+            )
     elif recipe.patience:
         raise InputError(
             f"patience {recipe.patience} chooses weights by validation rows, and test rows must not choose;"

@@ -1,6 +1,9 @@
-"""Arrays from files (IDX, gzipped or not, and .npy), read without trusting what they state."""
+"""Arrays from files (IDX, gzipped or not, .npy and .npz), read without trusting what they state."""
 
+import gzip
 import math
+import re
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -9,11 +12,96 @@ import numpy as np
 
 from mlpax.errors import InputError
 
-__all__ = ["read_idx", "read_rows"]
+__all__ = ["is_arrays", "labels_beside", "read_arrays", "read_idx", "read_rows"]
+
+PAIRS = (("images", "labels"), ("X", "y"), ("x", "y"))  # in the names of two files of one set
 
 
-def read_rows(path: str | Path) -> np.ndarray:
-    """Rows to predict, from an IDX or a .npy file: array of shape (rows, ...).
+def is_arrays(path: str | Path) -> bool:
+    """Whether a file is .npy or .npz by its name, or IDX by its first bytes."""
+    path = Path(path)
+    if path.suffix.lower() in (".npy", ".npz"):
+        return True
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4)
+        if start[:2] == b"\x1f\x8b":
+            with gzip.open(path, "rb") as file:
+                start = file.read(4)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return start[:2] == b"\0\0" and start[2:3] != b"" and start[2] in IDX_TYPES
+
+
+def labels_beside(path: Path) -> Path | None:
+    """Where the labels of a file of rows lie: `y.npy` of `X.npy`, `labels-idx1-ubyte` of `images-idx3-ubyte`.
+
+    It need not be there, and may be gzipped where the rows are not; None of a name that is no half of a pair.
+    """
+    for rows, labels in PAIRS:
+        other = re.sub(rf"(?<![A-Za-z]){rows}(?![A-Za-z])", labels, path.name)
+        if other != path.name:
+            other = re.sub(r"idx\d", "idx1", other).removesuffix(".gz")
+            names = (other, f"{other}.gz")
+            return next(
+                (found for n in names if (found := path.with_name(n)).is_file()), path.with_name(other)
+            )
+    return None
+
+
+def read_arrays(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rows and their labels: `X` and `y` of an .npz file; of an IDX or .npy file those in `labels_beside`.
+
+    Returns
+    -------
+    X : array of shape (rows, ...)
+    y : array of shape (rows,), or None where there are no labels
+
+    Raises
+    ------
+    InputError
+        If a file is missing, damaged or of another kind, or the two are of unequal length.
+    """
+    path, labels = Path(path), Path(path)
+    if path.suffix.lower() == ".npz":
+        X, y = _read_npz(path)
+    else:
+        beside = labels_beside(path)
+        X, y = read_rows(path), None
+        if beside and beside.is_file():
+            y, labels = read_rows(beside, "biufU"), beside
+    if X.ndim == 0 or X.size == 0:
+        raise InputError(f"{path} has X of shape {X.shape}; data are (rows, features), with some of both")
+    if y is not None and y.shape != (len(X),):
+        raise InputError(f"{labels} has y of shape {y.shape} for {len(X)} rows of X")
+    return X, y
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    try:
+        if not zipfile.is_zipfile(path):  # of which NumPy says to trust it
+            raise ValueError("it is no archive of arrays")
+        with np.load(path, allow_pickle=False) as arrays:
+            if "X" not in arrays:
+                raise InputError(f"{path} has no array X; it holds {', '.join(arrays.files) or 'none'}")
+            return arrays["X"], arrays.get("y")
+    except InputError:
+        raise
+    except MemoryError:
+        raise InputError(f"{path} is larger than the memory, or states a size that is") from None
+    except Exception as error:  # zipfile and NumPy let many kinds through
+        said = " ".join(str(error).split())[:160] or type(error).__name__
+        raise InputError(f"{path} is no whole .npz file: {said}") from None
+
+
+def read_rows(path: str | Path, kinds: str = "biuf") -> np.ndarray:
+    """Rows of an IDX, a .npy or (its `X`) an .npz file: array of shape (rows, ...).
+
+    Parameters
+    ----------
+    path : path
+    kinds : str
+        NumPy's letters of the types that a .npy file may have.
 
     Raises
     ------
@@ -21,7 +109,9 @@ def read_rows(path: str | Path) -> np.ndarray:
         If the file is missing, damaged or of another kind.
     """
     path = Path(path)
-    if path.suffix != ".npy":
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path)[0]
+    if path.suffix.lower() != ".npy":
         return read_idx(path)
     try:
         with np.errstate(over="raise"):  # a product of stated dimensions must not wrap around
@@ -31,7 +121,7 @@ def read_rows(path: str | Path) -> np.ndarray:
     except Exception as error:  # NumPy's parser of headers lets many kinds through
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{path} is no .npy file of numbers: {said}") from None
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in kinds:
         raise InputError(f"{path} is no .npy file of numbers: its type is {array.dtype}")
     return array
 

@@ -11,6 +11,7 @@ from mlpax.recipes import RECIPES, Recipe, named
 
 if TYPE_CHECKING:
     from mlpax.datasets import Dataset
+    from mlpax.images import Images
 
 __all__ = ["Reading", "open_data", "short_name"]
 
@@ -39,8 +40,9 @@ class Reading:
     skip_bad: bool = _option(False, "leave out pictures that cannot be read")
 
     def given(self) -> dict[str, Any]:
-        """Those that are not the default."""
-        return {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default}
+        """Those that are not the default, as they hold in any folder."""
+        given = {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default}
+        return given | ({"valid_data": str(Path(self.valid_data).resolve())} if self.valid_data else {})
 
 
 def short_name(data: str) -> str:
@@ -100,21 +102,26 @@ def open_data(
         if "/" in data or "." in data:
             raise InputError(f"there is no file or folder {data}")
         raise InputError(f"{unknown('data set', data, NAMES)}; or give a table or a folder of pictures")
-    if data not in NAMES and path.is_file():
+    arrays = _picture_arrays(path) if data not in NAMES and path.is_file() else None
+    if data not in NAMES and path.is_file() and arrays is None:
         return _table(path, recipe or "table", changes, reading, notice)
-    strange = sorted(
-        reading.given().keys() - ({"size", "colour", "skip_bad", "test"} if data not in NAMES else set())
-    )
+    allowed = set[str]() if data in NAMES else {"test"} if arrays else {"size", "colour", "skip_bad", "test"}
+    strange = sorted(reading.given().keys() - allowed)
     if strange:
-        raise InputError(f"{strange[0]} is an option for tables, which {data} is not; leave it out")
+        kind = "folders of pictures" if strange[0] in ("size", "colour", "skip_bad") else "tables"
+        raise InputError(f"{strange[0]} is an option for {kind}, which {data} is not; leave it out")
     name = recipe if isinstance(recipe, str) else "default"
+    if name == "table":
+        raise InputError(
+            f"recipe 'table' is for tables, which {data} is not; choose another, or leave it out"
+        )
     if data in NAMES:
         dataset = datasets.load(data, data_dir, progress=progress)
     else:
-        dataset = _pictures(
-            path, reading, 0 if isinstance(recipe, Recipe) else changes.get("seed", 0), notice, progress
-        )
         changes = {"validation": 0.2} | changes
+        whole = recipe if isinstance(recipe, Recipe) else named("default", 1, **changes)
+        images = arrays or _pictures(path, reading, notice, progress)
+        dataset = _held_out(str(path.resolve()), images, reading.test, whole.validation, whole.seed)
     if not isinstance(recipe, Recipe):
         recipe = named(name, len(dataset.X_train), **changes)
     return dataset, recipe, name
@@ -142,15 +149,10 @@ def _table(
     return dataset, recipe, name
 
 
-def _pictures(path: Path, reading: Reading, seed: int, notice: Notice, progress: bool) -> "Dataset":
-    import numpy as np
-
-    from mlpax.batches import rng  # and with it JAX
-    from mlpax.datasets import Dataset
+def _pictures(path: Path, reading: Reading, notice: Notice, progress: bool) -> "Images":
     from mlpax.images import read_image_folder
-    from mlpax.splits import stratified
 
-    images = read_image_folder(
+    return read_image_folder(
         path,
         size=reading.size,
         colour=reading.colour,
@@ -158,9 +160,51 @@ def _pictures(path: Path, reading: Reading, seed: int, notice: Notice, progress:
         progress=progress,
         notice=notice,
     )
-    tested = np.zeros(len(images.y), bool)
-    if reading.test:
-        tested = stratified(images.y, reading.test, rng(seed, "test"))
-    name = str(path.resolve())
+
+
+def _picture_arrays(path: Path) -> "Images | None":
+    """The pictures of an IDX, .npy or .npz file and their labels; None where the file is a table."""
+    import numpy as np
+
+    from mlpax.images import Images
+    from mlpax.readers import is_arrays, labels_beside, read_arrays
+
+    if not is_arrays(path):
+        return None
+    X, y = read_arrays(path)
+    if X.dtype != np.uint8 or not (X.ndim == 3 or (X.ndim == 4 and X.shape[3] == 3)):
+        return None
+    if y is None:
+        beside = labels_beside(path) if path.suffix.lower() != ".npz" else "an array y in it"
+        raise InputError(
+            f"{path} has pictures without labels; give them as {beside or 'images.npy, labels.npy'}"
+        )
+    import polars as pl
+
+    from mlpax.targets import classes_of, encode
+
+    labels = pl.Series("y", y)
+    classes = classes_of(labels)
+    return Images(X.reshape(len(X), -1), encode(labels, classes), classes, X.shape[1:])
+
+
+def _held_out(name: str, images: "Images", test: float, validation: float, seed: int) -> "Dataset":
+    """Pictures with the test and the validation rows held out, each class in its proportion."""
+    import numpy as np
+
+    from mlpax.batches import rng  # and with it JAX
+    from mlpax.datasets import Dataset
+    from mlpax.splits import held_out
+
     X, y = images.X, images.y
-    return Dataset(name, X[~tested], y[~tested], X[tested], y[tested], images.classes, images.shape)
+    tested, validated = np.zeros((2, len(y)), bool)
+    if test:
+        tested = held_out(y, test, rng(seed, "test"), classes=True)
+    if validation:
+        rest = np.flatnonzero(~tested)
+        validated[rest[held_out(y[rest], validation, rng(seed, "validation"), classes=True)]] = True
+    train = ~tested & ~validated
+    return Dataset(
+        name, X[train], y[train], X[tested], y[tested], images.classes, images.shape,
+        X_valid=X[validated] if validation else None, y_valid=y[validated] if validation else None,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tables as polars frames: from CSV, Parquet, Arrow, NPZ and NPY files, whole or in batches; from memory."""
+"""Tables as polars frames: from CSV, Parquet, Arrow and files of arrays, whole or in batches; from memory."""
 
 import csv
 import gzip
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mlpax.errors import InputError
-from mlpax.readers import read_rows
+from mlpax.readers import is_arrays, read_arrays
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,7 +37,8 @@ def read_table(path: str | Path) -> "pl.DataFrame":
     ----------
     path : path
         CSV or TSV (separator, header and encoding are told from its start; gzipped or not), Parquet,
-        Arrow or Feather, NPZ of `X` (rows, features) and perhaps `y`, or NPY (rows, features).
+        Arrow or Feather; NPZ of `X` (rows, features) and perhaps `y`; NPY or IDX of (rows, features), and
+        perhaps `y` in the file of the labels beside it, see `readers.labels_beside`.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def read_table(path: str | Path) -> "pl.DataFrame":
         elif kind == "parquet":
             frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
         elif kind == "arrow":
-            frame = pl.read_ipc(path)
+            frame = pl.read_ipc(path) if _starts(path, b"ARROW1") else pl.read_ipc_stream(path)
         else:
             frame = _read_arrays(path)
     except (Exception, pl.exceptions.PanicException) as error:
@@ -126,34 +127,22 @@ def _file_size(path: Path) -> int:
 
 def _kind(path: Path) -> str:
     name = path.name.lower()
+    if is_arrays(path):
+        return "array"
     if not name.endswith(SUFFIXES):
         raise InputError(f"{path} is no table that mlpax reads; give one of {', '.join(SUFFIXES)}")
     if name.endswith(".parquet"):
         return "parquet"
-    if name.endswith((".arrow", ".feather", ".ipc")):
-        return "arrow"
-    return "npy" if name.endswith((".npz", ".npy")) else "csv"
+    return "arrow" if name.endswith((".arrow", ".feather", ".ipc")) else "csv"
 
 
 def _read_arrays(path: Path) -> "pl.DataFrame":
     import polars as pl
 
-    if path.suffix.lower() == ".npy":
-        X, y = read_rows(path), None
-    else:
-        with np.load(path, allow_pickle=False) as arrays:
-            if "X" not in arrays:
-                raise InputError(f"{path} has no array X; it holds {', '.join(arrays.files) or 'none'}")
-            X, y = arrays["X"], arrays.get("y")
-    if X.ndim == 0 or X.size == 0:
-        raise InputError(f"{path} has X of shape {X.shape}; a table is (rows, features), with some of both")
+    X, y = read_arrays(path)
     X = X.reshape(len(X), -1)
     columns = {f"x{i}": X[:, i] for i in range(X.shape[1])}
-    if y is not None:
-        if y.shape != (len(X),):
-            raise InputError(f"{path} has y of shape {y.shape} for {len(X)} rows of X")
-        columns["y"] = y
-    return pl.DataFrame(columns)
+    return pl.DataFrame(columns if y is None else columns | {"y": y})
 
 
 def _read_csv(path: Path) -> "pl.DataFrame":
@@ -172,7 +161,7 @@ def _read_csv(path: Path) -> "pl.DataFrame":
         frame = pl.read_csv(_as_utf8(path, "cp1252"), **options)  # what tells so lies beyond the sample
     if frame.height and frame[:, -1].null_count():  # a row too short ends in nulls
         _find_ragged(path)
-    return _tidy(frame)
+    return _tidy(frame, options["separator"])
 
 
 def _streamed_csv(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
@@ -188,7 +177,7 @@ def _streamed_csv(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
             if not searched and batch.height and batch[:, -1].null_count():
                 _find_ragged(path)
                 searched = True
-            yield _tidy(batch)
+            yield _tidy(batch, options["separator"])
     except pl.exceptions.PolarsError as error:
         if "utf-8" in str(error):
             raise InputError(f"{path} is not UTF-8, which reading in parts needs; convert it first") from None
@@ -209,12 +198,14 @@ def _collected(lazy: "pl.LazyFrame", cells: int) -> Iterator["pl.DataFrame"]:
     return lazy.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")
 
 
-def _tidy(frame: "pl.DataFrame") -> "pl.DataFrame":
+def _tidy(frame: "pl.DataFrame", separator: str) -> "pl.DataFrame":
     """Names and cells without blanks around, missing cells null, and no row of nothing."""
     import polars as pl
 
     frame.columns = [name.strip() for name in frame.columns]
     cells = pl.all().str.strip_chars()
+    if separator == ";":  # of the countries that write 1,5
+        cells = cells.str.replace(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", "${1}.${2}")
     frame = frame.with_columns(pl.when(~cells.is_in(MISSING)).then(cells).name.keep())
     # A blank line is a row of nulls; where there is one column it is a missing cell.
     return frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width > 1 else frame
@@ -225,9 +216,13 @@ def _as_utf8(path: Path, encoding: str) -> bytes:
         return file.read().decode(encoding).encode()
 
 
-def _is_gzip(path: Path) -> bool:
+def _starts(path: Path, magic: bytes) -> bool:
     with open(path, "rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+        return file.read(len(magic)) == magic
+
+
+def _is_gzip(path: Path) -> bool:
+    return _starts(path, b"\x1f\x8b")
 
 
 def _opened(path: Path) -> Any:
@@ -397,6 +392,7 @@ def _from_pandas(name: str, column: Any) -> "pl.Series":
 def _from_objects(name: str, cells: list[Any]) -> "pl.Series":
     import polars as pl
 
+    cells = [v.as_py() if hasattr(v, "as_py") else v for v in cells]  # pyarrow's
     cells = [v.item() if isinstance(v, np.generic) else v for v in cells]
     cells = [v.decode() if isinstance(v, bytes) else v for v in cells]
     cells = [None if isinstance(v, float) and math.isnan(v) else v for v in cells]

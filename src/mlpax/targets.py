@@ -9,7 +9,7 @@ import numpy as np
 from mlpax.batches import rng
 from mlpax.datasets import Dataset
 from mlpax.errors import InputError, unknown
-from mlpax.preprocessing import fit_columns, kind_of, numbers, with_nulls
+from mlpax.preprocessing import MOST_LEVELS, Columns, fit_columns, kind_of, numbers, with_nulls
 from mlpax.splits import held_out
 
 if TYPE_CHECKING:
@@ -173,13 +173,13 @@ def from_frame(
     if lacking:
         notice(f"dropped {lacking} rows without a target")
     whole, frame = frame, frame.filter(present)
-    if task is None:
-        task = infer_task(frame[target])
-        notice(f"the task is {task}: {_why(frame[target], task)}; --task says otherwise")
+    inferred = task is None
+    task = task or infer_task(frame[target])
     classes = classes_of(frame[target]) if task == "classification" else ()
     y = encode(frame[target], classes)
-    if classes:
-        _check_classes(y, classes, target)
+    _check_target(y, classes, target)
+    if inferred:
+        notice(f"the task is {task}: {_why(frame[target], task)}; --task says otherwise")
     groups = _groups(frame[group]) if group else None
     options: dict[str, Any] = {"classes": bool(classes), "time_ordered": time_ordered}
     tested = np.zeros(len(y), bool)
@@ -203,11 +203,12 @@ def from_frame(
     inputs = whole.drop([c for c in {target, group, weight} if c])
     if inputs.width == 0:
         raise InputError(f"the data has no column beside {target!r}; there is nothing to predict from")
-    for values in inputs:  # a cell that is refused is named by its row among all
-        if kind_of(values)[0] == "number":
-            numbers(values)
-    _tell_duplicates(frame.drop([c for c in {group, weight} if c]), ~train, notice)
-    columns = fit_columns(inputs.filter(present).filter(train))
+    kinds = {values.name: kind_of(values) for values in inputs}
+    for name_, kind in kinds.items():  # a cell that is refused is named by its row among all
+        if kind.name == "number":
+            numbers(inputs[name_])
+    columns = fit_columns(inputs.filter(present).filter(train), kinds)
+    _tell_columns(columns, notice)
     weights = np.ones(len(y), np.float32)
     if weight is not None:
         weights = _weights(whole[weight])[present.to_numpy()]
@@ -221,6 +222,9 @@ def from_frame(
     if valid_frame is not None:
         guess_target(valid_frame, target)
         X_valid, y_valid = columns(valid_frame), encode(valid_frame[target], classes)
+    known = [*inputs.columns, target]
+    held = frame.filter(~train) if valid_frame is None else valid_frame
+    _tell_duplicates(frame.select(known).filter(train), held.select(known), notice)
     return Dataset(
         name, X[train], y[train], X[tested], y[tested], classes, X_valid=X_valid, y_valid=y_valid,
         weight=weights[train], columns=columns, target=target,
@@ -248,7 +252,13 @@ def _why(values: "pl.Series", task: str) -> str:
     return f"{values.name!r} has {distinct} distinct {'values' if task == 'regression' else 'classes'}"
 
 
-def _check_classes(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
+def _check_target(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
+    if not classes:
+        if y.min() == y.max():
+            raise InputError(
+                f"target {target!r} holds one value only, {y[0, 0]:g}; there is nothing to learn"
+            )
+        return
     if len(classes) < 2:
         raise InputError(f"target {target!r} holds one class only, {classes[0]!r}; there is nothing to learn")
     counts = np.bincount(y)
@@ -257,9 +267,17 @@ def _check_classes(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
         raise InputError(f"class {name!r} of target {target!r} has one row; give it more, or drop it")
 
 
-def _tell_duplicates(frame: "pl.DataFrame", held: np.ndarray, notice: Notice) -> None:
-    hashes = frame.hash_rows().to_numpy()
-    both = np.isin(hashes[held], hashes[~held]).sum()
+def _tell_columns(columns: Columns, notice: Notice) -> None:
+    left_out = [c.name for c in columns.columns if c.kind == "constant"]
+    if left_out:
+        notice(f"columns left out, being constant or of a level a row: {', '.join(left_out)[:200]}")
+    for c in columns.columns:
+        if len(c.levels) == MOST_LEVELS:
+            notice(f"of the levels of {c.name!r} the {MOST_LEVELS:,} most frequent are told apart")
+
+
+def _tell_duplicates(train: "pl.DataFrame", held: "pl.DataFrame", notice: Notice) -> None:
+    both = np.isin(held.hash_rows().to_numpy(), train.hash_rows().to_numpy()).sum()
     if both:
         notice(f"{both} held-out rows have an exact double among the training rows: scores may flatter")
 
@@ -282,7 +300,7 @@ def describe(frame: "pl.DataFrame", target: str | None = None) -> tuple[str, str
     facts: list[Fact] = []
     for name in frame.columns:
         values = with_nulls(frame[name])
-        kind, _ = kind_of(values)
+        kind = kind_of(values).name
         distinct = values.drop_nulls().n_unique()
         remark = ""
         if kind == "constant":
@@ -293,6 +311,7 @@ def describe(frame: "pl.DataFrame", target: str | None = None) -> tuple[str, str
                 counts = values.drop_nulls().value_counts().rows()
                 counts.sort(key=lambda row: (-row[1], str(row[0])))
                 remark += ": " + ", ".join(f"{c} {n / frame.height:.0%}" for c, n in counts[:8])
+                remark += f" and {len(counts) - 8} more" * (len(counts) > 8)
         elif distinct == frame.height and kind == "category":
             remark = "looks like an identifier"
         elif distinct == frame.height and kind == "number" and _counts(values):
@@ -302,5 +321,6 @@ def describe(frame: "pl.DataFrame", target: str | None = None) -> tuple[str, str
 
 
 def _counts(values: "pl.Series") -> bool:
+    """Whether distinct numbers are a row's number, in whatever order."""
     x = numbers(values)
-    return bool(np.all(np.diff(x) == 1))
+    return bool(np.all(x == np.round(x)) and x.max() - x.min() == len(x) - 1)
