@@ -69,6 +69,15 @@ def test_the_last_two_and_the_best_stay(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"epoch-{e:06d}.npz" for e in (3, 10, 11)]
 
 
+def test_the_millionth_epoch_follows_the_one_before(tmp_path):
+    for epoch in (999_999, 1_000_000):
+        checkpoints.save(tmp_path, checkpoints.snapshot(state()), record(0) | {"epoch": epoch})
+    assert checkpoints.latest(tmp_path, state(), "this")[1]["epoch"] == 1_000_000
+    checkpoints.save(tmp_path, checkpoints.snapshot(state()), record(0) | {"epoch": 1_000_001})
+    checkpoints.prune(tmp_path, best=1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["epoch-1000000.npz", "epoch-1000001.npz"]
+
+
 def test_sweep_takes_temporary_files_alone(tmp_path):
     save(tmp_path / "c", 1)
     (tmp_path / "c" / f".epoch-000002.npz.99{TEMPORARY}").write_bytes(b"half")

@@ -8,21 +8,22 @@ import threading
 import pytest
 
 from mlpax.errors import InputError
-from mlpax.guards import LOCK, is_locked, locked, signals
+from mlpax.guards import LOCK, holder, locked, signals
 
 
 def test_one_writer_at_a_time(tmp_path):
     path = tmp_path / "new" / "run"
-    assert not is_locked(path)
+    this = f"process {os.getpid()} on {socket.gethostname()}"
+    assert holder(path) == ""
     with locked(path):
-        assert is_locked(path)
+        assert holder(path) == this
         with (
-            pytest.raises(InputError, match=f"process {os.getpid()} on {socket.gethostname()}"),
+            pytest.raises(InputError, match=this),
             locked(path),
         ):
             pass
-        assert is_locked(path)
-    assert not is_locked(path)
+        assert holder(path) == this
+    assert holder(path) == ""
     with locked(path):
         pass
 

@@ -45,10 +45,15 @@ def save(folder: Path, arrays: Arrays, record: dict[str, Any]) -> Path:
     return path
 
 
+def _paths(folder: Path) -> list[Path]:
+    """The checkpoints, oldest first: by length before name, since epoch 1000000 has a digit more."""
+    return sorted(folder.glob("epoch-*.npz"), key=lambda path: (len(path.name), path.name))
+
+
 def prune(folder: Path, best: int) -> None:
     """Keep the last two checkpoints and that of epoch `best`."""
     keep = f"epoch-{best:06d}.npz"
-    for path in sorted(folder.glob("epoch-*.npz"))[:-2]:
+    for path in _paths(folder)[:-2]:
         if path.name != keep:
             path.unlink(missing_ok=True)
 
@@ -85,8 +90,7 @@ def latest(folder: Path, template: PyTree, run: str) -> tuple[PyTree, dict[str, 
         If there are checkpoints and none is whole.
     """
     damaged: list[str] = []
-    paths = sorted(folder.glob("epoch-*.npz"), reverse=True)
-    for path in paths:
+    for path in reversed(_paths(folder)):
         try:
             state, record = _read(path, template, run)
         except (InputError, OSError) as error:

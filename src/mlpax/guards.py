@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlpax.errors import InputError
 
-__all__ = ["LOCK", "is_locked", "locked", "signals"]
+__all__ = ["LOCK", "holder", "locked", "signals"]
 
 LOCK = "run.lock"
 
@@ -35,18 +35,16 @@ def locked(path: Path, notice: Callable[[str], object] = lambda text: None) -> G
         raise InputError(f"cannot write to {path}: {error.strerror}; choose another --out") from None
     with file:
         file.seek(0)
-        holder = file.read(200)
+        last = file.read(200)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(
-                f"{path} is being written by {holder or 'another process'}; wait for it"
-            ) from None
+            raise InputError(f"{path} is being written by {last or 'another process'}; wait for it") from None
         host = socket.gethostname()
-        if holder and not holder.endswith(f" on {host}"):  # whose locks we may not see
-            raise InputError(f"{path} was left by {holder}; if that is over, remove {path / LOCK}")
-        if holder:
-            notice(f"taking over from {holder}, which has ended without finishing")
+        if last and not last.endswith(f" on {host}"):  # whose locks we may not see
+            raise InputError(f"{path} was left by {last}; if that is over, remove {path / LOCK}")
+        if last:
+            notice(f"taking over from {last}, which has ended without finishing")
         file.truncate(0)
         file.write(f"process {os.getpid()} on {host}")
         file.flush()
@@ -56,18 +54,19 @@ def locked(path: Path, notice: Callable[[str], object] = lambda text: None) -> G
             file.truncate(0)  # not removed: another process may already wait on this very file
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a process of this machine is writing the directory `path`."""
+def holder(path: Path) -> str:
+    """The process of this machine that is writing the directory `path`; empty where none is."""
     import fcntl
 
     try:
         with open(path / LOCK) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read(200) or "another process"
     except OSError:
-        return False
-    return False
+        pass
+    return ""
 
 
 @contextmanager

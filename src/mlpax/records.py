@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from mlpax.errors import InputError
 from mlpax.files import atomic
-from mlpax.guards import is_locked
+from mlpax.guards import holder
 from mlpax.recipes import Recipe
 
 __all__ = [
@@ -161,7 +161,7 @@ def summaries(folder: Path) -> list[Summary]:
 def summary(path: Path) -> Summary:
     """The run in `path` at a glance; see `summaries`."""
     config, history, result = read_config(path), read_history(path), read_result(path)
-    if is_locked(path):
+    if holder(path):
         state = "running"
     elif result is None or len(history) > result.epochs:  # killed, perhaps after having been resumed
         state = "interrupted"

@@ -15,7 +15,7 @@ from mlpax import checkpoints
 from mlpax.datasets import Dataset
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.files import TEMPORARY
-from mlpax.guards import LOCK, locked, signals
+from mlpax.guards import LOCK, holder, locked, signals
 from mlpax.problems import Problem, prepare
 from mlpax.recipes import Recipe
 from mlpax.records import Config, Result, read_config, write_config, write_history, write_json
@@ -106,11 +106,13 @@ def train(
         device=jax.devices()[0].device_kind,
         options=options or {},
     )
+    if process := holder(path):
+        raise InputError(f"{path} is being written by {process}; wait for it, or choose another --out")
     _check_folder(path, resume)
     with locked(path, notice):
         checkpoints.sweep(path)
         if resume:
-            _same(read_config(path), config, notice)
+            _same(path, read_config(path), config, notice)
         else:
             _check_folder(path, resume)  # again, now that no other process can start one here
             write_config(path, config)
@@ -237,7 +239,7 @@ def _check_folder(path: Path, resume: bool) -> None:
         raise InputError(f"{path} has other things in it; choose an empty or a new folder")
 
 
-def _same(old: Config, new: Config, notice: Callable[[str], object]) -> None:
+def _same(path: Path, old: Config, new: Config, notice: Callable[[str], object]) -> None:
     """Refuse what would change the result; tell of what might change its last bits."""
     if old.dataset != new.dataset:
         raise InputError(f"this run's data set is {old.dataset!r}, not {new.dataset!r}")
@@ -245,7 +247,8 @@ def _same(old: Config, new: Config, notice: Callable[[str], object]) -> None:
         was, now = getattr(old.recipe, field.name), getattr(new.recipe, field.name)
         if was != now:
             raise InputError(
-                f"this run was started with {field.name} {was}, not {now}; leave it out to resume"
+                f"this run was started with {field.name} {was}, not {now}; as it was, it goes on with:"
+                f" mlpax resume {path}"
             )
     if old.fingerprint != new.fingerprint:
         raise InputError(f"the arrays of {old.dataset!r} have changed since this run was started")
