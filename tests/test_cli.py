@@ -176,6 +176,10 @@ def test_help_and_version(mlpax):
     assert all(
         option in out for option in ("--hidden", "--learning-rate", "--no-shuffle", "--label-smoothing")
     )
+    assert "train [OPTIONS] [DATA]\n" in out
+    assert "Update rule [sgd, momentum, nesterov," in " ".join(out.split())
+    code, out, err = mlpax()  # the help, in its lines
+    assert (code, out.splitlines()[0], err) == (2, "Usage: mlpax [OPTIONS] COMMAND [ARGS]...", "")
     assert mlpax("--version") == (0, f"mlpax {__version__}\n", "")
 
 

@@ -21,7 +21,7 @@ NAN, INF = math.nan, math.inf
 # Field: its range as the message states it, and values just outside.
 OUTSIDE = {
     "hidden": ("[1, inf)", [(0,), (128, 0), (-1,)]),
-    "epochs": ("[1, 2.14748e+09)", [0, -1, 2**31]),
+    "epochs": ("[1, 2147483648)", [0, -1, 2**31]),
     "batch_size": ("[1, inf)", [0, -64]),
     "validation": ("[0, 1)", [1.0, -0.1, 1.5, NAN, INF]),
     "learning_rate": ("(0, inf)", [0.0, -0.1, NAN, INF, -INF]),
@@ -34,9 +34,9 @@ OUTSIDE = {
     "clip_norm": ("[0, inf)", [-1.0, NAN, INF]),
     "dropout": ("[0, 1)", [1.0, -0.1, NAN]),
     "label_smoothing": ("[0, 1)", [1.0, -0.1, NAN]),
-    "patience": ("[0, 2.14748e+09)", [-1, 2**31]),
+    "patience": ("[0, 2147483648)", [-1, 2**31]),
     "min_delta": ("[0, inf)", [-0.1, NAN, INF]),
-    "seed": ("[0, 4.29497e+09)", [-1, 2**32]),
+    "seed": ("[0, 4294967296)", [-1, 2**32]),
 }
 OPTIONS = {
     "activation": "rleu",

@@ -17,7 +17,7 @@ import pytest
 from mlpax import records, runs, training
 from mlpax.datasets import Dataset
 from mlpax.errors import DivergedError, InputError, InterruptedRun
-from mlpax.guards import LOCK, locked
+from mlpax.guards import LOCK
 from mlpax.model import load
 from mlpax.recipes import Recipe
 
@@ -182,7 +182,7 @@ def test_what_changed_is_refused_by_its_name(tmp_path):
         }.get(field.name, 0.123)  # fmt: skip
         if field.name == "patience":  # which needs validation rows, refused first
             continue
-        with pytest.raises(InputError, match=rf"started with {field.name} .*leave it out"):
+        with pytest.raises(InputError, match=rf"started with {field.name} .*: mlpax resume {tmp_path}$"):
             runs.train(
                 tmp_path, blobs(), RECIPE.replace(**{"learning_rate": 0.01, field.name: other}), resume=True
             )
@@ -295,16 +295,15 @@ def test_a_second_ctrl_c_leaves_at_once_and_damages_nothing(tmp_path):
 
 
 def test_the_second_process_is_refused_by_the_name_of_the_first(tmp_path):
-    with locked(tmp_path / "run"):
-        for words in (("train", "--out", tmp_path / "run"), ("resume", tmp_path / "run")):
-            process = command(*words)
-            out, err = process.communicate(timeout=60)
-            if words[0] == "resume":
-                assert (process.returncode, out) == (2, "")  # no config yet: no run
-                continue
-            assert (process.returncode, out) == (2, "")
-            assert f"is being written by process {os.getpid()} on " in err
-            assert len(err.splitlines()) == 1
+    first = after_the_first_epoch(command(*LONG, "--out", tmp_path / "run"))
+    for words in (("train", "--out", tmp_path / "run"), ("resume", tmp_path / "run")):
+        process = command(*words)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (2, "")
+        assert f"is being written by process {first.pid} on " in err
+        assert len(err.splitlines()) == 1
+    first.kill()
+    first.communicate()
 
 
 def test_a_full_disk_is_one_line(tmp_path):
@@ -314,5 +313,6 @@ def test_a_full_disk_is_one_line(tmp_path):
     )  # config.json fits, a checkpoint does not
     process = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, timeout=60)
     assert (process.returncode, process.stdout) == (1, "")
-    assert "File too large" in process.stderr
+    assert f"cannot write to {tmp_path / 'run'}: File too large" in process.stderr
+    assert process.stderr.endswith(f"go on with: mlpax resume {tmp_path / 'run'}\n")
     assert len(process.stderr.splitlines()) == 1

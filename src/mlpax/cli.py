@@ -28,7 +28,6 @@ __all__ = ["main"]
 
 app = typer.Typer(
     help="Multi-layer perceptrons in JAX, trained as fast as the machine allows.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -84,12 +83,16 @@ def _verdict(error: Exception) -> tuple[str, int]:
 
 @app.callback(invoke_without_command=True)
 def _options(  # pyright: ignore[reportUnusedFunction]
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     if version:
         print(f"mlpax {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
 
 
 def _with_options(settings: type, panel: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -101,7 +104,7 @@ def _with_options(settings: type, panel: str) -> Callable[[Callable[..., None]],
         for field in dataclasses.fields(settings):
             kind = field.type if field.type in (int, float, bool) else str
             options = field.metadata["options"]
-            text = field.metadata["help"] + (f" [{'|'.join(options)}]" if options else "")
+            text = field.metadata["help"] + (f" [{', '.join(options)}]" if options else "")
             flag = f"--{field.name.replace('_', '-')}"
             names = [f"{flag}/--no-{flag[2:]}" if kind is bool and field.default is True else flag]
             names += ["--valid"] if field.name == "validation" else []
@@ -139,14 +142,14 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            metavar="[DATA]",
+            metavar="DATA",
             help="digits, mnist, fashion_mnist, kmnist; a table (CSV, Parquet, ...); a folder of pictures.",
         ),
     ] = "digits",
     *,
     recipe: Annotated[
         str | None,
-        typer.Option(help=f"Settings to start from [{'|'.join(RECIPES)}]; table for tables, else default."),
+        typer.Option(help=f"Settings to start from [{', '.join(RECIPES)}]; table for tables, else default."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run [runs/<data>-<recipe>-<n>].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -254,6 +257,12 @@ def _train(
             raise DivergedError(
                 f"{error}{f'; the best weights so far are in {path}' if kept else ''}"
             ) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # a full disk, a folder that went away
+            kept = (path / "config.json").exists()
+            remedy = f"; when there is room again, go on with: mlpax resume {path}" if kept else ""
+            raise MlpaxError(f"cannot write to {path}: {error.strerror or error}{remedy}") from None
     if as_json:
         print(json.dumps({"run": str(path), **result._asdict()}))
     elif not quiet:

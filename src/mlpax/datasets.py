@@ -319,7 +319,9 @@ class _Bar:
         from rich.progress import Progress
 
         self.total = 0
-        self.progress = Progress(transient=True, console=Console(stderr=True))
+        console = Console(stderr=True)
+        # In a pipe the bar would leave an empty line.
+        self.progress = Progress(transient=True, console=console, disable=not console.is_terminal)
         self.task = self.progress.add_task(text)
         self.progress.start()
 

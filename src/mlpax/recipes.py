@@ -180,7 +180,7 @@ def _checked(name: str, value: Any, f: "dataclasses.Field[Any]") -> Any:
         above = number > low if open_low else number >= low
         below = number < high if open_high else number <= high
         if not (above and below):
-            bounds = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
+            bounds = f"{'(' if open_low else '['}{low:.10g}, {high:.10g}{')' if open_high else ']'}"
             raise InputError(f"{name} {number} is outside {bounds}")
     numbers = tuple(map(kind, numbers))
     return numbers if several else numbers[0]

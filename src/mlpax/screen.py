@@ -65,7 +65,10 @@ def table_of_runs(rows: "list[Summary]", as_json: bool) -> None:
         return
     titles = ("run", "data", "recipe", "state", "epochs", "best", "of", "seconds")
     # A run that has no epoch yet has no best.
-    cells = [row._replace(metric=row.metric.replace("_", " "), best=row.best or "") for row in rows]
+    cells = [
+        row._replace(metric=row.metric.replace("_", " "), best="" if row.best is None else row.best)
+        for row in rows
+    ]
     table([titles, *cells])
 
 
