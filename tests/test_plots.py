@@ -240,6 +240,16 @@ def test_the_worst_mistake_comes_first():
         "true c\npredicted a (95%)", "true a\npredicted c (60%)", "true a\npredicted b (70%)",
     ]  # fmt: skip
     assert figure.get_suptitle() == "The worst 3 of 3 mistakes"
+    assert all(image.images[0].get_clim() == (0, 23) for image in axes)
+    assert all(image.images[0].get_cmap().name == "gray" for image in axes)  # no negative
+
+
+def test_the_title_of_one_mistake_has_room():
+    X, y_true, probabilities = answers()
+    figure = plots.worst_mistakes(X[:2], y_true[:2], probabilities[:2], ("a", "b", "c"), (2, 3))
+    figure.draw_without_rendering()
+    assert figure.get_suptitle() == "The one mistake"
+    assert figure._suptitle.get_window_extent().width < figure.bbox.width
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (2, 2), (25, 7)])

@@ -184,6 +184,11 @@ def test_half_of_the_targets_may_lack_not_more():
         (["a", "b"] * 10, {"task": "regression"}, r"column 'y' holds 'a' in row 1, which is no number"),
         (["a", "b"] * 10, {"task": "regresion"}, r"unknown task 'regresion'; did you mean 'regression'\?"),
         (["a", "b"] * 10, {"class_weight": "even"}, r"unknown class_weight 'even'"),
+        (
+            [*range(10), *range(30, 40)],
+            {"class_weight": "balanced"},
+            r"class_weight 'balanced' is for classes",
+        ),
         (["a"] * 18 + ["b"] * 2, {"time_ordered": True}, r"class 'b' has no training row after the split"),
         (["a", "b"] * 10, {"group": "y"}, r"column 'y' is the target; group and weight are other columns"),
         (["a", "b"] * 10, {"weight": "x", "target": "y", "group": "x"}, r"no column beside 'y'"),

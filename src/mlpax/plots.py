@@ -220,18 +220,19 @@ def worst_mistakes(
         return figure
     columns = min(5, len(worst))
     rows = math.ceil(len(worst) / columns)
-    figure, grid = _figure(1.9 * columns, 2.1 * rows + 0.3, rows, columns)
+    figure, grid = _figure(max(1.9 * columns, 3.2), 2.1 * rows + 0.3, rows, columns)  # room for the title
     for axes in grid[len(worst) :]:
         axes.set_axis_off()
     for axes, row in zip(grid, worst.tolist(), strict=False):
-        axes.imshow(X[row].reshape(image_shape), cmap="gray_r")
+        axes.imshow(X[row].reshape(image_shape), cmap="gray", vmin=0, vmax=X.max())  # as bright as it is
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color("#cccccc")  # without an edge a blank margin runs into the next caption
         true, taken = int(y_true[row]), int(predicted[row])
         axes.set_title(
             f"true {classes[true]}\npredicted {classes[taken]} ({probabilities[row, taken]:.0%})", fontsize=8
         )
-    figure.suptitle(f"The worst {len(worst)} of {len(wrong):,} mistakes", fontsize=11)
+    said = f"The worst {len(worst)} of {len(wrong):,} mistakes" if len(wrong) > 1 else "The one mistake"
+    figure.suptitle(said, fontsize=11)
     return figure
 
 

@@ -178,6 +178,8 @@ def from_frame(
     classes = classes_of(frame[target]) if task == "classification" else ()
     y = encode(frame[target], classes)
     _check_target(y, classes, target)
+    if class_weight and not classes:
+        raise InputError(f"class_weight {class_weight!r} is for classes; target {target!r} sets a regression")
     if inferred:
         notice(f"the task is {task}: {_why(frame[target], task)}; --task says otherwise")
     groups = _groups(frame[group]) if group else None
@@ -214,7 +216,7 @@ def from_frame(
         weights = _weights(whole[weight])[present.to_numpy()]
         if not weights[train].any():
             raise InputError(f"weight {weight!r} is 0 in every training row; give some rows a weight")
-    if class_weight and classes:
+    if class_weight:
         counts = np.bincount(y[train], minlength=len(classes))
         weights = weights * (train.sum() / (len(classes) * np.maximum(counts, 1)))[y].astype(np.float32)
     X = columns(inputs)[present.to_numpy()]
