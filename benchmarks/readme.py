@@ -9,6 +9,7 @@ import argparse
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +147,14 @@ def tables(result: Result) -> str:
         "p (Wilcoxon)",
     ]
     measured = result["results"]["tables"].values()
-    seeds = len(next(iter(next(iter(measured))["methods"].values()))["error_values"])
-    count = sum(t["rows"] for t in measured)
-    n = f"{len(measured)} tables of {count:,} rows in all, {seeds} seed{'s' * (seeds > 1)}"
-    return f"{grid(head, rows)}\n\n{caption(result, ('jax', 'scikit-learn', 'torch'), n)}"
+    seeds = Counter(len(t["on"]) for t in measured)
+    where = Counter(f"{on['cpu']} ({on['simd']}, {on['date']})" for t in measured for on in t["on"])
+    n = f"{len(measured)} tables of {sum(t['rows'] for t in measured):,} rows in all; seeds of a table: " + (
+        ", ".join(f"{n} of {count} tables" for n, count in sorted(seeds.items()))
+    )
+    machines = "; ".join(f"{count} on 2 cores of {name}" for name, count in where.most_common())
+    versions = ", ".join(f"{p} {result['hardware']['versions'][p]}" for p in ("jax", "scikit-learn", "torch"))
+    return f"{grid(head, rows)}\n\n{n}. Fits measured in turns: {machines}. {versions}."
 
 
 TABLES = {table.__name__: table for table in (article, epoch, time_to_accuracy, startup, peak, tables)}

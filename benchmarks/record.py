@@ -69,6 +69,11 @@ def processor_time() -> tuple[float, float, float]:
     return sum(ticks) / second, (sum(ticks) - idle) / second, mine
 
 
+def results_file(name: str, device: str) -> Path:
+    device = re.sub(r"\W+", "-", device.lower()).strip("-")
+    return RESULTS / f"{name}-{device}.json"
+
+
 class Record:
     """Around a benchmark: `with Record(name, options) as results: results[...] = ...`."""
 
@@ -82,8 +87,11 @@ class Record:
         return self.results
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            return
+        if kind is None:
+            self.write()
+
+    def write(self) -> None:
+        """Write the file; a long benchmark may before its end, to keep what it has."""
         share = None  # of all cores' time, taken by other processes during the run
         if self.before:
             passed, worked, own = (b - a for a, b in zip(self.before, processor_time(), strict=True))
@@ -105,6 +113,6 @@ class Record:
         text = re.sub(r"\[[-\d.,\s]+\]", lambda m: " ".join(m[0].split()), text) + "\n"  # a list a line
         if not self.options.quick:
             RESULTS.mkdir(exist_ok=True)
-            device = re.sub(r"\W+", "-", machine["device"].lower()).strip("-")
-            (RESULTS / f"{self.name}-{device}.json").write_text(text)
-            print(f"benchmarks/results/{self.name}-{device}.json")
+            path = results_file(self.name, machine["device"])
+            path.write_text(text)
+            print(f"benchmarks/results/{path.name}")

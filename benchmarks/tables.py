@@ -3,7 +3,9 @@
 For each table of MLPAX_DATA_DIR/tables (its columns' types in manifest.json) and each seed, which is a
 round, the rows are split 80/20, stratified by class, at random for a regression. The methods take turns
 on the same split, and each seed begins with another one. mlpax is given the raw table and finds the
-types itself; the peers are told them. `--tables a,b` and `--methods a,b` choose some.
+types itself; the peers are told them. `--tables a,b` and `--methods a,b` choose some. All of it takes many
+hours: `--add` keeps what the results file holds and measures the tables and seeds that are due beside it, on
+whatever machine; each seed of a table says on which, and all methods of it ran there in turns.
 
 The clock of a fit goes around `fit` alone and includes each method's own preprocessing; the clock of a
 prediction goes around `predict` alone. Excluded are reading, splitting, imports and a warm-up of every
@@ -34,6 +36,7 @@ import logging
 import os
 import re
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -55,7 +58,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from benchmarks import common
-from benchmarks.record import Record
+from benchmarks.record import Record, hardware, results_file
 
 FLOOR = 1e-7  # of a probability
 FIGURES = ("error", "log_loss", "fit_seconds", "predict_seconds")
@@ -143,14 +146,15 @@ METHODS: dict[str, Callable[[Table, int, int], Any]] = {
 }
 
 
-def choice() -> tuple[list[str], list[str]]:
-    """Of tables and methods, taken out of the command line; all tables where it names none."""
+def choice() -> tuple[list[str], list[str], bool]:
+    """Tables, methods and whether to add, taken out of the command line; all tables where it names none."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--tables", default="")
     parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--add", action="store_true")
     chosen, rest = parser.parse_known_args()
     sys.argv[1:] = rest
-    return [t for t in chosen.tables.split(",") if t], [m for m in chosen.methods.split(",") if m]
+    return [t for t in chosen.tables.split(",") if t], [m for m in chosen.methods.split(",") if m], chosen.add
 
 
 def calm() -> None:
@@ -342,8 +346,25 @@ def rounded(turns: list[Figures]) -> Figures:
     return {key: significant(value) for key, value in mean.items()} | each
 
 
+def recorded(names: list[str]) -> dict[str, Any]:
+    """The tables of the results file on which all these methods have figures."""
+    path = results_file("tables", "cpu")
+    entries = json.loads(path.read_text())["results"]["tables"] if path.exists() else {}
+    return {
+        table: entry
+        for table, entry in entries.items()
+        if set(names) == entry["methods"].keys() and not any("failed" in f for f in entry["methods"].values())
+    }
+
+
+def unrounded(figures: Figures) -> list[Figures]:
+    """A method's seeds again, of what `rounded` made of them."""
+    keys = [key for key in FIGURES if key in figures]
+    return [{key: figures[f"{key}_values"][i] for key in keys} for i in range(len(figures["error_values"]))]
+
+
 def main() -> None:
-    wanted, names = choice()
+    wanted, names, add = choice()
     calm()
     options = common.settings(__doc__, rounds=5)
     folder = Path(os.environ.get("MLPAX_DATA_DIR") or ".") / "tables"
@@ -352,27 +373,35 @@ def main() -> None:
     manifest = {t["name"]: t for t in json.loads((folder / "manifest.json").read_text())}
     names = known(names, METHODS)
     tables = [manifest[name] for name in known(wanted, manifest) or manifest]
-    with threadpool_limits(options.threads), Record("tables", options) as results:
+    machine = hardware()
+    here = {"cpu": machine["cpu"], "simd": machine["simd"], "date": time.strftime("%Y-%m-%d", time.gmtime())}
+    record = Record("tables", options)
+    with threadpool_limits(options.threads), record as results:
         results["versions"] = {p: importlib.metadata.version(p) for p in ("polars", "pandas", "scipy")}
         for package in ("lightgbm", "pytabkit"):
             results["versions"][package] = importlib.metadata.version(package)
-        results["tables"] = {}
+        results["tables"] = recorded(names) if add else {}
         warm_up(folder, tables, names, options.threads)
-        found: dict[str, dict[str, Figures]] = {}
         for table in tables:
-            data, turns = read(folder, table), []
-            for seed in range(options.rounds):
-                turns.append(turn(table, data, names, seed, options.threads))
+            before = results["tables"].get(table["name"], {"on": []})
+            by_method = {n: unrounded(before["methods"][n]) if before["on"] else [] for n in names}
+            data, places = read(folder, table), list(before["on"])
+            for seed in range(len(places), options.rounds):
+                found = turn(table, data, names, seed, options.threads)
+                for name in names:
+                    by_method[name].append(found[name])
+                places.append(here)
                 # a line of its own for each, so that a run cut short leaves its figures
-                print(json.dumps({"table": table["name"], "seed": seed, **short(turns[-1])}), flush=True)
-            by_method = {name: [t[name] for t in turns] for name in names}
-            found[table["name"]] = {name: means(each) for name, each in by_method.items()}
+                print(json.dumps({"table": table["name"], "seed": seed, **short(found)}), flush=True)
             results["tables"][table["name"]] = {
                 "task": table["task"],
                 "rows": table["rows"],
+                "on": places,
                 "methods": {name: rounded(each) for name, each in by_method.items()},
             }
-        results["methods"] = overall(found, names)
+            done = {name: entry["methods"] for name, entry in results["tables"].items()}
+            results["methods"] = overall(done, names)
+            record.write()
         show(results["methods"])
 
 

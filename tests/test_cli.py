@@ -93,7 +93,7 @@ def test_evaluate(mlpax, digits_run):
 
 def test_predict(mlpax, digits_run, tmp_path):
     from mlpax.datasets import load
-    from mlpax.model import load as load_model
+    from mlpax.model_files import load as load_model
 
     digits = load("digits")
     code, out, _ = mlpax("predict", digits_run, "digits", "--out", "p.csv")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from mlpax.errors import InputError, ModelFileError
-from mlpax.model import Model, load
+from mlpax.model import Model
+from mlpax.model_files import load
 from mlpax.preprocessing import Scaling, fit_scaling
 
 rng = np.random.default_rng(0)

@@ -18,7 +18,7 @@ from mlpax import records, runs, training
 from mlpax.datasets import Dataset
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.guards import LOCK
-from mlpax.model import load
+from mlpax.model_files import load
 from mlpax.recipes import Recipe
 
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from mlpax.errors import InputError as InputError
     from mlpax.errors import MlpaxError as MlpaxError
     from mlpax.errors import ModelFileError as ModelFileError
-    from mlpax.estimators import TableClassifier as TableClassifier
-    from mlpax.estimators import TableRegressor as TableRegressor
+    from mlpax.estimators import MLPClassifier as MLPClassifier
+    from mlpax.estimators import MLPRegressor as MLPRegressor
     from mlpax.losses import Objective as Objective
     from mlpax.losses import accuracy as accuracy
     from mlpax.losses import cross_entropy_loss as cross_entropy_loss
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from mlpax.losses import log_softmax as log_softmax
     from mlpax.losses import softmax as softmax
     from mlpax.model import Model as Model
-    from mlpax.model import load as load
+    from mlpax.model_files import load as load
     from mlpax.network import batch_forward as batch_forward
     from mlpax.network import forward as forward
     from mlpax.network import initialize_weights as initialize_weights
     from mlpax.recipes import Recipe as Recipe
+    from mlpax.table_estimators import TableClassifier as TableClassifier
+    from mlpax.table_estimators import TableRegressor as TableRegressor
     from mlpax.training import fit as fit
     from mlpax.training import initial_params as initial_params
     from mlpax.training import update as update
@@ -33,13 +35,15 @@ if TYPE_CHECKING:
 _HOME = {
     "DivergedError": "errors",
     "InputError": "errors",
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
     "MlpaxError": "errors",
     "Model": "model",
     "ModelFileError": "errors",
     "Objective": "losses",
     "Recipe": "recipes",
-    "TableClassifier": "estimators",
-    "TableRegressor": "estimators",
+    "TableClassifier": "table_estimators",
+    "TableRegressor": "table_estimators",
     "accuracy": "losses",
     "batch_forward": "network",
     "cross_entropy_loss": "losses",
@@ -48,7 +52,7 @@ _HOME = {
     "forward": "network",
     "initial_params": "training",
     "initialize_weights": "network",
-    "load": "model",
+    "load": "model_files",
     "log_softmax": "losses",
     "place": "batches",
     "softmax": "losses",

@@ -125,7 +125,7 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Score a trained network on rows it has not seen."""
-    from mlpax.model import load
+    from mlpax.model_files import load
 
     model = load(run)
     figures = model.evaluate(*_examples(model, run, data, data_dir, skip_bad))
@@ -153,7 +153,7 @@ def predict(
 ) -> None:
     """Predict each row, with every class's probability."""
     from mlpax import datasets, images, readers, tables
-    from mlpax.model import load
+    from mlpax.model_files import load
 
     model = load(run)
     _check_out(out)
@@ -198,7 +198,7 @@ def importance(
 ) -> None:
     """Say how much worse the score gets when a column is shuffled."""
     from mlpax import plots
-    from mlpax.model import load
+    from mlpax.model_files import load
 
     model = load(run)
     if not model.columns:
@@ -231,7 +231,7 @@ def plot(
 ) -> None:
     """Draw curves, confusion, calibration, worst mistakes and weights."""
     from mlpax import plots, records
-    from mlpax.model import load
+    from mlpax.model_files import load
     from mlpax.sources import short_name
 
     folder = out or run
@@ -262,7 +262,7 @@ def inspect(
     json_: Json = False,
 ) -> None:
     """Say what a model file is, without running it."""
-    from mlpax.model import load
+    from mlpax.model_files import load
 
     model = load(file)
     facts = {

@@ -47,13 +47,14 @@ def place(
     weight: np.ndarray | None = None,
     shift: float | np.ndarray = 0.0,
     scale: float | np.ndarray = 1.0,
+    dtype: Any = np.float32,
 ) -> Data:
     """Put rows on the device, padded to their bucket.
 
     Parameters
     ----------
     X : array of shape (rows, features), uint8 or float
-        uint8 stays as it is, a byte a pixel; all else becomes float32.
+        uint8 stays as it is, a byte a pixel; all else becomes `dtype`.
     y : array of shape (rows,), int, or (rows, outputs), float
         Labels, or targets of a regression.
     batch_size : int
@@ -64,6 +65,8 @@ def place(
         Weight of each row in every mean, >= 0; 1 each by default.
     shift, scale : float or array of shape (features,)
         The network sees `(X - shift) * scale`.
+    dtype : numpy dtype, default float32
+        Of the arithmetic; float64 needs `jax.enable_x64`.
 
     Raises
     ------
@@ -76,13 +79,13 @@ def place(
         raise InputError(f"X has shape {X.shape}; training needs (rows, features) with at least one row")
     if len(y) != rows:
         raise InputError(f"X has {rows} rows but y has {len(y)}; they must be equal")
-    weight = np.ones(rows, np.float32) if weight is None else np.asarray(weight, np.float32)
+    weight = np.ones(rows, dtype) if weight is None else np.asarray(weight, dtype)
     if weight.shape != (rows,) or not np.all((weight >= 0) & np.isfinite(weight)) or not weight.any():
         raise InputError(f"weights must be {rows} finite numbers >= 0, at least one above 0")
     if X.dtype == np.uint8:
         X = np.ascontiguousarray(X).view(np.uint8 if X.shape[1] % 4 else np.uint32)
     else:
-        X = np.asarray(X, np.float32)
+        X = np.asarray(X, dtype)
         if not np.isfinite(X).all():
             row, column = np.argwhere(~np.isfinite(X))[0]
             raise InputError(f"X holds {X[row, column]} at row {row}, column {column}; all must be finite")
@@ -91,7 +94,7 @@ def place(
         raise InputError(f"y has shape {y.shape}; float targets need (rows, outputs), as y[:, None]")
     if y.ndim < 2 and not (y.min() >= 0 and y.max() < 2**31):
         raise InputError(f"y holds labels {y.min()} to {y.max()}; they must be 0 .. classes - 1")
-    y = np.asarray(y, np.int32 if labels else np.float32)
+    y = np.asarray(y, np.int32 if labels else dtype)
     if not np.isfinite(y).all():
         raise InputError("y holds NaN or infinite values; all must be finite")
     steps = rows // batch_size if drop_last else math.ceil(rows / batch_size)
@@ -104,19 +107,19 @@ def place(
     return Data(
         X=padded(X),
         y=padded(y),
-        weight=jax.device_put(np.append(weight, np.zeros(padding, np.float32))),
+        weight=jax.device_put(np.append(weight, np.zeros(padding, dtype))),
         n=np.int32(rows),
         steps=np.int32(steps),
-        shift=np.asarray(shift, np.float32),
-        scale=np.asarray(scale, np.float32),
+        shift=np.asarray(shift, dtype),
+        scale=np.asarray(scale, dtype),
     )
 
 
 def inputs(data: Data, X: Array) -> Array:
-    """What the network sees of rows of `data.X`: (batch, features), float32."""
+    """What the network sees of rows of `data.X`: (batch, features), in the arithmetic's dtype."""
     if X.dtype == jnp.uint32:
         X = lax.bitcast_convert_type(X, jnp.uint8).reshape(len(X), -1)
-    return (X.astype(jnp.float32) - data.shift) * data.scale
+    return (X.astype(data.scale.dtype) - data.shift) * data.scale
 
 
 def minibatch(data: Data, i: Any, size: int, order: Array | None = None) -> tuple[Array, Array, Array]:

@@ -1,159 +1,156 @@
-"""scikit-learn estimators on raw tables."""
+"""scikit-learn's MLPClassifier and MLPRegressor on compiled epochs: change one import."""
 
-from pathlib import Path
-from typing import Any
+from numbers import Real
+from typing import Any, ClassVar
 
-import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn import neural_network
+from sklearn.utils._param_validation import (  # pyright: ignore[reportPrivateUsage]
+    Interval,
+    StrOptions,
+)
 
-from mlpax.errors import InputError
-from mlpax.model import Model
-from mlpax.preprocessing import as_frame
-from mlpax.problems import prepare
-from mlpax.recipes import named
-from mlpax.targets import from_frame
-from mlpax.training import chosen, epochs, initial_state
+from mlpax.perceptron import CONSTRAINTS, Perceptron
 
-__all__ = ["TableClassifier", "TableRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor"]
 
-TARGET, WEIGHT = "__target__", "__weight__"
+# scikit-learn has no types.
+Classifier: Any = neural_network.MLPClassifier
+Regressor: Any = neural_network.MLPRegressor
 
 
-class _Table(BaseEstimator):
-    """What both share: training the recipe on a frame."""
+class MLPClassifier(Perceptron, Classifier):
+    """Multi-layer perceptron classifier: scikit-learn's, on compiled epochs.
 
-    _task = ""
-
-    def __init__(
-        self,
-        recipe: str = "table",
-        *,
-        settings: dict[str, Any] | None = None,
-        validation: float = 0.2,
-        time_ordered: bool = False,
-        random_state: int | None = None,
-    ):
-        self.recipe = recipe
-        self.settings = settings
-        self.validation = validation
-        self.time_ordered = time_ordered
-        self.random_state = random_state
-
-    def _fit(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> Any:
-        import polars as pl
-
-        frame = as_frame(X)
-        y = as_frame({TARGET: list(y)})[TARGET] if not isinstance(y, pl.Series) else y.alias(TARGET)
-        if len(y) != frame.height:
-            raise InputError(f"X has {frame.height} rows but y has {len(y)}; they must be equal")
-        self.feature_names_in_ = np.array(frame.columns, dtype=object)
-        self.n_features_in_ = frame.width
-        frame = frame.with_columns(y)
-        if sample_weight is not None:
-            frame = frame.with_columns(pl.Series(WEIGHT, np.asarray(sample_weight, np.float64)))
-            options["weight"] = WEIGHT
-        seed = 0 if self.random_state is None else self.random_state
-        changes = {"seed": seed, "validation": self.validation} | (self.settings or {})
-        recipe = named(self.recipe, frame.height, self._task, **changes)
-        dataset = from_frame(
-            frame, target=TARGET, task=self._task, validation=recipe.validation, seed=recipe.seed,
-            time_ordered=self.time_ordered, **options,
-        )  # fmt: skip
-        recipe = named(self.recipe, len(dataset.X_train), self._task, **changes)  # for the rows that are left
-        problem = prepare(dataset, recipe)
-        state = initial_state(problem.params, recipe)
-        self.history_: list[dict[str, float]] = []
-        for state, records in epochs(
-            state, problem.data, problem.valid, objective=problem.objective, recipe=recipe
-        ):
-            self.history_ += records
-        self.model_: Model = problem.model(chosen(state, recipe))
-        return self
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predicted class or value of each row."""
-        check_is_fitted(self)
-        return self.model_.predict(self._frame(X))
-
-    def _frame(self, X: Any) -> Any:
-        return as_frame(X, [str(name) for name in self.feature_names_in_])
-
-    def save(self, path: str | Path) -> None:
-        """Write the model as safetensors; `mlpax.load` reads it, and it runs no code."""
-        check_is_fitted(self)
-        self.model_.save(path)
-
-
-class TableClassifier(ClassifierMixin, _Table):
-    """A classifier of table rows: numbers, categories, dates and missing cells as they are.
+    Every parameter, attribute and method of `sklearn.neural_network.MLPClassifier`, with its name, default,
+    order and meaning; what follows `max_fun` is beyond it. The arithmetic is float32 (`lbfgs`: float64);
+    `coefs_` are of X's dtype. With the same `random_state` the initial weights and the order of the rows
+    are scikit-learn's own.
 
     Parameters
     ----------
-    recipe : str, default "table"
-        Settings to start from, see `mlpax.recipes`.
-    settings : dict, optional
-        Fields of `Recipe` to change, as `{"epochs": 50}`.
-    validation : float in [0, 1), default 0.2
-        Share of the rows, by class, that choose the epoch to keep.
-    time_ordered : bool, default False
-        Validate on the last rows instead of random ones.
-    class_weight : {"balanced"}, optional
-        Weigh each class as if all had as many rows.
-    random_state : int, optional
-        Seed of the split, the weights and the order of rows.
+    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, \
+max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, \
+validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
+        As scikit-learn's. `activation` is also gelu, silu, selu or mish, or a list with a name for each
+        hidden layer; `solver` also "adamw"; `learning_rate` also "linear", "cosine" or "one_cycle", which
+        rise over a tenth of `max_iter` and fall to 0 at its end, for any solver but lbfgs.
+    dropout : float in [0, 1), default 0
+        Share of hidden units dropped in each step of training (Srivastava et al. 2014); not for lbfgs.
+    weight_decay : float >= 0, default 0.01
+        AdamW's pull of the weights to 0, in shares of the rate (Loshchilov & Hutter 2019).
+    label_smoothing : float in [0, 1), default 0
+        Share of each target spread over all classes (Szegedy et al. 2016).
+    class_weight : dict or "balanced", optional
+        Weights of the classes, as in scikit-learn's other classifiers.
+    scoring : str or callable, optional
+        What `early_stopping` goes by: one of scikit-learn's scorers, or "loss"; accuracy by default.
+    optimizer : optax.GradientTransformation, optional
+        An update rule of your own instead of `solver`'s.
+    dtype : {"float32", "float64"}, default "float32"
+        Of the arithmetic.
+    device : str or jax.Device, optional
+        Where to train, as "cpu" or "gpu"; JAX's default otherwise.
 
     Attributes
     ----------
-    classes_ : array
-        The classes, as they came.
-    model_ : Model
-    history_ : list of dict
-        Each epoch's figures.
+    classes_, coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, \
+best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_
+        As scikit-learn's.
+    validation_loss_curve_ : list of float or None
+        Loss of the validation rows after each epoch, where there are some.
     """
 
-    _task = "classification"
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **Classifier._parameter_constraints,
+        **CONSTRAINTS,
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
 
     def __init__(
         self,
-        recipe: str = "table",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
         *,
-        settings: dict[str, Any] | None = None,
-        validation: float = 0.2,
-        time_ordered: bool = False,
-        class_weight: str | None = None,
-        random_state: int | None = None,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: float = 0.0,
+        weight_decay: float = 0.01,
+        label_smoothing: float = 0.0,
+        class_weight: Any = None,
+        scoring: Any = None,
+        optimizer: Any = None,
+        dtype: str = "float32",
+        device: Any = None,
     ):
-        super().__init__(
-            recipe,
-            settings=settings,
-            validation=validation,
-            time_ordered=time_ordered,
-            random_state=random_state,
-        )
-        self.class_weight = class_weight
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "TableClassifier":
-        """Train on a polars, pandas or pyarrow table, or an array, and its classes."""
-        self._fit(X, y, sample_weight, class_weight=self.class_weight)
-        self.classes_ = np.array(self.model_.classes)
-        return self
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each class, of shape (rows, classes)."""
-        check_is_fitted(self)
-        return self.model_.predict_proba(self._frame(X))
+        self._hold(locals())
 
 
-class TableRegressor(RegressorMixin, _Table):
-    """A regressor of table rows: numbers, categories, dates and missing cells as they are.
+class MLPRegressor(Perceptron, Regressor):
+    """Multi-layer perceptron regressor: scikit-learn's, on compiled epochs.
 
     Parameters, attributes
-        As of `TableClassifier`, without the classes.
+        As of `MLPClassifier`, without those of classes, and `loss` first: "squared_error", "poisson",
+        and beyond scikit-learn "absolute_error" and "huber" (with delta 1). `scoring` is R² by default.
     """
 
-    _task = "regression"
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **Regressor._parameter_constraints,
+        **CONSTRAINTS,
+        "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber"})],
+    }
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "TableRegressor":
-        """Train on a polars, pandas or pyarrow table, or an array, and its values."""
-        return self._fit(X, y, sample_weight)
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: float = 0.0,
+        weight_decay: float = 0.01,
+        scoring: Any = None,
+        optimizer: Any = None,
+        dtype: str = "float32",
+        device: Any = None,
+    ):
+        self._hold(locals())

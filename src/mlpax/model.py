@@ -1,9 +1,7 @@
-"""A trained network with what it needs to answer, saved and loaded without running code."""
+"""A trained network with what it needs to answer."""
 
-import itertools
 import json
 import math
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,27 +11,25 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 import safetensors.numpy
 import scipy.special
 from jaxtyping import Array
 
 from mlpax import scores
-from mlpax.errors import InputError, ModelFileError
+from mlpax.errors import InputError
 from mlpax.files import atomic
-from mlpax.network import ACTIVATIONS, Params, forward
+from mlpax.network import Params, forward
 from mlpax.preprocessing import Columns, Scaling, as_frame
 from mlpax.tabular import table_features
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Model", "load"]
+__all__ = ["FORMAT", "TASKS", "Model"]
 
 Layers = list[tuple[np.ndarray, np.ndarray]]  # network.Params on the host
 
 FORMAT = 1
-HEADER_LIMIT = 2**24  # bytes; ours are a few thousand, and the names of the levels
 CHUNK = 8192  # rows a program: bounds the memory of a prediction
 TASKS = ("classification", "regression")
 
@@ -49,8 +45,10 @@ class Model:
     task : {"classification", "regression"}
     classes : tuple of str, int or bool
         What each output of a classification stands for; empty for a regression.
-    activation : str
-        A name of `mlpax.network.ACTIVATIONS`.
+    activation : str or tuple of str
+        A name of `mlpax.network.ACTIVATIONS`, or one for each hidden layer.
+    link : {"identity", "exp"}
+        What makes a regression's values of the network's outputs.
     scaling : Scaling
         What was done to the inputs in training.
     image_shape : tuple of int, optional
@@ -72,7 +70,8 @@ class Model:
     params: Layers
     classes: tuple[Any, ...] = ()
     task: str = "classification"
-    activation: str = "relu"
+    activation: str | tuple[str, ...] = "relu"
+    link: str = "identity"
     scaling: Scaling = field(default_factory=Scaling)
     image_shape: tuple[int, ...] | None = None
     columns: Columns | None = None
@@ -88,7 +87,7 @@ class Model:
         return (self.params[0][0].shape[0], *(b.shape[0] for _, b in self.params))
 
     def outputs(self, X: Any) -> np.ndarray:
-        """The network's outputs, before any softmax.
+        """The network's outputs: before any softmax, a regression's in its target's units.
 
         Parameters
         ----------
@@ -129,7 +128,7 @@ class Model:
             padded[: len(rows)] = rows
             answer = _outputs(params, embeddings, padded, *self.scaling, activation=self.activation)
             outputs[start : start + CHUNK] = np.asarray(answer)[: len(rows)]
-        return outputs
+        return np.exp(outputs) if self.link == "exp" else outputs
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class, of shape (rows, classes); see `outputs` for X and errors."""
@@ -277,6 +276,7 @@ class Model:
             "task": self.task,
             "sizes": self.sizes,
             "activation": self.activation,
+            "link": self.link,
             "classes": self.classes,
             "scaling": self.scaling._asdict(),
             "image_shape": self.image_shape,
@@ -298,139 +298,8 @@ class Model:
 
 @partial(jax.jit, static_argnames="activation")
 def _outputs(
-    params: Params, embeddings: list[Array], X: Array, shift: float, scale: float, *, activation: str
-) -> Array:
+    params: Params, embeddings: list[Array], X: Array, shift: float, scale: float, *,
+    activation: str | tuple[str, ...],
+) -> Array:  # fmt: skip
     X = table_features(embeddings, (X.astype(jnp.float32) - shift) * scale)
     return forward(params, X, activation=activation)
-
-
-def load(path: str | Path) -> Model:
-    """Read a model file, checking it whole; nothing in it is ever run.
-
-    Parameters
-    ----------
-    path : path
-        A file written by `Model.save`, or a run directory that holds `model.safetensors`.
-
-    Raises
-    ------
-    ModelFileError
-        If the file is missing, damaged, no model of mlpax, or of a newer format.
-    """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "model.safetensors"
-    try:
-        return _model(path, *_read(path))
-    except FileNotFoundError:
-        raise ModelFileError(f"no model at {path}; give a run directory or a .safetensors file") from None
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (safetensors.SafetensorError, ValueError, OverflowError, RecursionError) as error:
-        if isinstance(error, ModelFileError):
-            raise
-        raise ModelFileError(f"{path} is damaged: {str(error).splitlines()[0][:200]}") from None
-
-
-def _read(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        start = file.read(8)
-    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-    if not 2 <= length <= min(HEADER_LIMIT, size - 8):
-        raise ModelFileError(f"{path} is no model file: its header does not fit its {size} bytes")
-    with safetensors.safe_open(path, framework="np") as file:
-        text = (file.metadata() or {}).get("mlpax")
-        if text is None:
-            raise ModelFileError(f"{path} is a safetensors file, but no model of mlpax")
-        header = json.loads(text)
-        version = header.get("format") if isinstance(header, dict) else None
-        if not isinstance(version, int) or version < 1:
-            raise ModelFileError(f"{path} is damaged: its format version is {version!r}")
-        if version > FORMAT:
-            raise ModelFileError(
-                f"{path} has format {version}, this mlpax reads up to {FORMAT}; upgrade with"
-                " pip install --upgrade mlpax"
-            )
-        names = list(file.keys())
-        for name in names:  # before any array is made
-            if file.get_slice(name).get_dtype() != "F32":
-                raise ModelFileError(f"{path} is damaged: array {name!r} is not float32")
-        return header, {name: file.get_tensor(name) for name in names}
-
-
-def _model(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> Model:
-    """The model of a header that may hold anything, checked against the arrays."""
-
-    def require(condition: bool, what: str) -> None:
-        if not condition:
-            raise ModelFileError(f"{path} is damaged: {what}")
-
-    def integers(value: Any) -> bool:
-        return isinstance(value, list) and all(type(v) is int and v > 0 for v in value)
-
-    sizes, classes, scaling = header.get("sizes"), header.get("classes"), header.get("scaling")
-    require(integers(sizes) and len(sizes) >= 2, "its sizes are no network's")
-    shapes = {
-        f"{name}{i}": shape
-        for i, (m, n) in enumerate(itertools.pairwise(sizes))
-        for name, shape in (("W", (m, n)), ("b", (n,)))
-    }
-    embedded = header.get("embeddings")
-    require(
-        isinstance(embedded, list) and all(integers(shape) and len(shape) == 2 for shape in embedded),
-        "its embeddings are no list of shapes",
-    )
-    shapes |= {f"E{i}": tuple(shape) for i, shape in enumerate(embedded)}
-    columns = None if header.get("columns") is None else Columns.from_json(header["columns"])
-    if columns:
-        require(columns.embeddings == tuple(n for n, _ in embedded), "its columns do not fit its embeddings")
-        inputs = columns.dense + sum(size for _, size in embedded)
-        require(inputs == sizes[0], "its columns do not fit its inputs")
-    else:
-        require(not embedded, "it has embeddings without columns")
-    require(isinstance(header.get("target"), str), "its target is no name")
-    require(arrays.keys() == shapes.keys(), f"its arrays are not those of sizes {sizes}")
-    for name, shape in shapes.items():
-        require(arrays[name].shape == shape, f"{name} has shape {arrays[name].shape}, not {shape}")
-        require(bool(np.isfinite(arrays[name]).all()), f"{name} holds NaN or infinite values")
-    require(header.get("task") in TASKS, f"its task is {header.get('task')!r}")
-    require(header.get("activation") in list(ACTIVATIONS), f"its activation is {header.get('activation')!r}")
-    require(
-        isinstance(classes, list)
-        and len({type(c) for c in classes}) <= 1
-        and all(type(c) in (str, int, bool) for c in classes)
-        and len(classes) == (sizes[-1] if header["task"] == "classification" else 0),
-        "its classes do not fit its outputs",
-    )
-    require(
-        isinstance(scaling, dict)
-        and scaling.keys() == set(Scaling._fields)
-        and all(type(v) in (int, float) and math.isfinite(v) for v in scaling.values()),
-        "its scaling is no pair of finite numbers",
-    )
-    shape = header.get("image_shape")
-    require(
-        shape is None or (integers(shape) and len(shape) in (2, 3) and math.prod(shape) == sizes[0]),
-        "its image shape does not fit its inputs",
-    )
-    for name, kinds in (("recipe", object), ("metrics", (int, float)), ("provenance", str)):
-        entries = header.get(name)
-        require(
-            isinstance(entries, dict) and all(isinstance(v, kinds) for v in entries.values()),
-            f"its {name} is no record",
-        )
-    return Model(
-        params=[(arrays[f"W{i}"], arrays[f"b{i}"]) for i in range(len(sizes) - 1)],
-        task=header["task"],
-        classes=tuple(classes),
-        activation=header["activation"],
-        scaling=Scaling(**scaling),
-        image_shape=None if shape is None else tuple(shape),
-        columns=columns,
-        embeddings=[arrays[f"E{i}"] for i in range(len(embedded))],
-        target=header["target"],
-        recipe=header["recipe"],
-        metrics=header["metrics"],
-        provenance=header["provenance"],
-    )

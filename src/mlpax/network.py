@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key, UInt32
 
 from mlpax.errors import InputError, unknown
 
-__all__ = ["ACTIVATIONS", "Params", "batch_forward", "forward", "initialize_weights"]
+__all__ = ["ACTIVATIONS", "Params", "batch_forward", "each_layer", "forward", "initialize_weights"]
 
 Params = list[tuple[Array, Array]]  # (W, b) a layer: W (fan_in, fan_out), b (fan_out,)
 PRNGKey = UInt32[Array, "2"] | Key[Array, ""]
@@ -107,11 +107,22 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> n
     return np.float32(scale) * rng.standard_normal(shape, np.float32)
 
 
+def each_layer(activation: str | tuple[str, ...], layers: int) -> tuple[str, ...]:
+    """The activation's name for each of so many hidden layers."""
+    names = (activation,) * layers if isinstance(activation, str) else tuple(activation)
+    for name in (activation,) if isinstance(activation, str) else names:
+        if name not in ACTIVATIONS:
+            raise unknown("activation", name, ACTIVATIONS)
+    if len(names) != layers:
+        raise InputError(f"{len(names)} activations do not fit {layers} hidden layers; give one for each")
+    return names
+
+
 def forward(
     params: Params,
     X: Float[Array, "*batch features"],
     *,
-    activation: str = "relu",
+    activation: str | tuple[str, ...] = "relu",
     dropout: float | Float[Array, ""] | None = None,
     key: PRNGKey | None = None,
 ) -> Float[Array, "*batch outputs"]:
@@ -123,8 +134,8 @@ def forward(
         The layers.
     X : array of shape (..., features), float32
         Inputs.
-    activation : str, default "relu"
-        A name of `ACTIVATIONS`, applied after every layer but the last.
+    activation : str or tuple of str, default "relu"
+        A name of `ACTIVATIONS`, applied after every layer but the last; or one name for each of them.
     dropout : float in [0, 1), optional
         Share of hidden units set to 0, the others divided by 1 - dropout (Srivastava et al. 2014).
         None leaves dropout out of the program. Needs `key`.
@@ -139,15 +150,13 @@ def forward(
     Raises
     ------
     InputError
-        If the activation is unknown, or dropout comes without a key.
+        If an activation is unknown, their number is not the hidden layers', or dropout comes without a key.
     """
-    if activation not in ACTIVATIONS:
-        raise unknown("activation", activation, ACTIVATIONS)
+    names = each_layer(activation, len(params) - 1)
     if dropout is not None and key is None:
         raise InputError("dropout needs a PRNG key; pass key=jax.random.PRNGKey(0), or dropout=None")
-    activate = ACTIVATIONS[activation]
     for i, (W, b) in enumerate(params[:-1]):
-        X = activate(X @ W + b)  # (..., units)
+        X = ACTIVATIONS[names[i]](X @ W + b)  # (..., units)
         if dropout is not None and key is not None:
             kept = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - dropout, X.shape)
             X = jnp.where(kept, X / (1 - dropout), 0)

@@ -14,12 +14,13 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from mlpax.batches import Data, minibatch, rng, row_order
+from mlpax.batches import Data, rng, row_order
 from mlpax.errors import DivergedError, InputError
 from mlpax.evaluation import Watch, evaluate, follow, monitored, watched
 from mlpax.losses import Objective, cross_entropy_loss, weighted_mean
 from mlpax.network import Params, initialize_weights
 from mlpax.optimizers import TICKS, optimizer, plateau, schedule
+from mlpax.passes import QUICK, one_pass
 from mlpax.recipes import Hyper, Recipe
 
 __all__ = [
@@ -42,12 +43,11 @@ Record = dict[str, float]  # one epoch's row of metrics.csv, in its column order
 EPOCHS_A_CALL = 10  # of a small epoch, whose dispatch would cost more than its arithmetic
 SMALL_EPOCH = 2e8  # floating-point operations: a few milliseconds
 
-# jaxlib 0.10 hands matrix products on a CPU to YNNPACK; at batches up to 128 Eigen takes a quarter less.
 _compiled = partial(
     jax.jit,
     static_argnames=("objective", "recipe"),
     donate_argnames="state",
-    compiler_options={"xla_cpu_experimental_ynn_fusion_type": ""} if jax.__version__[:5] == "0.10." else {},
+    compiler_options=QUICK,
 )
 
 
@@ -142,29 +142,16 @@ def _epoch(
     total = 1.0 * hyper.epochs * data.steps  # a product of integers could overflow
     peak = hyper.learning_rate * (state.plateau.scale if recipe.schedule == "plateau" else 1.0)
 
-    def step_on(i: Array, carry: Any) -> Any:
-        params, opt_state, step, summed, weights = carry
-        X, y, w = minibatch(data, i, recipe.batch_size, order)  # (batch, features), ...
+    def mean_loss(params: PyTree, X: Array, y: Array, w: Array, step: Array) -> Array:
         key = None if hyper.dropout is None else jax.random.fold_in(state.key, step)
+        return weighted_mean(objective.loss(params, X, y, key, hyper), w)
 
-        def mean_loss(params: PyTree) -> Array:
-            return weighted_mean(objective.loss(params, X, y, key, hyper), w)
+    def rule(step: Array) -> optax.GradientTransformationExtraArgs:
+        return optimizer(recipe, peak * factor((step + 0.5) * (TICKS / total)), hyper)
 
-        loss, gradients = jax.value_and_grad(mean_loss)(params)
-        rate = peak * factor((step + 0.5) * (TICKS / total))
-        updates, opt_state = optimizer(recipe, rate, hyper).update(gradients, opt_state, params)
-        weight = jnp.sum(w)
-        return (
-            optax.apply_updates(params, updates),
-            opt_state,
-            step + 1,
-            summed + weight * loss,
-            weights + weight,
-        )
-
-    start = (state.params, state.opt_state, state.step, jnp.float32(0), jnp.float32(0))
-    params, opt_state, step, summed, weights = lax.fori_loop(0, data.steps, step_on, start)
-    loss = summed / jnp.maximum(weights, jnp.finfo(jnp.float32).tiny)
+    params, opt_state, step, loss = one_pass(
+        state.params, state.opt_state, state.step, data, order, recipe.batch_size, mean_loss, rule
+    )
     finite = jax.tree.map(lambda p: jnp.all(jnp.isfinite(p)), params)
     loss = jnp.where(jax.tree.reduce(jnp.logical_and, finite), loss, jnp.nan)  # the last update diverged
     state = state._replace(params=params, opt_state=opt_state, step=step, epoch=state.epoch + 1)

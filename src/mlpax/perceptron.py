@@ -1,0 +1,435 @@
+"""What MLPClassifier and MLPRegressor share: scikit-learn's checks around our solvers."""
+
+import warnings
+from contextlib import ExitStack
+from numbers import Real
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import scipy.optimize
+from sklearn.base import _fit_context, is_classifier  # pyright: ignore[reportPrivateUsage]
+from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import check_scoring
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import (  # pyright: ignore[reportPrivateUsage]
+    Interval,
+    StrOptions,
+)
+from sklearn.utils.validation import (
+    _check_sample_weight,  # pyright: ignore[reportPrivateUsage]
+    check_is_fitted,
+    validate_data,
+)
+
+from mlpax.batches import bucket
+from mlpax.callbacks import Tell
+from mlpax.network import ACTIVATIONS, each_layer
+from mlpax.rows import NOT_FINITE, Rows, held, placed, split, validation_rows, weights_of
+from mlpax.solvers import Knobs, Orders, Plan, Progress, advance, judge, loss_and_gradient, start, unpack
+from mlpax.trained import answer, as_model
+
+__all__ = ["CONSTRAINTS", "Perceptron"]
+
+SMALL_EPOCH = 2e8  # floating-point operations; smaller epochs run many to a call
+EPOCHS_A_CALL = 25
+SCHEDULES = ("linear", "cosine", "one_cycle")  # of optax, for any solver
+
+
+def layers_of(coefs: Any, intercepts: Any, dtype: Any) -> Any:
+    """The network as (W, b) of each layer."""
+    return [(W.astype(dtype), b.astype(dtype)) for W, b in zip(coefs, intercepts, strict=True)]
+
+
+class Optimizer(NamedTuple):
+    """Where the solver stands, for `partial_fit` to go on from."""
+
+    learning_rate: float  # of the next step
+    state: Any
+    key: np.ndarray
+    step: Any
+
+
+# Of the parameters that are more, or take more, than scikit-learn's.
+CONSTRAINTS: dict[str, Any] = {
+    "activation": [StrOptions(set(ACTIVATIONS)), "array-like"],
+    "solver": [StrOptions({"lbfgs", "sgd", "adam", "adamw"})],
+    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", *SCHEDULES})],
+    "dropout": [Interval(Real, 0, 1, closed="left")],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "scoring": [str, callable, None],
+    "optimizer": [tuple, None],  # optax's transformations are named tuples
+    "dtype": [StrOptions({"float32", "float64"})],
+    "device": [str, object, None],
+}
+
+
+Callbacks: Any = CallbackSupportMixin  # scikit-learn has no types
+
+
+class Perceptron(Callbacks):
+    """To stand before scikit-learn's class among the bases."""
+
+    def _hold(self, parameters: dict[str, Any]) -> None:
+        """Keep the constructor's parameters, as its `locals()` name them."""
+        for name in self._get_param_names():
+            setattr(self, name, parameters[name])
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Any:
+        """Fit to data X and targets y.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (n_samples, n_features)
+        y : array of shape (n_samples,) or (n_samples, n_outputs)
+            Classes, 0/1 indicators of several labels, or values.
+        sample_weight : array of shape (n_samples,), optional
+            At least 0.
+        X_val, y_val, sample_weight_val : arrays, optional
+            Validation rows of your own. With `early_stopping` they decide instead of a held-out share;
+            in any case `validation_scores_` and `validation_loss_curve_` tell of them.
+
+        Returns
+        -------
+        self
+        """
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val come together; give both or none")
+        validation = None if X_val is None else (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight=sample_weight, incremental=False, validation=validation)
+
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False, validation: Any = None
+    ) -> Any:
+        hidden = self.hidden_layer_sizes
+        hidden = [int(n) for n in hidden] if hasattr(hidden, "__iter__") else [hidden]
+        if any(n <= 0 for n in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        each_layer(self._activation(), len(hidden))  # which refuses what does not fit
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        weight = weights_of(y, sample_weight, getattr(self, "class_weight", None), incremental)
+        X, y = self._validate_input(X, y, incremental, reset=first)
+        rows = Rows(X, y.reshape(len(y), -1), None if weight is None else _check_sample_weight(weight, X))
+        self.n_outputs_ = rows.y.shape[1]
+        self._random_state = check_random_state(self.random_state)
+        if first:
+            self._initialize(rows.y, [X.shape[1], *hidden, self.n_outputs_], X.dtype)
+            if self.solver != "lbfgs":
+                self._start_curves()
+        with ExitStack() as contexts:
+            if self._arithmetic is np.float64:
+                contexts.enter_context(jax.enable_x64(True))
+            if self.device is not None:
+                device = jax.devices(self.device)[0] if isinstance(self.device, str) else self.device
+                contexts.enter_context(jax.default_device(device))
+            context = None if incremental else self._init_callback_context(max_subtasks=self.max_iter)
+            tell = Tell(self, context, X, y) if context and getattr(self, "_skl_callbacks", None) else None
+            if self.solver == "lbfgs":
+                self._minimise(rows, tell)
+            else:
+                self._descend(rows, incremental, validation, tell)
+            if tell:
+                tell.end()
+        if not all(np.isfinite(p).all() for p in (*self.coefs_, *self.intercepts_)):
+            raise ValueError(NOT_FINITE)
+        return self
+
+    def _activation(self) -> str | tuple[str, ...]:
+        return self.activation if isinstance(self.activation, str) else tuple(self.activation)
+
+    @property
+    def _arithmetic(self) -> Any:
+        return np.float64 if self.dtype == "float64" or self.solver == "lbfgs" else np.float32
+
+    def _plan(self, **more: Any) -> Plan:
+        loss = (
+            self.loss
+            if not is_classifier(self)
+            else ("cross_entropy" if self.out_activation_ == "softmax" else "binary_cross_entropy")
+        )
+        return Plan(loss=loss, activation=each_layer(self._activation(), len(self.coefs_) - 1), **more)
+
+    def _knobs(self, incremental: bool) -> Knobs:
+        return Knobs(
+            alpha=self.alpha,
+            learning_rate_init=self.learning_rate_init,
+            power_t=self.power_t,
+            momentum=self.momentum,
+            beta_1=self.beta_1,
+            beta_2=self.beta_2,
+            epsilon=self.epsilon,
+            weight_decay=self.weight_decay,
+            label_smoothing=getattr(self, "label_smoothing", 0.0),
+            dropout=self.dropout or None,
+            tol=self.tol,
+            n_iter_no_change=float(self.n_iter_no_change),
+            max_iter=1 if incremental else self.max_iter,
+        )
+
+    def _start_curves(self) -> None:
+        """Empty curves, as scikit-learn starts them for its own solvers."""
+        self.loss_curve_: list[float] = []
+        self._no_improvement_count = 0
+        self.validation_scores_ = [] if self.early_stopping else None
+        self.best_validation_score_ = -np.inf if self.early_stopping else None
+        self.best_loss_ = None if self.early_stopping else np.inf
+        self.validation_loss_curve_: list[float] | None = None
+
+    def _check_solver(self) -> bool:
+        """Whether there is `partial_fit`."""
+        if self.solver == "lbfgs":
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
+            )
+        return True
+
+    # ---- solvers
+
+    def _descend(self, rows: Rows, incremental: bool, validation: Any, tell: Tell | None) -> None:
+        """Fit by minibatches, many small epochs to a call."""
+        held_rows = None
+        if validation is not None:
+            held_rows = validation_rows(self, *validation)
+        elif self.early_stopping:
+            by_class = is_classifier(self) and self.n_outputs_ == 1  # as scikit-learn has it
+            rows, held_rows = split(rows, self.validation_fraction, self._random_state, by_class)
+        n, dtype = rows.X.shape[0], rows.X.dtype
+        knobs = self._knobs(incremental)
+        batch_size = self._batch_size(n)
+        whole = batch_size == n  # a minibatch is all rows: padded to share a program, whatever their order
+        watch, scorer = self._watch()
+        plan = self._plan(
+            solver=self.optimizer or self.solver,
+            learning_rate=self._schedule(),
+            nesterov=bool(self.nesterovs_momentum),
+            batch_size=bucket(n, 8) if whole else batch_size,
+            watch=watch,
+        )
+        data = placed(rows, plan.batch_size, plan.loss, self._arithmetic)
+        valid = None if held_rows is None else held(held_rows, plan.loss, self._arithmetic)
+        progress = self._progress(plan, knobs, incremental)
+        size = sum(p.size for p in (*self.coefs_, *self.intercepts_))
+        small = 6 * size * data.X.shape[0] < SMALL_EPOCH and not (tell or scorer)
+        epochs = EPOCHS_A_CALL if small else 1
+        drawn = Orders(self._random_state, n, data.X.shape[0]) if self.shuffle and not whole else None
+        curves: dict[str, list[float]] = {"loss": [], "score": [], "validation_loss": []}
+        done = 0
+        try:
+            while done < knobs.max_iter:
+                if tell:
+                    tell.begin()
+                orders = drawn.next(epochs, min(epochs, knobs.max_iter - done)) if drawn else None
+                progress, figures = advance(progress, data, valid, orders, knobs, plan=plan, epochs=epochs)
+                ran = int(progress.epoch) - done
+                done += ran
+                figures = {name: np.asarray(v)[:ran].tolist() for name, v in jax.device_get(figures).items()}
+                if scorer:
+                    self._keep(progress.params, dtype)
+                    figures["score"] = [self._scored(scorer, held_rows)]
+                    progress = judge(plan, knobs, progress, figures["score"][0])
+                if drawn:
+                    drawn.rewind(ran)
+                for name, values in figures.items():
+                    curves[name] += values
+                self._say(figures, done)
+                if tell:
+                    self._keep(progress.params, dtype)
+                    if tell.done():
+                        break
+                if bool(progress.stopped):
+                    self._say_why(progress)
+                    break
+                if done == self.max_iter and not incremental:
+                    warnings.warn(
+                        f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the"
+                        " optimization hasn't converged yet.",
+                        ConvergenceWarning,
+                        stacklevel=4,
+                    )
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        self._record(jax.device_get(progress), curves, done * n, dtype)
+
+    def _batch_size(self, rows: int) -> int:
+        if self.batch_size == "auto":
+            return min(200, rows)
+        if self.batch_size > rows:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+                stacklevel=5,
+            )
+        return int(np.clip(self.batch_size, 1, rows))
+
+    def _schedule(self) -> str:
+        """The rate's course; scikit-learn's own are of its sgd alone."""
+        ours = self.learning_rate in SCHEDULES or self.solver == "sgd"
+        return self.learning_rate if ours else "constant"
+
+    def _watch(self) -> tuple[str, Any]:
+        """What stops the fit, and the scorer where it is one of scikit-learn's."""
+        if not self.early_stopping:
+            return "loss", None
+        if self.scoring is None:
+            return "score", None
+        if self.scoring == "loss":
+            return "validation_loss", None
+        return "host", check_scoring(self, scoring=self.scoring)
+
+    def _scored(self, scorer: Any, rows: Any) -> float:
+        X, y, weight = rows
+        y = self._label_binarizer.inverse_transform(y) if is_classifier(self) else y
+        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        options = {} if weight is None else {"sample_weight": weight}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="X does not have valid feature names")
+            return float(scorer(self, X, y, **options))
+
+    def _progress(self, plan: Plan, knobs: Knobs, incremental: bool) -> Progress:
+        """Where the fit begins: at the start, or at the last `partial_fit`'s end."""
+        dtype = self._arithmetic
+        params = layers_of(self.coefs_, self.intercepts_, dtype)
+        kept: Optimizer | None = getattr(self, "_optimizer", None) if incremental else None
+        if kept is None:
+            seed = self._random_state.randint(2**31) if knobs.dropout else 0
+            kept = Optimizer(
+                self.learning_rate_init,
+                start(plan, params, knobs),
+                np.array([0, seed], np.uint32),
+                np.int32(0),
+            )
+        best = self.best_validation_score_ if self.early_stopping else self.best_loss_
+        if best is None:  # the last fit watched something else
+            best = -np.inf if self.early_stopping else np.inf
+        if plan.watch == "validation_loss":
+            best = -best
+        return Progress(
+            params=params,
+            opt_state=kept.state,
+            key=kept.key,
+            step=kept.step,
+            rate=dtype(kept.learning_rate),
+            seen=dtype(self.t_),
+            epoch=np.int32(0),
+            best=dtype(best),
+            best_params=layers_of(self._best_coefs, self._best_intercepts, dtype),
+            waited=np.int32(self._no_improvement_count),
+            stopped=np.False_,
+        )
+
+    def _keep(self, params: Any, dtype: Any) -> None:
+        """The network as scikit-learn holds it: in the dtype of X."""
+        params = jax.device_get(params)
+        self.coefs_ = [np.asarray(W, dtype) for W, _ in params]
+        self.intercepts_ = [np.asarray(b, dtype) for _, b in params]
+
+    def _record(self, progress: Progress, curves: dict[str, list[float]], seen: int, dtype: Any) -> None:
+        """Every attribute that scikit-learn's fit leaves, and the validation loss."""
+        self._keep(progress.params, dtype)
+        self.n_iter_ = len(curves["loss"])
+        self.t_ += seen
+        rate = float(progress.rate)
+        if self._schedule() == "invscaling":
+            rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t  # in double precision
+        self._optimizer = Optimizer(rate, progress.opt_state, progress.key, progress.step)
+        self._no_improvement_count = int(progress.waited)
+        self.loss_curve_ += curves["loss"]
+        if curves["loss"]:
+            self.loss_ = curves["loss"][-1]
+        if curves["score"]:
+            self.validation_scores_ = [*(self.validation_scores_ or []), *curves["score"]]
+            self.validation_loss_curve_ = [*(self.validation_loss_curve_ or []), *curves["validation_loss"]]
+        if self.early_stopping:
+            best = float(progress.best)
+            self.best_validation_score_ = -best if self.scoring == "loss" else best
+            self._keep(progress.best_params, dtype)
+            self._best_coefs, self._best_intercepts = self.coefs_, self.intercepts_
+        else:
+            self.best_loss_ = float(progress.best)
+
+    def _say(self, figures: dict[str, list[float]], done: int) -> None:
+        if not self.verbose:
+            return
+        losses = figures["loss"]
+        for k, loss in enumerate(losses):
+            print(f"Iteration {done - len(losses) + k + 1}, loss = {loss:.8f}")
+            if self.early_stopping:
+                print(f"Validation score: {figures['score'][k]:f}")
+
+    def _say_why(self, progress: Progress) -> None:
+        if not self.verbose:
+            return
+        what = "Validation score did not improve" if self.early_stopping else "Training loss did not improve"
+        print(f"{what} more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs. Stopping.")
+
+    def _minimise(self, rows: Rows, tell: Tell | None) -> None:
+        """Fit by SciPy's L-BFGS-B with JAX's gradient, in float64."""
+        sizes = (rows.X.shape[1], *(len(b) for b in self.intercepts_))
+        plan = self._plan(solver="lbfgs")
+        data = placed(rows, bucket(rows.X.shape[0], 8), plan.loss, np.float64)
+        knobs = self._knobs(False)._replace(dropout=None)  # a line search needs one function
+        layers = zip(self.coefs_, self.intercepts_, strict=True)
+        vector = np.concatenate([p.ravel() for pair in layers for p in pair]).astype(np.float64)
+
+        def fun(vector: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = loss_and_gradient(vector, data, knobs, plan=plan, sizes=sizes)
+            return float(value), np.asarray(gradient)
+
+        def callback(vector: np.ndarray) -> None:
+            if tell:
+                tell.begin()
+                self._keep(unpack(vector, sizes), rows.X.dtype)
+                if tell.done():
+                    raise StopIteration
+
+        result = scipy.optimize.minimize(
+            fun,
+            vector,
+            method="L-BFGS-B",
+            jac=True,
+            callback=callback,
+            options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
+        )
+        if result.status not in (0, 99):  # converged, or ended by a callback
+            warnings.warn(
+                f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):\n"
+                f"{result.message}\n\n"
+                f"Increase the number of iterations to improve the convergence (max_iter={self.max_iter}).",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        self.n_iter_ = min(result.nit, self.max_iter)
+        self.loss_ = float(result.fun)
+        self._keep(unpack(result.x, sizes), rows.X.dtype)
+
+    # ---- answers
+
+    def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
+        if check_input:
+            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        names = (*each_layer(self._activation(), len(self.coefs_) - 1), self.out_activation_)
+        return answer(self.coefs_, self.intercepts_, names, X)
+
+    def save(self, path: str | Path) -> None:
+        """Write the network as a safetensors file; `mlpax.load` reads it, and it runs no code.
+
+        Raises
+        ------
+        InputError
+            If it answers with several labels a row, which a model file does not hold.
+        """
+        check_is_fitted(self)
+        as_model(self, self._activation()).save(path)
