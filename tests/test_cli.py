@@ -117,13 +117,21 @@ def test_plot(mlpax, digits_run, tmp_path):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("out", ["file", "file/pictures"])
+def test_plot_refuses_a_file_for_its_folder(mlpax, digits_run, tmp_path, out):
+    (tmp_path / "file").write_text("")
+    assert mlpax("plot", digits_run, "--out", out) == (2, "", "mlpax: file is a file; --out takes a folder\n")
+
+
 def test_inspect(mlpax, digits_run):
     code, out, _ = mlpax("inspect", digits_run / "model.safetensors", "--json")
     facts = json.loads(out)
     assert code == 0
-    assert (facts["layers"], facts["parameters"], facts["image"]) == ("64 - 128 - 10", 9610, "8x8")
+    assert (facts["layers"], facts["parameters"], facts["image"]) == ([64, 128, 10], 9610, [8, 8])
+    assert (facts["classes"], facts["format"]) == (list(range(10)), 1)
     code, out, _ = mlpax("inspect", digits_run)
-    assert re.search(r"^layers +64 - 128 - 10$", out, re.MULTILINE)
+    for line in ("layers +64 - 128 - 10", "classes +0, 1, 2, 3, 4, 5, 6, 7, 8, 9", "image +8x8", "format +1"):
+        assert re.search(f"^{line}$", out, re.MULTILINE)
 
 
 def test_runs_and_compare(mlpax, tmp_path):
@@ -177,6 +185,8 @@ def test_help_and_version(mlpax):
         option in out for option in ("--hidden", "--learning-rate", "--no-shuffle", "--label-smoothing")
     )
     assert "train [OPTIONS] [DATA]\n" in out
+    assert "runs [OPTIONS] [DIR]\n" in mlpax("runs", "--help")[1]
+    assert "compare [OPTIONS] {RUN}...\n" in mlpax("compare", "--help")[1]
     assert "Update rule [sgd, momentum, nesterov," in " ".join(out.split())
     code, out, err = mlpax()  # the help, in its lines
     assert (code, out.splitlines()[0], err) == (2, "Usage: mlpax [OPTIONS] COMMAND [ARGS]...", "")
@@ -187,7 +197,8 @@ def test_help_and_version(mlpax):
     ("words", "says"),
     [
         (["trian"], "'train'"),
-        (["train", "mnits"], "unknown data set 'mnits'; did you mean 'mnist'?"),
+        (["train", "mnits"], "unknown data set 'mnits'; did you mean 'mnist'?\n"),
+        (["train", "houses"], "fashion_mnist, kmnist, or give a table or a folder of pictures\n"),
         (["train", "--recipe", "articel"], "unknown recipe 'articel'; did you mean 'article'?"),
         (["train", "--optimizer", "adm"], "unknown optimizer 'adm'; did you mean 'adam'?"),
         (["train", "--activation", "rleu"], "unknown activation 'rleu'; did you mean 'relu'?"),
@@ -261,6 +272,13 @@ def test_data_that_do_not_fit_the_model(mlpax, digits_run, tmp_path):
     code, _, err = mlpax("predict", digits_run, "x.npy", "--out", "p.csv")
     assert (code, err) == (2, "mlpax: X has shape (3, 9); this model takes rows of 64 features\n")
     assert not (tmp_path / "p.csv").exists()
+
+
+@pytest.mark.parametrize("data", ["nope.npy", "nope.png", "nope/pictures"])
+def test_data_that_are_not_there(mlpax, digits_run, data):
+    missing = (2, "", f"mlpax: there is no file or folder {data}\n")
+    assert mlpax("predict", digits_run, data, "--out", "p.csv") == missing
+    assert mlpax("evaluate", digits_run, data) == missing
 
 
 def test_a_loss_that_explodes_stops_with_advice(mlpax, tmp_path):

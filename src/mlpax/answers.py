@@ -46,9 +46,10 @@ def describe(
 def _rows(run: Path, data: str | None, data_dir: Path | None) -> "Dataset":
     """The named data set, or the run's own."""
     from mlpax import datasets, records
-    from mlpax.sources import Reading, open_data
+    from mlpax.sources import Reading, check_data, open_data
 
     if data is not None:
+        check_data(data)
         return datasets.load(data, data_dir)
     config = records.read_config(run)
     return open_data(
@@ -154,6 +155,7 @@ def predict(
     """Predict each row, with every class's probability."""
     from mlpax import datasets, images, readers, tables
     from mlpax.model_files import load
+    from mlpax.sources import check_data
 
     model = load(run)
     _check_out(out)
@@ -162,6 +164,7 @@ def predict(
     if out.exists() and Path(data).exists() and out.samefile(data):
         raise InputError(f"{out} holds the rows to predict; --out takes another file")
     if not model.columns:
+        check_data(data)
         if model.image_shape and (Path(data).is_dir() or data.lower().endswith(images.SUFFIXES)):
             X = images.read_pictures(data, model.image_shape)
         else:
@@ -235,6 +238,9 @@ def plot(
     from mlpax.sources import short_name
 
     folder = out or run
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"{there} is a file; --out takes a folder")
     config, history, model = records.read_config(run), records.read_history(run), load(run)
     title = f"{short_name(config.dataset)}, {config.recipe_name}"
     figures = {"curves": plots.curves(history, title=title)}
@@ -262,27 +268,33 @@ def inspect(
     json_: Json = False,
 ) -> None:
     """Say what a model file is, without running it."""
+    from mlpax.model import FORMAT
     from mlpax.model_files import load
 
     model = load(file)
     facts = {
+        "format": FORMAT,  # the one there is so far
         "task": model.task,
-        "layers": " - ".join(map(str, model.sizes)),
+        "layers": list(model.sizes),
         "parameters": sum(W.size + b.size for W, b in model.params),
         "activation": model.activation,
-        "classes": ", ".join(map(str, model.classes)),
-        "image": "x".join(map(str, model.image_shape or ())),
+        "classes": list(model.classes),
+        "image": list(model.image_shape or ()),
         **model.metrics,
         **model.provenance,
     }
     if json_:
         print(json.dumps(facts | {"recipe": model.recipe}))
-    else:
-        table([(name.replace("_", " "), value) for name, value in facts.items() if value != ""])
+        return
+    between = {"layers": " - ", "image": "x"}
+    for name, value in facts.items():
+        if isinstance(value, (list, tuple)):
+            facts[name] = between.get(name, ", ").join(map(str, value))
+    table([(name.replace("_", " "), value) for name, value in facts.items() if value != ""])
 
 
 def list_runs(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder of the runs.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the runs.")] = Path("runs"),
     *,
     json_: Json = False,
 ) -> None:
@@ -293,7 +305,7 @@ def list_runs(
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that mlpax train has made.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders that mlpax train has made.")],
     *,
     out: Annotated[Path, typer.Option(help="Picture of their curves.")] = Path("comparison.png"),
     json_: Json = False,

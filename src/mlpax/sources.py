@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mlpax.datasets import Dataset
     from mlpax.images import Images
 
-__all__ = ["Reading", "open_data", "short_name"]
+__all__ = ["Reading", "check_data", "open_data", "short_name"]
 
 Notice = Callable[[str], object]
 TASKS = ("classification", "regression")
@@ -48,6 +48,18 @@ class Reading:
 def short_name(data: str) -> str:
     """A name for a run's folder: of a file or folder its own, without endings."""
     return Path(data).name.split(".")[0] or "data"
+
+
+def check_data(data: str) -> None:
+    """Refuse what is neither a known set's name nor a path."""
+    from mlpax.datasets import NAMES
+
+    if data in NAMES or Path(data).exists():
+        return
+    if "/" in data or "." in data:
+        raise InputError(f"there is no file or folder {data}")
+    said = str(unknown("data set", data, NAMES))
+    raise InputError(said if said.endswith("?") else f"{said}, or give a table or a folder of pictures")
 
 
 def open_data(
@@ -98,10 +110,7 @@ def open_data(
     if not 0 <= reading.test < 1:
         raise InputError(f"test {reading.test} is outside [0, 1)")
     path = Path(data)
-    if data not in NAMES and not path.exists():
-        if "/" in data or "." in data:
-            raise InputError(f"there is no file or folder {data}")
-        raise InputError(f"{unknown('data set', data, NAMES)}; or give a table or a folder of pictures")
+    check_data(data)
     arrays = _picture_arrays(path) if data not in NAMES and path.is_file() else None
     if data not in NAMES and path.is_file() and arrays is None:
         return _table(path, recipe or "table", changes, reading, notice)
