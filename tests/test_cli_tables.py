@@ -84,6 +84,23 @@ def test_a_table_run_resumes_to_the_same_bits(mlpax, houses):
     assert "have changed since this run was started" in err
 
 
+@pytest.mark.parametrize("words", [("kinds.csv",), ("houses.csv", "--target", "price")])
+def test_a_table_trains_without_validation_rows(mlpax, houses, words):
+    code, out, _ = mlpax("train", *words, "--valid", 0, "--epochs", 3, "--hidden", 8, "--out", "run")
+    assert code == 0
+    assert "run: finished; best epoch 3 of 3" in out
+    recipe = json.loads((houses / "run/config.json").read_text())["recipe"]
+    assert (recipe["patience"], recipe["monitor"]) == (0, "")
+    assert mlpax("resume", "run", "--quiet") == (0, "", "")
+    assert json.loads(mlpax("runs", ".", "--json")[1])[0]["metric"] == "loss"
+    code, _, err = mlpax("train", *words, "--valid", 0, "--patience", 5)
+    assert (code, err.splitlines()[-1]) == (
+        2, "mlpax: patience 5 needs validation rows; hold some out with validation 0.2",
+    )  # fmt: skip
+    mlpax("train", *words, "--valid", 0, "--valid-data", words[0], "--epochs", 3, "--out", "two", "--quiet")
+    assert json.loads((houses / "two/config.json").read_text())["recipe"]["patience"] > 0
+
+
 def test_describe(mlpax, houses):
     code, out, _ = mlpax("describe", "houses.csv", "--target", "price")
     assert code == 0

@@ -80,6 +80,14 @@ def test_weights_count():
     assert model.score(X, kind) > 0.85
 
 
+@pytest.mark.parametrize("kind", [TableClassifier, TableRegressor])
+def test_all_rows_may_train(kind):
+    X, classes, price = frame()
+    model = kind(settings={"hidden": (8,), "epochs": 3}, validation=0)
+    model.fit(X, classes if kind is TableClassifier else price)
+    assert [set(row) for row in model.history_] == [{"epoch", "loss", "seconds"}] * 3
+
+
 def test_the_model_is_saved_and_loaded(tmp_path):
     X, kind, _ = frame()
     model = TableClassifier(settings=SETTINGS, random_state=0).fit(X, kind)

@@ -250,8 +250,12 @@ RECIPES: dict[str, Callable[[int, str], Recipe]] = {
 }
 
 
-def named(name: str, rows: int, task: str = "classification", **changes: Any) -> Recipe:
+def named(
+    name: str, rows: int, task: str = "classification", *, validated: bool = True, **changes: Any
+) -> Recipe:
     """The recipe of that name for a training set of `rows` rows and a task, with `changes`.
+
+    Without validation rows (`validated` False) it trains to its last epoch.
 
     Raises
     ------
@@ -260,4 +264,5 @@ def named(name: str, rows: int, task: str = "classification", **changes: Any) ->
     """
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
-    return RECIPES[name](rows, task).replace(**changes)
+    waits = {} if validated else {"patience": 0, "monitor": ""}
+    return RECIPES[name](rows, task).replace(**waits | changes)

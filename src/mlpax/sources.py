@@ -154,7 +154,8 @@ def _table(
         valid_frame=read_table(reading.valid_data) if reading.valid_data else None, notice=notice,
     )  # fmt: skip
     if not isinstance(recipe, Recipe):  # for the rows that are left to train on
-        recipe = named(name, len(dataset.X_train), task, **changes)
+        validated = bool(reading.valid_data or whole.validation)
+        recipe = named(name, len(dataset.X_train), task, validated=validated, **changes)
     return dataset, recipe, name
 
 

@@ -60,7 +60,9 @@ class _Table(BaseEstimator):
             frame, target=TARGET, task=self._task, validation=recipe.validation, seed=recipe.seed,
             time_ordered=self.time_ordered, **options,
         )  # fmt: skip
-        recipe = named(self.recipe, len(dataset.X_train), self._task, **changes)  # for the rows that are left
+        recipe = named(  # for the rows that are left
+            self.recipe, len(dataset.X_train), self._task, validated=recipe.validation > 0, **changes
+        )
         problem = prepare(dataset, recipe)
         state = initial_state(problem.params, recipe)
         self.history_: list[dict[str, float]] = []
