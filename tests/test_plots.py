@@ -108,9 +108,10 @@ def test_what_is_not_finite_is_a_gap():
 
 
 def test_no_epochs_are_refused():
-    for draw in (lambda: plots.curves([]), lambda: plots.comparison({"a": history(2), "b": []})):
-        with pytest.raises(InputError, match="no epochs"):
-            draw()
+    with pytest.raises(InputError, match="the history has no epochs"):
+        plots.curves([])
+    with pytest.raises(InputError, match="b has no epochs yet; train it for one, or leave it out"):
+        plots.comparison({"a": history(2), "b": []})
 
 
 # ---- comparison
@@ -128,6 +129,14 @@ def test_comparison_draws_every_run():
         assert left.get_linestyle() == right.get_linestyle()
     assert texts(figure.legends[0].get_texts()) == list(runs)
     assert [axes.get_xlim() for axes in figure.axes] == [(0.4, 40.6)] * 2
+
+
+@pytest.mark.parametrize(("longest", "markers"), [(30, "ooo"), (31, ["o", "", ""])])
+def test_runs_side_by_side_are_marked_alike(longest, markers):
+    """But for a run of one epoch, which without a marker would not be seen."""
+    figure = plots.comparison({"one": history(1), "short": history(5), "long": history(longest)})
+    for axes in drawn(figure):
+        assert [str(line.get_marker()) for line in axes.lines] == list(markers)
 
 
 def test_nine_runs_are_told_apart():

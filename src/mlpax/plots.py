@@ -122,14 +122,17 @@ def comparison(histories: Mapping[str, History]) -> "Figure":
     """
     if not histories:
         raise InputError("there are no runs to compare; name at least one")
+    if empty := [name for name, history in histories.items() if not history]:
+        raise InputError(f"{empty[0]} has no epochs yet; train it for one, or leave it out")
     metric = next(iter([m for h in histories.values() for m in _metrics(h)]), "")
     validated = any(f"valid_{metric}" in h[0] for h in histories.values())
     column = f"valid_{metric}" if validated else f"train_{metric}"
+    longest = max(len(h) for h in histories.values())
     figure, (left, right) = _figure(9, 3.8, 1, 2)
     for (name, history), i in zip(histories.items(), range(len(histories)), strict=True):
         color, epoch = COLORS[i % len(COLORS)], _column(history, "epoch")
         style = ("-", "--", ":")[i // len(COLORS) % 3]
-        marker = "o" if len(history) <= 30 else ""
+        marker = "o" if longest <= 30 or len(history) == 1 else ""  # of one epoch there is no line
         left.plot(
             epoch, _column(history, "loss"), style, color=color, label=name, marker=marker, markersize=3
         )
@@ -139,7 +142,7 @@ def comparison(histories: Mapping[str, History]) -> "Figure":
     name = metric.replace("_", " ")
     _plain(right, "epoch", name, f"{'Validation' if validated else 'Training'} {name}")
     for axis in (left, right):
-        _whole_numbers(axis, max(len(h) for h in histories.values()))
+        _whole_numbers(axis, longest)
     figure.legend(loc="outside lower center", ncols=min(3, len(histories)), frameon=False)
     return figure
 
