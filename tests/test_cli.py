@@ -145,6 +145,11 @@ def test_runs_and_compare(mlpax, tmp_path):
     assert title.split() == ["run", "data", "recipe", "state", "epochs", "best", "of", "seconds"]
     assert first.split()[:5] == ["digits-default-1", "digits", "default", "finished", "2/2"]
     assert second.split()[:5] == ["digits-default-2", "digits", "default", "interrupted", "3/3"]
+    (tmp_path / "runs/broken").mkdir()
+    (tmp_path / "runs/broken/config.json").write_text("{")
+    code, out, _ = mlpax("runs")
+    assert (code, out.splitlines()[1].split()) == (0, ["broken", "unreadable", "0.0000"])
+    assert len(out.splitlines()) == 4
     code, out, _ = mlpax("compare", "runs/digits-default-1", "runs/digits-default-2", "--json")
     assert [row["epochs"] for row in json.loads(out)] == ["2/2", "3/3"]
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
@@ -270,7 +275,7 @@ def test_a_folder_with_a_run_is_not_written_over(mlpax, digits_run):
 def test_data_that_do_not_fit_the_model(mlpax, digits_run, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 9)))
     code, _, err = mlpax("predict", digits_run, "x.npy", "--out", "p.csv")
-    assert (code, err) == (2, "mlpax: X has shape (3, 9); this model takes rows of 64 features\n")
+    assert (code, err) == (2, "mlpax: X has rows of 9 features; this model takes rows of 64 features\n")
     assert not (tmp_path / "p.csv").exists()
 
 

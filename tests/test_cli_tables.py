@@ -262,7 +262,10 @@ def test_a_folder_of_pictures(mlpax, pictures, tmp_path):
     assert json.loads(mlpax("evaluate", "run", "--json")[1])["accuracy"] == 1
     assert json.loads(mlpax("evaluate", "run", "pictures", "--json")[1])["accuracy"] == 1
     assert mlpax("predict", "run", "pictures/night", "--out", "p.csv")[1] == "p.csv: 40 predictions\n"
-    assert set(pl.read_csv("p.csv")["prediction"]) == {"night"}
+    predicted = pl.read_csv("p.csv")
+    assert set(predicted["prediction"]) == {"night"}
+    assert predicted.columns == ["file", "prediction", "probability_day", "probability_night"]
+    assert predicted["file"].to_list() == sorted(f"{i}.png" for i in range(40))
     assert mlpax("predict", "run", "pictures/day/3.png", "--out", "p.csv")[1] == "p.csv: 1 predictions\n"
     (tmp_path / "pictures/day/bad.png").write_bytes(b"no picture")
     code, _, err = mlpax("train", "pictures", "--out", "other")
@@ -271,6 +274,9 @@ def test_a_folder_of_pictures(mlpax, pictures, tmp_path):
     code, _, err = mlpax("train", "pictures", "--skip-bad", "--epochs", 1, "--out", "other")
     assert code == 0
     assert mlpax("evaluate", "run", "pictures")[0] == 2
-    code, _, err = mlpax("evaluate", "run", "pictures", "--skip-bad")
-    assert code == 0
-    assert "left out 1 of 81 pictures that cannot be read" in err
+    assert mlpax("predict", "run", "pictures", "--out", "q.csv")[0] == 2
+    for words in (("evaluate", "run", "pictures"), ("predict", "run", "pictures", "--out", "q.csv")):
+        code, _, err = mlpax(*words, "--skip-bad")
+        assert code == 0
+        assert "left out 1 of 81 pictures that cannot be read" in err
+    assert len(pl.read_csv("q.csv")) == 80

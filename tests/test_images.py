@@ -536,6 +536,26 @@ def test_no_progress_is_drawn_in_a_pipe(folder, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_picture_to_predict_cannot_be_left_out(folder):
+def test_pictures_to_predict_come_with_their_paths(folder):
+    X, names = read_pictures(folder, (3, 3))
+    assert len(X) == len(names) > 1
+    assert names == sorted(names)
+    assert "cat/0.png" in names
+    one, name = read_pictures(folder / "cat" / "0.png", (3, 3))
+    assert name == ["0.png"]
+    np.testing.assert_array_equal(one[0], X[names.index("cat/0.png")])
+
+
+def test_bad_pictures_to_predict_may_be_left_out(folder):
+    X, names = read_pictures(folder, (3, 3))
+    bad = names.index("cat/0.png")
     (folder / "cat" / "0.png").write_bytes(b"")
-    assert says(read_pictures, folder, (3, 3)).endswith("neither PNG nor JPEG; replace it")
+    assert says(read_pictures, folder, (3, 3)).endswith("or leave such files out with --skip-bad")
+    told = []
+    left, others = read_pictures(folder, (3, 3), skip_bad=True, notice=told.append)
+    assert others == names[:bad] + names[bad + 1 :]
+    np.testing.assert_array_equal(left, np.delete(X, bad, axis=0))
+    assert len(told) == 1
+    assert told[0].startswith(f"left out 1 of {len(names)} pictures")
+    alone = folder / "cat" / "0.png"
+    assert says(read_pictures, alone, (3, 3), skip_bad=True) == f"{alone} has no picture that can be read"

@@ -5,6 +5,7 @@ import struct
 import warnings
 
 import numpy as np
+import polars as pl
 import pytest
 import safetensors.numpy
 from hypothesis import given
@@ -73,7 +74,7 @@ def test_images_and_integer_pixels():
     ("X", "words"),
     [
         (np.zeros(6), r"\(6,\).*6 features"),
-        (np.zeros((2, 5)), r"\(2, 5\).*6 features"),
+        (np.zeros((2, 5)), "X has rows of 5 features; this model takes rows of 6 features"),
         (np.array([["a"] * 6]), "numbers"),
         (np.array([[0, 0, np.nan, 0, 0, 0]]), "nan at row 0, column 2"),
         (np.array([[0, 0, 0, np.inf, 0, 0]]), "inf at row 0, column 3"),
@@ -82,6 +83,17 @@ def test_images_and_integer_pixels():
 def test_bad_rows_are_named(X, words):
     with pytest.raises(InputError, match=words):
         small().outputs(X)
+
+
+def test_predictions_beside_the_files_they_are_of(tmp_path, monkeypatch):
+    monkeypatch.setattr("mlpax.model.CHUNK", 2)
+    model, X, files = small(), rng.normal(size=(5, 6)), [f"{i}.png" for i in range(5)]
+    for name in ("p.csv", "p.parquet"):
+        assert model.write_predictions([X[:3], X[3:]], tmp_path / name, files=files) == 5
+    for frame in (pl.read_csv(tmp_path / "p.csv"), pl.read_parquet(tmp_path / "p.parquet")):
+        assert frame.columns[:2] == ["file", "prediction"]
+        assert frame["file"].to_list() == files
+        assert frame["prediction"].to_list() == model.predict(X).tolist()
 
 
 def test_no_rows_give_no_predictions():

@@ -21,6 +21,7 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Folder of the IDX files, or of a folder of the set's name with them.",
                               envvar="MLPAX_DATA_DIR")
 ]  # fmt: skip
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
 
 
@@ -119,9 +120,7 @@ def evaluate(
         str | None, typer.Argument(help="A table; pictures with their labels; a set's test rows [the run's].")
     ] = None,
     *,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")
-    ] = False,
+    skip_bad: SkipBad = False,
     data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
@@ -148,8 +147,10 @@ def predict(
     ],
     *,
     out: Annotated[
-        Path, typer.Option(help="CSV or Parquet file to write: the prediction, each class's probability.")
+        Path,
+        typer.Option(help="CSV or Parquet file to write: a picture's file, the prediction, probabilities."),
     ],
+    skip_bad: SkipBad = False,
     data_dir: DataDir = None,
 ) -> None:
     """Predict each row, with every class's probability."""
@@ -165,11 +166,12 @@ def predict(
         raise InputError(f"{out} holds the rows to predict; --out takes another file")
     if not model.columns:
         check_data(data)
+        files = None
         if model.image_shape and (Path(data).is_dir() or data.lower().endswith(images.SUFFIXES)):
-            X = images.read_pictures(data, model.image_shape)
+            X, files = images.read_pictures(data, model.image_shape, skip_bad=skip_bad, notice=say)
         else:
             X = readers.read_rows(data) if Path(data).is_file() else datasets.load(data, data_dir).X_test
-        rows = model.write_predictions([X], out)
+        rows = model.write_predictions([X], out, files=files)
     else:
         batches = tables.read_batches(data)
         first = next(batches)

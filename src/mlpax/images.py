@@ -105,14 +105,19 @@ def read_image_folder(
         # Of the bytes that were read now, should a file have changed since it was looked at.
         _keep(_cache(settings, names, fingerprints), X, kept)
     y = y[kept]
-    if not kept.all():
-        first = files[int(np.argmin(kept))]
-        _check_classes(path, found, y)
-        notice(f"left out {np.sum(~kept)} of {len(kept)} pictures that cannot be read, the first {first}")
+    _check_classes(path, found, y)
+    _tell_left_out(files, kept, notice)
     return Images(X, y, tuple(found), shape)
 
 
-def read_pictures(path: str | Path, shape: tuple[int, ...], *, progress: bool = False) -> np.ndarray:
+def read_pictures(
+    path: str | Path,
+    shape: tuple[int, ...],
+    *,
+    skip_bad: bool = False,
+    progress: bool = False,
+    notice: Callable[[str], object] = lambda text: None,
+) -> tuple[np.ndarray, list[str]]:
     """Read a picture, or all of a folder at any depth in the order of their paths, without classes.
 
     Parameters
@@ -120,12 +125,14 @@ def read_pictures(path: str | Path, shape: tuple[int, ...], *, progress: bool = 
     path : path
     shape : tuple of int
         (height, width), or (height, width, 3) in colour, to which they are resized.
-    progress : bool, default False
-        Whether to show a bar on stderr.
+    skip_bad, progress, notice
+        See `read_image_folder`.
 
     Returns
     -------
-    array of shape (pictures, height * width * channels), uint8
+    X : array of shape (pictures, height * width * channels), uint8
+    names : list of str
+        Their paths within the folder; of a picture its name.
 
     Raises
     ------
@@ -133,10 +140,23 @@ def read_pictures(path: str | Path, shape: tuple[int, ...], *, progress: bool = 
         If there is none, or one cannot be read.
     """
     path = os.fspath(path)
-    files = [os.path.join(path, name) for name in sorted(_pictures(path))] if os.path.isdir(path) else [path]
-    if not files:
+    folder, names = os.path.split(path)[0], [os.path.basename(path)]
+    if os.path.isdir(path):
+        folder, names = path, sorted(_pictures(path))
+    if not names:
         raise InputError(f"{path} holds no PNG or JPEG files")
-    return _read(files, shape, None, progress)[0]
+    files = [os.path.join(folder, name) for name in names]
+    X, kept, _ = _read(files, shape, skip_bad, progress)
+    if not kept.any():
+        raise InputError(f"{path} has no picture that can be read")
+    _tell_left_out(files, kept, notice)
+    return X, [name for name, good in zip(names, kept, strict=True) if good]
+
+
+def _tell_left_out(files: Sequence[str], kept: np.ndarray, notice: Callable[[str], object]) -> None:
+    if not kept.all():
+        first = files[int(np.argmin(kept))]
+        notice(f"left out {np.sum(~kept)} of {len(kept)} pictures that cannot be read, the first {first}")
 
 
 def _check_size(size: object) -> None:
@@ -242,12 +262,9 @@ def _fingerprint(file: str) -> bytes:
 
 
 def _read(
-    files: Sequence[str], shape: tuple[int, ...], skip_bad: bool | None, progress: bool
+    files: Sequence[str], shape: tuple[int, ...], skip_bad: bool, progress: bool
 ) -> tuple[np.ndarray, np.ndarray, list[bytes]]:
-    """Rows of the readable pictures, which of all those are, and each file's fingerprint.
-
-    With `skip_bad` None, none may be left out.
-    """
+    """Rows of the readable pictures, which of all those are, and each file's fingerprint."""
     from PIL import Image
 
     try:
@@ -265,9 +282,9 @@ def _read(
             X[row] = _pixels(content, shape).reshape(-1)
         except Exception as error:  # Pillow's decoders let many kinds through
             if not skip_bad or isinstance(error, MemoryError):  # which is no fault of the file's
-                remedy = "replace it" + (", or leave such files out with --skip-bad" * (skip_bad is not None))
                 raise InputError(
-                    f"{files[row]} is no picture that can be read: {_reason(error)}; {remedy}"
+                    f"{files[row]} is no picture that can be read: {_reason(error)}; replace it, or leave"
+                    " such files out with --skip-bad"
                 ) from None
             return False, fingerprint
         return True, fingerprint

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -110,7 +110,8 @@ class Model:
         X = np.asarray(X)
         features = self.columns.dense + len(self.embeddings) if self.columns else self.sizes[0]
         if X.ndim < 2 or math.prod(X.shape[1:]) != features:
-            raise InputError(f"X has shape {X.shape}; this model takes rows of {features} features")
+            found = f"rows of {math.prod(X.shape[1:])} features" if X.ndim > 1 else f"shape {X.shape}"
+            raise InputError(f"X has {found}; this model takes rows of {features} features")
         if X.dtype.kind not in "buif":
             raise InputError(f"X is of type {X.dtype}; this model takes numbers")
         X = X.reshape(len(X), features)
@@ -217,7 +218,9 @@ class Model:
             seed=seed,
         )
 
-    def write_predictions(self, batches: Iterable[Any], path: str | Path) -> int:
+    def write_predictions(
+        self, batches: Iterable[Any], path: str | Path, *, files: Sequence[str] | None = None
+    ) -> int:
         """Write predictions and each class's probability, a line a row, in order, in bounded memory.
 
         Parameters
@@ -226,6 +229,8 @@ class Model:
             Of rows, see `outputs`.
         path : path
             A CSV file, or by its name Parquet.
+        files : sequence of str, optional
+            What each row was read from, for a first column `file`.
 
         Returns
         -------
@@ -243,6 +248,9 @@ class Model:
                 for batch in batches:
                     for start in range(0, len(batch), CHUNK):
                         frame = self._predictions(batch[start : start + CHUNK])
+                        if files is not None:
+                            part = files[rows : rows + frame.height]
+                            frame.insert_column(0, pl.Series("file", part, pl.String))
                         frame.write_csv(file, include_header=rows == 0)
                         rows += frame.height
                 if rows == 0:

@@ -138,7 +138,7 @@ class Summary(NamedTuple):
     run: str
     data: str
     recipe: str
-    state: str  # "running", "finished", "stopped early", "interrupted" or "diverged"
+    state: str  # "running", "finished", "stopped early", "interrupted", "diverged" or "unreadable"
     epochs: str  # done/due
     best: float | None  # of the monitored metric
     metric: str
@@ -151,11 +151,18 @@ def summaries(folder: Path) -> list[Summary]:
     Raises
     ------
     InputError
-        If the folder does not exist, or a run's files are damaged.
+        If the folder does not exist.
     """
     if not folder.is_dir():
         raise InputError(f"no folder {folder}; runs are made by mlpax train")
-    return [summary(path) for path in sorted(folder.iterdir()) if (path / "config.json").is_file()]
+    return [_summary(path) for path in sorted(folder.iterdir()) if (path / "config.json").is_file()]
+
+
+def _summary(path: Path) -> Summary:
+    try:
+        return summary(path)
+    except InputError:  # a damaged run hides no other; naming it alone says why
+        return Summary(path.name, "", "", "unreadable", epochs="", best=None, metric="", seconds=0.0)
 
 
 def summary(path: Path) -> Summary:

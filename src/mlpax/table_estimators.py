@@ -54,7 +54,7 @@ class _Table(BaseEstimator):
             frame = frame.with_columns(pl.Series(WEIGHT, np.asarray(sample_weight, np.float64)))
             options["weight"] = WEIGHT
         seed = 0 if self.random_state is None else self.random_state
-        changes = {"seed": seed, "validation": self.validation} | (self.settings or {})
+        changes: dict[str, Any] = {"seed": seed, "validation": self.validation} | (self.settings or {})
         recipe = named(self.recipe, frame.height, self._task, **changes)
         dataset = from_frame(
             frame, target=TARGET, task=self._task, validation=recipe.validation, seed=recipe.seed,
