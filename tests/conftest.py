@@ -1,5 +1,6 @@
 """What all tests share: checked shapes, `--slow`, the data directory, and a network in float64 NumPy."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -50,6 +51,24 @@ def data_dir():
     if not path:
         pytest.skip("needs the downloaded data sets; set MLPAX_DATA_DIR")
     return Path(path)
+
+
+@pytest.fixture
+def quickly_compiled(monkeypatch):
+    """The estimators' program without the compiler's optimisations, for tests of many small fits."""
+    import jax
+
+    from mlpax import perceptron
+
+    monkeypatch.setattr(perceptron, "advance", unoptimised(jax))
+
+
+@functools.cache
+def unoptimised(jax):
+    from mlpax.solvers import advance
+
+    options = {"xla_backend_optimization_level": 0}
+    return jax.jit(advance.__wrapped__, static_argnames=("plan", "epochs"), compiler_options=options)
 
 
 SELU = 1.0507009873554805, 1.6732632423543772

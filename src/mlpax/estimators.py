@@ -66,6 +66,7 @@ best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, n_f
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
+    loss = "log_loss"
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ from mlpax.trained import answer, as_model
 __all__ = ["CONSTRAINTS", "Perceptron"]
 
 SMALL_EPOCH = 2e8  # floating-point operations; smaller epochs run many to a call
-EPOCHS_A_CALL = 25
+EPOCHS_A_CALL = 100
 SCHEDULES = ("linear", "cosine", "one_cycle")  # of optax, for any solver
 
 
@@ -316,6 +316,9 @@ class Perceptron(Callbacks):
             best = -np.inf if self.early_stopping else np.inf
         if plan.watch == "validation_loss":
             best = -best
+        best_params = params  # until an epoch is better
+        if self.early_stopping and getattr(self, "_best_coefs", None):
+            best_params = layers_of(self._best_coefs, self._best_intercepts, dtype)
         return Progress(
             params=params,
             opt_state=kept.state,
@@ -325,7 +328,7 @@ class Perceptron(Callbacks):
             seen=dtype(self.t_),
             epoch=np.int32(0),
             best=dtype(best),
-            best_params=layers_of(self._best_coefs, self._best_intercepts, dtype),
+            best_params=best_params,
             waited=np.int32(self._no_improvement_count),
             stopped=np.False_,
         )

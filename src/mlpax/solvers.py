@@ -137,7 +137,7 @@ def start(plan: Plan, params: Params, knobs: Knobs) -> PyTree:
 def _zeros(solver: str, dtype: Any, *shapes: tuple[int, int]) -> PyTree:
     """The state that all of ours start from: zeros, for which nothing is compiled."""
     plan = Plan(loss="", activation=(), solver=solver)
-    knobs = Knobs(**dict.fromkeys(Knobs._fields, 0.5))  # whose values do not matter here
+    knobs: Any = Knobs._make([0.5] * len(Knobs._fields))  # whose values do not matter here
     params = [(np.zeros((m, n), dtype), np.zeros(n, dtype)) for m, n in shapes]
     state = jax.eval_shape(rule(plan, 0.0, knobs).init, params)
     return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), state)
