@@ -7,7 +7,7 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ("article", "epoch", "time_to_accuracy", "startup", "peak", "checkpointing")
+NAMES = ("article", "epoch", "time_to_accuracy", "startup", "peak", "checkpointing", "estimators")
 
 
 def main() -> None:

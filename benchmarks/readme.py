@@ -157,7 +157,30 @@ def tables(result: Result) -> str:
     return f"{grid(head, rows)}\n\n{n}. Fits measured in turns: {machines}. {versions}."
 
 
-TABLES = {table.__name__: table for table in (article, epoch, time_to_accuracy, startup, peak, tables)}
+def estimators(result: Result) -> str:
+    found = {**result["results"]["sets"], "GridSearchCV, 100 fits": result["results"]["search"]}
+    rows = [
+        [
+            name.replace("_", " "),
+            f"{f['seconds']['mlpax']['median']:.3f}",
+            f"{f['seconds'][f['peer']]['median']:.3f}",
+            f"{f['ratio']['median']:.1f}",
+            f"{f['score']['mlpax']:.4f}",
+            f"{f['score'][f['peer']]:.4f}",
+        ]
+        for name, f in found.items()
+    ]
+    ours, theirs = result["results"]["first_fit"].values()
+    rows.append(["fresh process, first fit", f"{ours['median']:.3f}", f"{theirs['median']:.3f}",
+                 f"{theirs['median'] / ours['median']:.1f}", "", ""])  # fmt: skip
+    head = ["fit of", "mlpax, s", "scikit-learn, s", "times mlpax", "score", "scikit-learn's"]
+    n = f"medians of {found['digits']['ratio']['n']} seeds, MNIST's of {found['mnist']['ratio']['n']}"
+    return f"{grid(head, rows)}\n\n{caption(result, ('jax', 'scikit-learn'), n)}"
+
+
+TABLES = {
+    table.__name__: table for table in (article, epoch, time_to_accuracy, startup, peak, tables, estimators)
+}
 
 
 def results(name: str) -> list[Result]:

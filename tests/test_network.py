@@ -213,3 +213,18 @@ def test_dropout_rate_may_be_traced():
     np.testing.assert_array_equal(
         rate(jnp.float32(0.3)), forward(PASS * 2, ONES, dropout=0.3, key=jax.random.PRNGKey(0))
     )
+
+
+def test_each_layer_may_have_an_activation_of_its_own():
+    rng = np.random.default_rng(0)
+    params = initialize_weights([3, 4, 5, 2], rng, "he")
+    X = jnp.asarray(rng.normal(size=(6, 3)), jnp.float32)
+    (A, a), (B, b), (C, c) = in_float64(params)
+    expected = np.maximum(np.tanh(X @ A + a) @ B + b, 0) @ C + c
+    np.testing.assert_allclose(
+        forward(params, X, activation=("tanh", "relu")), expected, rtol=1e-5, atol=1e-6
+    )
+    with pytest.raises(InputError, match="1 activations do not fit 2 hidden layers"):
+        forward(params, X, activation=("tanh",))
+    with pytest.raises(InputError, match="unknown activation 'tan'; did you mean 'tanh'"):
+        forward(params, X, activation=("tan", "relu"))
