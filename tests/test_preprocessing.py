@@ -419,7 +419,9 @@ def test_what_is_no_table_is_refused(X, says):
 
 
 def test_names_must_be_as_many_as_columns():
-    with pytest.raises(InputError, match=r"X has 3 columns, not 2: a, b"):
+    with pytest.raises(
+        InputError, match=r"X has 3 features, but mlpax is expecting 2 features as input: a, b"
+    ):
         as_frame(np.zeros((1, 3)), ["a", "b"])
 
 

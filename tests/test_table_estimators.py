@@ -1,16 +1,48 @@
 """The table estimators as scikit-learn's users use them."""
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
+import scipy.sparse
 from sklearn.base import clone
+from sklearn.exceptions import DataConversionWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import mlpax
 from mlpax import TableClassifier, TableRegressor
 from mlpax.errors import InputError
 
 SETTINGS = {"hidden": (16, 16), "epochs": 30}
+BRIEF = {"hidden": (8,), "epochs": 2}
+KINDS = (TableClassifier, TableRegressor)
+
+
+# What scikit-learn checks and is not so here, each with the reason.
+EXCEPTIONS = {
+    "check_sample_weight_equivalence_on_dense_data": "the rows of a minibatch, and those that validate, are"
+    " drawn whatever their weight",
+}
+# Of a classifier that takes categories, it rounds the rows and makes classes of them.
+ONE_ROW = dict.fromkeys(
+    (
+        "check_dont_overwrite_parameters", "check_f_contiguous_array_estimator", "check_dict_unchanged",
+        "check_methods_sample_order_invariance", "check_methods_subset_invariance", "check_fit2d_predict1d",
+    ),
+    "it has a class of one row, which is refused",
+)  # fmt: skip
+
+
+@parametrize_with_checks(
+    [kind(settings={"hidden": (8,), "epochs": 20, "batch_size": 4}) for kind in KINDS],
+    expected_failed_checks=lambda e: EXCEPTIONS | (ONE_ROW if isinstance(e, TableClassifier) else {}),
+    xfail_strict=True,
+)
+@pytest.mark.filterwarnings("default")  # they warn where scikit-learn's do
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
 
 
 def frame(n=240, seed=0):
@@ -80,7 +112,7 @@ def test_weights_count():
     assert model.score(X, kind) > 0.85
 
 
-@pytest.mark.parametrize("kind", [TableClassifier, TableRegressor])
+@pytest.mark.parametrize("kind", KINDS)
 def test_all_rows_may_train(kind):
     X, classes, price = frame()
     model = kind(settings={"hidden": (8,), "epochs": 3}, validation=0)
@@ -113,3 +145,87 @@ def test_what_does_not_fit_is_named():
         model.predict(X.rename({"size": "sizes"}))
     with pytest.raises(InputError, match="unknown recipe 'tables'; did you mean 'table'"):
         TableClassifier("tables").fit(X, kind)
+
+
+@pytest.mark.parametrize("column", [pl.DataFrame, pd.DataFrame, lambda y: y["price"][:, None]])
+def test_a_column_of_targets_is_the_targets(column):
+    X, _, price = frame()
+    y = {"price": price}
+    model = TableRegressor(settings=BRIEF)
+    expected = model.fit(X, pl.Series("price", price)).predict(X)
+    with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
+        np.testing.assert_array_equal(model.fit(X, column(y)).predict(X), expected)
+    with pytest.raises(InputError, match=r"y has shape \(240, 2\); y should be a 1d array"):
+        model.fit(X, np.c_[price, price])
+
+
+def test_the_target_is_called_what_it_is_called():
+    X, _, price = frame()
+    model = TableRegressor(settings=BRIEF)
+    assert model.fit(X, price).model_.target == "y"
+    assert model.fit(X, pd.Series(price, name="price")).model_.target == "price"
+    assert model.fit(X.rename({"size": "y"}), price).model_.target == "y_"
+
+
+def test_only_columns_with_names_have_names():
+    X, _, price = frame()
+    model = TableRegressor(settings=BRIEF)
+    for named in (X, X.to_pandas(), X.to_arrow(), X.to_dict()):
+        assert model.fit(named, price).feature_names_in_.tolist() == ["size", "colour"]
+    model.fit(X.to_numpy(), price)
+    assert not hasattr(model, "feature_names_in_")
+    assert model.n_features_in_ == 2
+
+
+def test_a_numpy_generator_seeds():
+    X, _, price = frame()
+    seeded = (TableRegressor(settings=BRIEF, random_state=np.random.RandomState(seed)) for seed in (1, 1, 2))
+    one, same, other = (model.fit(X, price).predict(X) for model in seeded)
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_classes_have_weights():
+    X, kind, _ = frame()
+    noise = np.random.default_rng(0).permutation(kind)
+    shares = [
+        np.mean(TableClassifier(settings=SETTINGS, class_weight=weight).fit(X, noise).predict(X) == "large")
+        for weight in ({"large": 9, "small": 1}, {"large": 1, "small": 9})
+    ]
+    assert shares == [1, 0]
+
+
+def test_tags_say_what_tables_hold():
+    tags = get_tags(TableClassifier()).input_tags
+    assert tags.allow_nan
+    assert tags.categorical
+    assert tags.string
+    assert not tags.sparse
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "says"),
+    [
+        (frame()[0], frame()[2], r"target 'y' holds [\d.]+, which is continuous and no class; its task is"),
+        (frame()[0].head(0), [], r"X has 0 sample\(s\) \(shape=\(0, 2\)\) while a minimum of 2 is required"),
+        (frame()[0].select([]), [], r"X has 0 feature\(s\)"),
+        (
+            scipy.sparse.eye_array(9).tocsr(),
+            [0] * 9,
+            r"X is sparse, which tables are not; give X.toarray\(\)",
+        ),
+        (np.eye(4), [0, 1, None, 1], "y is missing .* in 1 of 4 rows; drop them"),
+        (np.eye(4), [0, 1, np.nan, 1], "y is missing .* in 1 of 4 rows; drop them"),
+    ],
+)
+def test_what_cannot_be_learned_is_said_in_pythons_words(X, y, says):
+    with pytest.raises(InputError, match=says):
+        TableClassifier().fit(X, y)
+
+
+def test_weights_that_do_not_fit():
+    X, _, price = frame()
+    with pytest.raises(InputError, match=r"sample_weight has shape \(3,\); X has 240 rows"):
+        TableRegressor().fit(X, price, sample_weight=[1, 2, 3])
+    with pytest.raises(InputError, match="weight 'sample_weight' is zero in every training row"):
+        TableRegressor().fit(X, price, sample_weight=0 * price)

@@ -179,7 +179,7 @@ def test_half_of_the_targets_may_lack_not_more():
         (
             [0.5, 1.5] * 10,
             {"task": "classification"},
-            r"target 'y' holds 0.5, which is no class; give --task",
+            r"target 'y' holds 0.5, which is continuous and no class; its task is regression",
         ),
         (["a", "b"] * 10, {"task": "regression"}, r"column 'y' holds 'a' in row 1, which is no number"),
         (["a", "b"] * 10, {"task": "regresion"}, r"unknown task 'regresion'; did you mean 'regression'\?"),
@@ -244,7 +244,7 @@ def test_a_column_of_weights_is_no_input():
 def test_weights_are_numbers_from_0(cell, says):
     with pytest.raises(InputError, match=says):
         from_frame(classified(w=[1.0] * 19 + [cell]), weight="w")
-    with pytest.raises(InputError, match=r"weight 'w' is 0 in every training row"):
+    with pytest.raises(InputError, match=r"weight 'w' is zero in every training row"):
         from_frame(classified(w=[0.0] * 20), weight="w")
 
 

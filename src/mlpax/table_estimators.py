@@ -1,23 +1,27 @@
 """scikit-learn estimators on raw tables."""
 
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
 from mlpax.errors import InputError
 from mlpax.model import Model
-from mlpax.preprocessing import as_frame
+from mlpax.preprocessing import as_frame, with_nulls
 from mlpax.problems import prepare
 from mlpax.recipes import named
 from mlpax.targets import from_frame
 from mlpax.training import chosen, epochs, initial_state
 
-__all__ = ["TableClassifier", "TableRegressor"]
+if TYPE_CHECKING:
+    import polars as pl
 
-TARGET, WEIGHT = "__target__", "__weight__"
+__all__ = ["TableClassifier", "TableRegressor"]
 
 
 class _Table(BaseEstimator):
@@ -32,7 +36,7 @@ class _Table(BaseEstimator):
         settings: dict[str, Any] | None = None,
         validation: float = 0.2,
         time_ordered: bool = False,
-        random_state: int | None = None,
+        random_state: Any = None,
     ):
         self.recipe = recipe
         self.settings = settings
@@ -40,24 +44,45 @@ class _Table(BaseEstimator):
         self.time_ordered = time_ordered
         self.random_state = random_state
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> Any:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, class_weight: Any = None) -> Any:
         import polars as pl
 
         frame = as_frame(X)
-        y = as_frame({TARGET: list(y)})[TARGET] if not isinstance(y, pl.Series) else y.alias(TARGET)
-        if len(y) != frame.height:
-            raise InputError(f"X has {frame.height} rows but y has {len(y)}; they must be equal")
-        self.feature_names_in_ = np.array(frame.columns, dtype=object)
+        for kind, count, least in (("feature", frame.width, 1), ("sample", frame.height, 2)):
+            if count < least:
+                raise InputError(
+                    f"X has {count} {kind}(s) (shape={np.shape(X)}) while a minimum of {least} is required."
+                )
+        values = _column(y)
+        if len(values) != frame.height:
+            raise InputError(f"X has {frame.height} rows but y has {len(values)}; they must be equal")
         self.n_features_in_ = frame.width
-        frame = frame.with_columns(y)
+        vars(self).pop("feature_names_in_", None)
+        if isinstance(X, dict) or hasattr(type(X), "columns"):  # an array's are made up
+            self.feature_names_in_ = np.array(frame.columns, dtype=object)
+        target = _free(values.name, frame)
+        frame = frame.with_columns(values.alias(target))
+        options: dict[str, Any] = {}
+        if isinstance(class_weight, dict):
+            of_class = compute_sample_weight(class_weight, values.to_numpy())
+            sample_weight = of_class if sample_weight is None else of_class * np.asarray(sample_weight)
+        else:
+            options["class_weight"] = class_weight
         if sample_weight is not None:
-            frame = frame.with_columns(pl.Series(WEIGHT, np.asarray(sample_weight, np.float64)))
-            options["weight"] = WEIGHT
+            weight = np.asarray(sample_weight, np.float64)
+            if weight.shape != (frame.height,):
+                raise InputError(
+                    f"sample_weight has shape {weight.shape}; X has {frame.height} rows, each of one weight"
+                )
+            options["weight"] = _free("sample_weight", frame)
+            frame = frame.with_columns(pl.Series(options["weight"], weight))
         seed = 0 if self.random_state is None else self.random_state
+        if isinstance(seed, np.random.RandomState):
+            seed = seed.randint(2**31)
         changes: dict[str, Any] = {"seed": seed, "validation": self.validation} | (self.settings or {})
         recipe = named(self.recipe, frame.height, self._task, **changes)
         dataset = from_frame(
-            frame, target=TARGET, task=self._task, validation=recipe.validation, seed=recipe.seed,
+            frame, target=target, task=self._task, validation=recipe.validation, seed=recipe.seed,
             time_ordered=self.time_ordered, **options,
         )  # fmt: skip
         recipe = named(  # for the rows that are left
@@ -79,12 +104,47 @@ class _Table(BaseEstimator):
         return self.model_.predict(self._frame(X))
 
     def _frame(self, X: Any) -> Any:
-        return as_frame(X, [str(name) for name in self.feature_names_in_])
+        assert self.model_.columns is not None
+        return as_frame(X, [column.name for column in self.model_.columns.columns])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
+        return tags
 
     def save(self, path: str | Path) -> None:
         """Write the model as safetensors; `mlpax.load` reads it, and it runs no code."""
         check_is_fitted(self)
         self.model_.save(path)
+
+
+def _column(y: Any) -> "pl.Series":
+    """The target as one column, without missing cells."""
+    if y is None:
+        raise InputError("fit requires y to be passed, but the target y is None")
+    if hasattr(y, "__array__") and not hasattr(y, "dtype"):  # one that may not be a sequence
+        y = np.asarray(y)
+    shape = np.shape(y)
+    if len(shape) == 2 and shape[1] == 1:
+        warnings.warn(
+            f"A column-vector y was passed when a 1d array was expected: shape {shape}; use its one column",
+            DataConversionWarning, stacklevel=4,
+        )  # fmt: skip
+        values = as_frame(y, ["y"]).to_series()
+    elif len(shape) == 1:
+        values = as_frame({str(getattr(y, "name", None) or "y"): y}).to_series()
+    else:
+        raise InputError(f"y has shape {shape}; y should be a 1d array, a value for each row of X")
+    if missing := with_nulls(values).null_count():
+        raise InputError(f"y is missing (NaN or null) in {missing} of {len(values)} rows; drop them")
+    return values
+
+
+def _free(name: str, frame: "pl.DataFrame") -> str:
+    """The name, or one like it that no column has."""
+    while name in frame.columns:
+        name += "_"
+    return name
 
 
 class TableClassifier(ClassifierMixin, _Table):
@@ -100,15 +160,18 @@ class TableClassifier(ClassifierMixin, _Table):
         Share of the rows, by class, that choose the epoch to keep.
     time_ordered : bool, default False
         Validate on the last rows instead of random ones.
-    class_weight : {"balanced"}, optional
-        Weigh each class as if all had as many rows.
-    random_state : int, optional
+    class_weight : {"balanced"} or dict, optional
+        Weigh each class as if all had as many rows, or by its own weight.
+    random_state : int or numpy.random.RandomState, optional
         Seed of the split, the weights and the order of rows.
 
     Attributes
     ----------
     classes_ : array
         The classes, as they came.
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        The columns; of an array there are none.
     model_ : Model
     history_ : list of dict
         Each epoch's figures.
@@ -123,8 +186,8 @@ class TableClassifier(ClassifierMixin, _Table):
         settings: dict[str, Any] | None = None,
         validation: float = 0.2,
         time_ordered: bool = False,
-        class_weight: str | None = None,
-        random_state: int | None = None,
+        class_weight: Any = None,
+        random_state: Any = None,
     ):
         super().__init__(
             recipe,
@@ -137,7 +200,7 @@ class TableClassifier(ClassifierMixin, _Table):
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "TableClassifier":
         """Train on a polars, pandas or pyarrow table, or an array, and its classes."""
-        self._fit(X, y, sample_weight, class_weight=self.class_weight)
+        self._fit(X, y, sample_weight, self.class_weight)
         self.classes_ = np.array(self.model_.classes)
         return self
 

@@ -339,6 +339,8 @@ def _as_frame(X: Any, names: Sequence[str] | None) -> "pl.DataFrame":
 
     if isinstance(X, pl.DataFrame):
         return X
+    if hasattr(X, "toarray"):
+        raise InputError("X is sparse, which tables are not; give X.toarray()")
     if isinstance(X, pl.LazyFrame):
         return X.collect()
     if hasattr(X, "column_names") and hasattr(X, "schema"):  # pyarrow's
@@ -348,11 +350,19 @@ def _as_frame(X: Any, names: Sequence[str] | None) -> "pl.DataFrame":
     if isinstance(X, dict):
         return pl.DataFrame([_from_any(str(name), column) for name, column in X.items()])
     array = np.asarray(X)
+    if array.dtype.kind == "c":
+        raise InputError(f"Complex data not supported: X is of type {array.dtype}; give its real part")
     if array.ndim != 2:
-        raise InputError(f"X has shape {array.shape}; a table is a frame, or an array of (rows, columns)")
+        raise InputError(
+            f"X has shape {array.shape}; a table is a frame, or an array of (rows, columns). Reshape your"
+            " data"
+        )
     names = names or [f"x{i}" for i in range(array.shape[1])]
     if len(names) != array.shape[1]:
-        raise InputError(f"X has {array.shape[1]} columns, not {len(names)}: {', '.join(names)[:200]}")
+        raise InputError(
+            f"X has {array.shape[1]} features, but mlpax is expecting {len(names)} features as input:"
+            f" {', '.join(names)[:200]}"
+        )
     if array.dtype.kind in "US" and not isinstance(X, np.ndarray):
         array = np.array(X, dtype=object)  # None and NaN stay what they are
     return pl.DataFrame([_from_any(name, array[:, i]) for i, name in enumerate(names)])

@@ -78,7 +78,9 @@ def classes_of(values: "pl.Series") -> tuple[Any, ...]:
         if np.all(x == np.round(x)):
             return tuple(int(v) for v in x)
         odd = x[x != np.round(x)][0]
-        raise InputError(f"target {values.name!r} holds {odd}, which is no class; give --task regression")
+        raise InputError(
+            f"target {values.name!r} holds {odd}, which is continuous and no class; its task is regression"
+        )
     return tuple(sorted(present.cast(pl.String).unique().to_list()))
 
 
@@ -215,7 +217,7 @@ def from_frame(
     if weight is not None:
         weights = _weights(whole[weight])[present.to_numpy()]
         if not weights[train].any():
-            raise InputError(f"weight {weight!r} is 0 in every training row; give some rows a weight")
+            raise InputError(f"weight {weight!r} is zero in every training row; give some rows a weight")
     if class_weight:
         counts = np.bincount(y[train], minlength=len(classes))
         weights = weights * (train.sum() / (len(classes) * np.maximum(counts, 1)))[y].astype(np.float32)
