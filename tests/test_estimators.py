@@ -231,6 +231,13 @@ def test_early_stopping_by_any_scorer(scoring):
     np.testing.assert_allclose(model.best_validation_score_, expected, rtol=1e-4)
 
 
+def test_callbacks_are_told_the_classes_as_they_came():
+    from sklearn.callback import ScoringMonitor
+
+    model = MLPClassifier(**SMALL).set_callbacks(ScoringMonitor(scoring="accuracy"))
+    assert model.fit(X_IRIS, np.array(["a", "b", "c"])[Y_IRIS]).n_iter_ == 12
+
+
 def test_r2_of_constant_targets_is_scikit_learns():
     _, ours = both("MLPRegressor", X_IRIS, np.ones(150), early_stopping=True)
     assert ours.validation_scores_ == [0.0] * 12
@@ -343,6 +350,12 @@ def test_the_model_file_answers_the_same(model, X, y, tmp_path):
         np.testing.assert_allclose(loaded.predict(X), model.predict(X), rtol=1e-5, atol=1e-5)
 
 
+def test_the_model_file_takes_classes_of_whole_numbers(tmp_path):
+    model = MLPClassifier(**SMALL, n_iter_no_change=np.inf).fit(X_IRIS, Y_IRIS.astype(float))
+    model.save(tmp_path / "m.safetensors")
+    assert mlpax.load(tmp_path / "m.safetensors").classes == (0, 1, 2)
+
+
 def test_several_labels_have_no_model_file(tmp_path):
     model = MLPClassifier(**SMALL).fit(X_LABELS, Y_LABELS)
     with pytest.raises(InputError, match="one label a row"):
@@ -365,6 +378,24 @@ def test_what_does_not_fit_is_named():
         MLPRegressor("hinge").fit(X_IRIS, TARGET)
     with pytest.raises(ValueError, match="non-finite parameter weights"):
         MLPRegressor(**SMALL).fit(X_IRIS * 1e39, TARGET)
+
+
+def test_what_a_solver_cannot_do_is_said():
+    with pytest.raises(ValueError, match="partial_fit does not support learning_rate='cosine'"):
+        MLPRegressor(learning_rate="cosine").partial_fit(X_IRIS, TARGET)
+    with pytest.raises(ValueError, match="lbfgs stops by its gradient and takes no X_val"):
+        MLPRegressor(solver="lbfgs").fit(X_IRIS, TARGET, X_val=X_IRIS, y_val=TARGET)
+
+
+def test_a_class_of_ones_own_may_add_parameters():
+    class Mine(MLPClassifier):
+        def __init__(self, alpha=0.1, extra=1):
+            super().__init__(alpha=alpha, **SMALL)
+            self.extra = extra
+
+    model = Mine(extra=2).fit(X_IRIS, Y_IRIS)
+    assert (model.alpha, model.extra, model.max_iter) == (0.1, 2, 12)
+    assert clone(model).get_params() == {"alpha": 0.1, "extra": 2}
 
 
 def test_a_fit_that_has_not_converged_says_so():

@@ -35,6 +35,7 @@ ONE_ROW = dict.fromkeys(
 )  # fmt: skip
 
 
+@pytest.mark.slow  # each check compiles a network of its own
 @parametrize_with_checks(
     [kind(settings={"hidden": (8,), "epochs": 20, "batch_size": 4}) for kind in KINDS],
     expected_failed_checks=lambda e: EXCEPTIONS | (ONE_ROW if isinstance(e, TableClassifier) else {}),

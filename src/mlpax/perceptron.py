@@ -4,7 +4,7 @@ import warnings
 from contextlib import ExitStack
 from numbers import Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,7 +28,19 @@ from mlpax.batches import bucket
 from mlpax.callbacks import Tell
 from mlpax.network import ACTIVATIONS, each_layer
 from mlpax.rows import NOT_FINITE, Rows, held, placed, split, validation_rows, weights_of
-from mlpax.solvers import Knobs, Orders, Plan, Progress, advance, judge, loss_and_gradient, start, unpack
+from mlpax.solvers import (
+    Knobs,
+    Optimizer,
+    Orders,
+    Plan,
+    Progress,
+    advance,
+    judge,
+    layers_of,
+    loss_and_gradient,
+    start,
+    unpack,
+)
 from mlpax.trained import answer, as_model
 
 __all__ = ["CONSTRAINTS", "Perceptron"]
@@ -38,23 +50,9 @@ EPOCHS_A_CALL = 100
 SCHEDULES = ("linear", "cosine", "one_cycle")  # of optax, for any solver
 
 
-def layers_of(coefs: Any, intercepts: Any, dtype: Any) -> Any:
-    """The network as (W, b) of each layer."""
-    return [(W.astype(dtype), b.astype(dtype)) for W, b in zip(coefs, intercepts, strict=True)]
-
-
-class Optimizer(NamedTuple):
-    """Where the solver stands, for `partial_fit` to go on from."""
-
-    learning_rate: float  # of the next step
-    state: Any
-    key: np.ndarray
-    step: Any
-
-
 # Of the parameters that are more, or take more, than scikit-learn's.
 CONSTRAINTS: dict[str, Any] = {
-    "activation": [StrOptions(set(ACTIVATIONS)), "array-like"],
+    "activation": [StrOptions(set(ACTIVATIONS)), list, tuple],
     "solver": [StrOptions({"lbfgs", "sgd", "adam", "adamw"})],
     "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", *SCHEDULES})],
     "dropout": [Interval(Real, 0, 1, closed="left")],
@@ -74,8 +72,9 @@ class Perceptron(Callbacks):
 
     def _hold(self, parameters: dict[str, Any]) -> None:
         """Keep the constructor's parameters, as its `locals()` name them."""
-        for name in self._get_param_names():
-            setattr(self, name, parameters[name])
+        for name, value in parameters.items():
+            if name != "self":
+                setattr(self, name, value)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -120,6 +119,11 @@ class Perceptron(Callbacks):
         each_layer(self._activation(), len(hidden))  # which refuses what does not fit
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
+        if self.learning_rate in SCHEDULES and incremental:
+            raise ValueError(f"partial_fit does not support learning_rate={self.learning_rate!r}, which ends")
+        if self.solver == "lbfgs" and validation is not None:
+            raise ValueError("lbfgs stops by its gradient and takes no X_val; choose adam or sgd")
+        given = y
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         weight = weights_of(y, sample_weight, getattr(self, "class_weight", None), incremental)
         X, y = self._validate_input(X, y, incremental, reset=first)
@@ -137,7 +141,9 @@ class Perceptron(Callbacks):
                 device = jax.devices(self.device)[0] if isinstance(self.device, str) else self.device
                 contexts.enter_context(jax.default_device(device))
             context = None if incremental else self._init_callback_context(max_subtasks=self.max_iter)
-            tell = Tell(self, context, X, y) if context and getattr(self, "_skl_callbacks", None) else None
+            tell = (
+                Tell(self, context, X, given) if context and getattr(self, "_skl_callbacks", None) else None
+            )
             if self.solver == "lbfgs":
                 self._minimise(rows, tell)
             else:
@@ -197,8 +203,6 @@ class Perceptron(Callbacks):
             )
         return True
 
-    # ---- solvers
-
     def _descend(self, rows: Rows, incremental: bool, validation: Any, tell: Tell | None) -> None:
         """Fit by minibatches, many small epochs to a call."""
         held_rows = None
@@ -233,9 +237,9 @@ class Perceptron(Callbacks):
                 if tell:
                     tell.begin()
                 orders = drawn.next(epochs, min(epochs, knobs.max_iter - done)) if drawn else None
-                progress, figures = advance(progress, data, valid, orders, knobs, plan=plan, epochs=epochs)
-                ran = int(progress.epoch) - done
-                done += ran
+                ahead, figures = advance(progress, data, valid, orders, knobs, plan=plan, epochs=epochs)
+                ran = int(ahead.epoch) - done  # where Ctrl-C is heard, and `progress` is still what it was
+                progress, done = ahead, done + ran
                 figures = {name: np.asarray(v)[:ran].tolist() for name, v in jax.device_get(figures).items()}
                 if scorer:
                     self._keep(progress.params, dtype)
@@ -251,7 +255,9 @@ class Perceptron(Callbacks):
                     if tell.done():
                         break
                 if bool(progress.stopped):
-                    self._say_why(progress)
+                    if self.verbose:
+                        what = "Validation score" if self.early_stopping else "Training loss"
+                        print(f"{what} did not improve more than tol={self.tol:f} in time. Stopping.")
                     break
                 if done == self.max_iter and not incremental:
                     warnings.warn(
@@ -356,8 +362,9 @@ class Perceptron(Callbacks):
             self.validation_scores_ = [*(self.validation_scores_ or []), *curves["score"]]
             self.validation_loss_curve_ = [*(self.validation_loss_curve_ or []), *curves["validation_loss"]]
         if self.early_stopping:
-            best = float(progress.best)
-            self.best_validation_score_ = -best if self.scoring == "loss" else best
+            scores = [-v for v in curves["validation_loss"]] if self.scoring == "loss" else curves["score"]
+            before = -np.inf if self.best_validation_score_ is None else self.best_validation_score_
+            self.best_validation_score_ = max([before, *(v for v in scores if np.isfinite(v))])
             self._keep(progress.best_params, dtype)
             self._best_coefs, self._best_intercepts = self.coefs_, self.intercepts_
         else:
@@ -371,12 +378,6 @@ class Perceptron(Callbacks):
             print(f"Iteration {done - len(losses) + k + 1}, loss = {loss:.8f}")
             if self.early_stopping:
                 print(f"Validation score: {figures['score'][k]:f}")
-
-    def _say_why(self, progress: Progress) -> None:
-        if not self.verbose:
-            return
-        what = "Validation score did not improve" if self.early_stopping else "Training loss did not improve"
-        print(f"{what} more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs. Stopping.")
 
     def _minimise(self, rows: Rows, tell: Tell | None) -> None:
         """Fit by SciPy's L-BFGS-B with JAX's gradient, in float64."""
@@ -417,8 +418,6 @@ class Perceptron(Callbacks):
         self.n_iter_ = min(result.nit, self.max_iter)
         self.loss_ = float(result.fun)
         self._keep(unpack(result.x, sizes), rows.X.dtype)
-
-    # ---- answers
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
         if check_input:

@@ -25,11 +25,13 @@ from mlpax.recipes import Recipe
 __all__ = [
     "Held",
     "Knobs",
+    "Optimizer",
     "Orders",
     "Plan",
     "Progress",
     "advance",
     "judge",
+    "layers_of",
     "loss_and_gradient",
     "start",
     "unpack",
@@ -323,6 +325,20 @@ def unpack(vector: Any, sizes: tuple[int, ...]) -> list[tuple[Any, Any]]:
         params.append((vector[start:middle].reshape(m, n), vector[middle:end]))
         start = end
     return params
+
+
+def layers_of(coefs: Any, intercepts: Any, dtype: Any) -> Any:
+    """The network as (W, b) of each layer."""
+    return [(W.astype(dtype), b.astype(dtype)) for W, b in zip(coefs, intercepts, strict=True)]
+
+
+class Optimizer(NamedTuple):
+    """Where the solver stands, for `partial_fit` to go on from."""
+
+    learning_rate: float  # of the next step
+    state: Any
+    key: np.ndarray
+    step: Any
 
 
 class Orders:

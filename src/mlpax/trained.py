@@ -1,5 +1,6 @@
 """A fitted perceptron's answers, in NumPy, and the perceptron as a model file."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -52,14 +53,14 @@ def as_model(estimator: Any, activation: str | tuple[str, ...]) -> Model:
                 raise InputError("a model file holds one label a row, not several; keep the estimator")
             W, b = layers[-1]  # a logit of z is a softmax of 0 and z
             layers[-1] = np.hstack([0 * W, W]), np.hstack([0 * b, b])
-        classes = tuple(estimator.classes_.tolist())
-    parameters = estimator.get_params()
+        classes = tuple(int(c) if isinstance(c, float) else c for c in estimator.classes_.tolist())
+    parameters = estimator.get_params().items()
     return Model(
         params=layers,
         classes=classes,
         task="classification" if classes else "regression",
         activation=activation,
         link="exp" if estimator.out_activation_ == "exp" else "identity",
-        recipe={k: v for k, v in parameters.items() if isinstance(v, (str, int, float, bool))},
+        recipe={k: v for k, v in parameters if isinstance(v, (str, int, float)) and v != math.inf},
         metrics={"loss": float(estimator.loss_)},
     )
