@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlpax.batches import bucket, inputs, minibatch, place, rng, row_order
+from mlpax.batches import all_finite, bucket, inputs, minibatch, place, rng, row_order
 from mlpax.errors import InputError
 from mlpax.recipes import Recipe
 
@@ -213,3 +213,12 @@ def test_every_row_comes_first_about_as_often():
     first = np.bincount([row_order(data, Recipe(seed=5), epoch)[0] for epoch in range(1, 2001)])
     assert first.shape == (5,)
     assert np.all(abs(first - 400) < 80)
+
+
+def test_all_finite_where_the_sum_is_not():
+    assert all_finite(np.full((10, 10), 3e38, np.float32))
+    for bad in (np.nan, np.inf, -np.inf):
+        X = np.ones((10, 10), np.float32)
+        X[3, 4] = bad
+        assert not all_finite(X)
+    assert not all_finite(np.array([[np.inf, -np.inf]]))

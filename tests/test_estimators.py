@@ -188,6 +188,7 @@ def test_knobs_never_compile(monkeypatch):
                  {"epsilon": 1e-3}, {"random_state": 9}, {"learning_rate_init": 0.1}):  # fmt: skip
         MLPClassifier(**SMALL | more).fit(X_IRIS, Y_IRIS)
     MLPClassifier(**SMALL).fit(X_IRIS[:145], Y_IRIS[:145])  # rows of one bucket
+    assert MLPClassifier(**SMALL | {"max_iter": 150}).fit(X_IRIS, Y_IRIS).n_iter_ == 150  # two calls
     assert len(traces) == 1
 
 

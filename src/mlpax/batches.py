@@ -12,7 +12,7 @@ from jaxtyping import Array
 from mlpax.errors import InputError
 from mlpax.recipes import Recipe
 
-__all__ = ["Data", "bucket", "inputs", "minibatch", "place", "rng", "row_order"]
+__all__ = ["Data", "all_finite", "bucket", "inputs", "minibatch", "place", "rng", "row_order"]
 
 
 class Data(NamedTuple):
@@ -86,7 +86,7 @@ def place(
         X = np.ascontiguousarray(X).view(np.uint8 if X.shape[1] % 4 else np.uint32)
     else:
         X = np.asarray(X, dtype)
-        if not np.isfinite(X).all():
+        if not all_finite(X):
             row, column = np.argwhere(~np.isfinite(X))[0]
             raise InputError(f"X holds {X[row, column]} at row {row}, column {column}; all must be finite")
     labels = y.dtype.kind in "iub"
@@ -113,6 +113,12 @@ def place(
         shift=np.asarray(shift, dtype),
         scale=np.asarray(scale, dtype),
     )
+
+
+def all_finite(X: np.ndarray) -> bool:
+    """Whether no value is NaN or infinite: their sum tells, unless it overflows, without another array."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(X.sum()) or np.isfinite(X).all())
 
 
 def inputs(data: Data, X: Array) -> Array:

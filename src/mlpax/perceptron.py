@@ -47,6 +47,7 @@ __all__ = ["CONSTRAINTS", "Perceptron"]
 
 SMALL_EPOCH = 2e8  # floating-point operations; smaller epochs run many to a call
 EPOCHS_A_CALL = 100
+SMALL_NETWORK = 2**14  # parameters
 SCHEDULES = ("linear", "cosine", "one_cycle")  # of optax, for any solver
 
 
@@ -216,17 +217,18 @@ class Perceptron(Callbacks):
         batch_size = self._batch_size(n)
         whole = batch_size == n  # a minibatch is all rows: padded to share a program, whatever their order
         watch, scorer = self._watch()
+        size = sum(p.size for p in (*self.coefs_, *self.intercepts_))
         plan = self._plan(
             solver=self.optimizer or self.solver,
             learning_rate=self._schedule(),
             nesterov=bool(self.nesterovs_momentum),
             batch_size=bucket(n, 8) if whole else batch_size,
+            flat=size < SMALL_NETWORK,
             watch=watch,
         )
         data = placed(rows, plan.batch_size, plan.loss, self._arithmetic)
         valid = None if held_rows is None else held(held_rows, plan.loss, self._arithmetic)
         progress = self._progress(plan, knobs, incremental)
-        size = sum(p.size for p in (*self.coefs_, *self.intercepts_))
         small = 6 * size * data.X.shape[0] < SMALL_EPOCH and not (tell or scorer)
         epochs = EPOCHS_A_CALL if small else 1
         drawn = Orders(self._random_state, n, data.X.shape[0]) if self.shuffle and not whole else None

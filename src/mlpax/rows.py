@@ -13,7 +13,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from mlpax.batches import Data, bucket, place
+from mlpax.batches import Data, all_finite, bucket, place
 from mlpax.solvers import Held
 
 __all__ = ["NOT_FINITE", "Rows", "held", "placed", "split", "validation_rows", "weights_of"]
@@ -80,7 +80,7 @@ def placed(rows: Rows, batch_size: int, loss: str, dtype: Any) -> Data:
     """The rows on the device; targets of several classes as their numbers."""
     with np.errstate(over="ignore"):
         X = (rows.X.toarray() if scipy.sparse.issparse(rows.X) else rows.X).astype(dtype, copy=False)
-    if not np.isfinite(X).all():
+    if not all_finite(X):
         raise ValueError(NOT_FINITE)  # beyond float32, where no step would be finite
     y = rows.y.argmax(axis=1) if loss == "cross_entropy" else rows.y.astype(dtype)
     return place(X, y, batch_size=batch_size, weight=rows.weight, dtype=dtype)

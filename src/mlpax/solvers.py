@@ -70,6 +70,7 @@ class Plan:
     learning_rate: str = "constant"  # or "invscaling", "adaptive", or one of optimizers.schedule
     nesterov: bool = True
     batch_size: int = 200
+    flat: bool = False  # all parameters as one vector in the update, which is quicker for small networks
     watch: str = (
         "loss"  # what stops a fit: "loss", "score", "validation_loss", or "host" for a figure from outside
     )
@@ -117,10 +118,11 @@ def rule(plan: Plan, rate: Any, knobs: Knobs) -> optax.GradientTransformationExt
     if not isinstance(plan.solver, str):
         return optax.with_extra_args_support(plan.solver)
     pace = optax.scale(-1.0 * rate)
+    flatten = optax.flatten if plan.flat else lambda rule: rule
     if plan.solver == "sgd":
-        steps = optax.flatten(optax.chain(pace, optax.trace(knobs.momentum, plan.nesterov)))
-    else:  # of all parameters as one vector: one loop in the program instead of one for each
-        steps = optax.flatten(adam(knobs.beta_1, knobs.beta_2, knobs.epsilon))
+        steps = flatten(optax.chain(pace, optax.trace(knobs.momentum, plan.nesterov)))
+    else:
+        steps = flatten(adam(knobs.beta_1, knobs.beta_2, knobs.epsilon))
         if plan.solver == "adamw":
             weights = partial(jax.tree.map, lambda p: jnp.ndim(p) > 1)  # not the biases
             steps = optax.chain(steps, optax.add_decayed_weights(knobs.weight_decay, weights))
@@ -132,13 +134,12 @@ def start(plan: Plan, params: Params, knobs: Knobs) -> PyTree:
     """The update rule's state before the first step, on the host."""
     if not isinstance(plan.solver, str):
         return jax.device_get(rule(plan, 0.0, knobs).init(params))
-    return _zeros(plan.solver, params[0][0].dtype, *(W.shape for W, _ in params))
+    return _zeros(plan, params[0][0].dtype, *(W.shape for W, _ in params))
 
 
 @functools.cache  # a trace costs as much as the fit of a small table
-def _zeros(solver: str, dtype: Any, *shapes: tuple[int, int]) -> PyTree:
+def _zeros(plan: Plan, dtype: Any, *shapes: tuple[int, int]) -> PyTree:
     """The state that all of ours start from: zeros, for which nothing is compiled."""
-    plan = Plan(loss="", activation=(), solver=solver)
     knobs: Any = Knobs._make([0.5] * len(Knobs._fields))  # whose values do not matter here
     params = [(np.zeros((m, n), dtype), np.zeros(n, dtype)) for m, n in shapes]
     state = jax.eval_shape(rule(plan, 0.0, knobs).init, params)
@@ -168,7 +169,7 @@ def penalised(
     outputs = forward(params, X, activation=plan.activation, dropout=knobs.dropout, key=key)
     total = jnp.sum(w)
     each = jnp.where(total > 0, 1 / jnp.maximum(total, jnp.finfo(w.dtype).tiny), 0)
-    squares = sum(jnp.vdot(W, W) for W, _ in params)
+    squares = sum(jnp.sum(W * W) for W, _ in params)
     return weighted_mean(per_example(plan, outputs, y, knobs.label_smoothing), w) + (
         0.5 * knobs.alpha * each * squares
     )
@@ -219,7 +220,7 @@ def followed(plan: Plan, knobs: Knobs, progress: Progress, value: Array) -> Prog
         best_params=best_params,
         waited=waited,
         rate=1.0 * rate,
-        stopped=stopped,
+        stopped=stopped.astype(bool),  # not weakly typed: the next call is the same program's
     )
 
 
