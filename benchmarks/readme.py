@@ -154,7 +154,9 @@ def tables(result: Result) -> str:
     )
     machines = "; ".join(f"{count} on 2 cores of {name}" for name, count in where.most_common())
     versions = ", ".join(f"{p} {result['hardware']['versions'][p]}" for p in ("jax", "scikit-learn", "torch"))
-    return f"{grid(head, rows)}\n\n{n}. Fits measured in turns: {machines}. {versions}."
+    load = result["load"]["other_processes"]  # during the run that came last
+    busy = "" if load is None else f"; in the last run other processes took {load:.0%} of the cores' time"
+    return f"{grid(head, rows)}\n\n{n}. Fits measured in turns: {machines}{busy}. {versions}."
 
 
 def estimators(result: Result) -> str:

@@ -22,7 +22,10 @@ import mlpax
 from mlpax import MLPClassifier, MLPRegressor, perceptron, solvers
 from mlpax.errors import InputError
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.usefixtures("quickly_compiled"),
+]
 
 IRIS = load_iris(return_X_y=True)
 X_IRIS, Y_IRIS = StandardScaler().fit_transform(IRIS[0]), IRIS[1]
@@ -148,7 +151,7 @@ WEIGHTED = "check_sample_weight_equivalence"
 
 @parametrize_with_checks([MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)])
 @pytest.mark.filterwarnings("ignore")
-def test_scikit_learns_checks(estimator, check, quickly_compiled):
+def test_scikit_learns_checks(estimator, check):
     if getattr(check, "func", check).__name__.startswith(WEIGHTED):
         estimator = clone(estimator).set_params(dtype="float64", solver="sgd", tol=1e-2, random_state=42)
     check(estimator)
