@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-from mlpax import records, runs, training
+from mlpax import checkpoints, records, runs, training
 from mlpax.datasets import Dataset
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.guards import LOCK
@@ -250,6 +250,17 @@ def test_the_best_weights_before_a_divergence_are_kept(tmp_path, mode):
     assert result.best_epoch >= 1
     best = records.read_history(tmp_path)[result.best_epoch - 1]
     assert load(tmp_path).metrics["valid_accuracy"] == pytest.approx(best["valid_accuracy"])
+
+
+def test_a_divergence_waits_for_the_checkpoint_being_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SMALL_EPOCH", 0)
+    save = checkpoints.save
+    monkeypatch.setattr(checkpoints, "save", lambda *args: (time.sleep(0.5), save(*args)))
+    recipe = RECIPE.replace(optimizer="sgd", schedule="linear", warmup=0.9, learning_rate=1e4)
+    seen = []
+    with pytest.raises(DivergedError):
+        runs.train(tmp_path, blobs(), recipe, on_epoch=seen.append)
+    assert len(records.read_history(tmp_path)) == len(seen) > 1
 
 
 # ---- as a process

@@ -122,21 +122,22 @@ def train(
         history: list[Record] = record.get("history", [])
         for row in history:
             on_epoch(row)
-        with _Writer(path, config, every, len(history)) as writer, signals() as caught:
+        with signals() as caught:
             try:
-                for state, records in loop(
-                    state, problem.data, problem.valid, objective=problem.objective, recipe=recipe
-                ):
-                    history += records
-                    for row in records:
-                        on_epoch(row)
-                    writer.offer(state, history)
-                    if caught:
-                        break
-            except DivergedError:
+                with _Writer(path, config, every, len(history)) as writer:
+                    for state, records in loop(
+                        state, problem.data, problem.valid, objective=problem.objective, recipe=recipe
+                    ):
+                        history += records
+                        for row in records:
+                            on_epoch(row)
+                        writer.offer(state, history)
+                        if caught:
+                            break
+                    writer.settle(state, history)
+            except DivergedError:  # the writer has ended: nobody else writes the files
                 _finish(path, config, problem, dataset, state, history, "diverged")
                 raise
-            writer.settle(state, history)
             ended = "finished" if len(history) == recipe.epochs else "stopped early"
             result = _finish(
                 path, config, problem, dataset, state, history, "interrupted" if caught else ended
