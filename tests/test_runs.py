@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-from mlpax import checkpoints, records, runs, training
+from mlpax import checkpoints, passes, records, runs
 from mlpax.datasets import Dataset
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.guards import LOCK
@@ -35,7 +35,7 @@ RECIPE = Recipe(hidden=(6,), epochs=24, batch_size=16, optimizer="adam", learnin
 @pytest.fixture(params=["an epoch a program", "ten epochs a program"])
 def mode(request, monkeypatch):
     if request.param == "an epoch a program":
-        monkeypatch.setattr(training, "SMALL_EPOCH", 0)
+        monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
 
 
 def outcome(path):
@@ -126,7 +126,7 @@ def test_a_signal_waits_for_the_epoch_and_loses_nothing(tmp_path, mode, number):
 
 
 def test_checkpoints_by_epochs_and_by_seconds(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "SMALL_EPOCH", 0)
+    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
     written = []
     original = runs.checkpoints.save
     monkeypatch.setattr(
@@ -143,7 +143,7 @@ def test_checkpoints_by_epochs_and_by_seconds(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", None])
 def test_damaged_checkpoints_are_passed_over_and_said(tmp_path, monkeypatch, damage):
-    monkeypatch.setattr(training, "SMALL_EPOCH", 0)
+    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
     runs.train(tmp_path / "whole", blobs(), RECIPE)
     with pytest.raises(Killed):
         runs.train(
@@ -209,7 +209,7 @@ def test_another_version_or_device_is_told(tmp_path):
 
 def test_a_full_disk_stops_the_run_and_spares_the_checkpoint(tmp_path, monkeypatch):
     """Files above a limit fail as on a full disk: OSError from write()."""
-    monkeypatch.setattr(training, "SMALL_EPOCH", 0)
+    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
     runs.train(tmp_path / "whole", blobs(), RECIPE)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -230,7 +230,7 @@ def test_a_full_disk_stops_the_run_and_spares_the_checkpoint(tmp_path, monkeypat
 
 
 def test_a_folder_removed_under_the_run_stops_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "SMALL_EPOCH", 0)
+    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
 
     def on_epoch(row):
         time.sleep(0.01)
@@ -253,7 +253,7 @@ def test_the_best_weights_before_a_divergence_are_kept(tmp_path, mode):
 
 
 def test_a_divergence_waits_for_the_checkpoint_being_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "SMALL_EPOCH", 0)
+    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
     save = checkpoints.save
     monkeypatch.setattr(checkpoints, "save", lambda *args: (time.sleep(0.5), save(*args)))
     recipe = RECIPE.replace(optimizer="sgd", schedule="linear", warmup=0.9, learning_rate=1e4)

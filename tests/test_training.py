@@ -11,7 +11,7 @@ import pytest
 import sklearn.metrics
 
 from conftest import assert_close, in_float64, numpy_forward, numpy_step
-from mlpax import training
+from mlpax import passes
 from mlpax.batches import place, row_order
 from mlpax.errors import DivergedError, InputError
 from mlpax.losses import Objective, cross_entropy, dense_objective
@@ -47,7 +47,7 @@ RECIPE = Recipe(
 @pytest.fixture(params=["an epoch a program", "a block a program"])
 def mode(request, monkeypatch):
     """Both ways of running epochs, whatever the data's size."""
-    monkeypatch.setattr(training, "SMALL_EPOCH", math.inf if "block" in request.param else 0)
+    monkeypatch.setattr(passes, "SMALL_EPOCH", math.inf if "block" in request.param else 0)
     return request.param
 
 
@@ -230,7 +230,7 @@ def test_blocks_equal_single_epochs():
 
 
 def test_a_block_stops_at_the_last_epoch(monkeypatch):
-    monkeypatch.setattr(training, "SMALL_EPOCH", math.inf)
+    monkeypatch.setattr(passes, "SMALL_EPOCH", math.inf)
     recipe = RECIPE.replace(epochs=13)
     state, blocks = initial_state(initial_params(SIZES, recipe), recipe), []
     for state, records in epochs(state, rows(), objective=OBJECTIVE, recipe=recipe):
@@ -245,7 +245,7 @@ def test_epochs_of_few_operations_share_a_program():
     recipe = RECIPE.replace(epochs=3)
     state = initial_state(initial_params(SIZES, recipe), recipe)
     assert [len(r) for _, r in epochs(state, rows(), objective=OBJECTIVE, recipe=recipe)] == [3]
-    assert 6 * 101_770 * 60_000 > training.SMALL_EPOCH > 6 * 2_410 * 1437  # MNIST's, and that of digits
+    assert 6 * 101_770 * 60_000 > passes.SMALL_EPOCH > 6 * 2_410 * 1437  # MNIST's, and that of digits
 
 
 # ---- evaluation

@@ -25,13 +25,12 @@ from mlpax.tabular import table_features
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["FORMAT", "TASKS", "Model"]
+__all__ = ["FORMAT", "Model"]
 
 Layers = list[tuple[np.ndarray, np.ndarray]]  # network.Params on the host
 
 FORMAT = 1
 CHUNK = 8192  # rows a program: bounds the memory of a prediction
-TASKS = ("classification", "regression")
 
 
 @dataclass(frozen=True, eq=False)

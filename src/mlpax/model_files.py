@@ -11,9 +11,10 @@ import numpy as np
 import safetensors
 
 from mlpax.errors import ModelFileError
-from mlpax.model import FORMAT, TASKS, Model
+from mlpax.model import FORMAT, Model
 from mlpax.network import ACTIVATIONS
 from mlpax.preprocessing import Columns, Scaling
+from mlpax.recipes import TASKS
 
 __all__ = ["load"]
 

@@ -11,12 +11,19 @@ from jaxtyping import Array
 
 from mlpax.batches import Data, minibatch
 
-__all__ = ["QUICK", "one_pass"]
+__all__ = ["QUICK", "is_small", "one_pass"]
 
 PyTree = Any  # of arrays
 
 # jaxlib 0.10 hands matrix products on a CPU to YNNPACK; at batches up to 128 Eigen takes a quarter less.
 QUICK: Any = {"xla_cpu_experimental_ynn_fusion_type": ""} if jax.__version__[:5] == "0.10." else {}
+
+SMALL_EPOCH = 2e8  # floating-point operations: a few milliseconds
+
+
+def is_small(params: PyTree, rows: int) -> bool:
+    """Whether an epoch's dispatch costs about as much as its arithmetic, so that many should share a call."""
+    return 6 * sum(p.size for p in jax.tree.leaves(params)) * rows < SMALL_EPOCH
 
 
 def one_pass(

@@ -27,6 +27,7 @@ from sklearn.utils.validation import (
 from mlpax.batches import bucket
 from mlpax.callbacks import Tell
 from mlpax.network import ACTIVATIONS, each_layer
+from mlpax.passes import is_small
 from mlpax.rows import NOT_FINITE, Rows, held, placed, split, validation_rows, weights_of
 from mlpax.solvers import (
     Knobs,
@@ -45,8 +46,7 @@ from mlpax.trained import answer, as_model
 
 __all__ = ["CONSTRAINTS", "Perceptron"]
 
-SMALL_EPOCH = 2e8  # floating-point operations; smaller epochs run many to a call
-EPOCHS_A_CALL = 100
+EPOCHS_A_CALL = 100  # of a small epoch
 SMALL_NETWORK = 2**14  # parameters
 SCHEDULES = ("linear", "cosine", "one_cycle")  # of optax, for any solver
 
@@ -98,8 +98,8 @@ class Perceptron(Callbacks):
         sample_weight : array of shape (n_samples,), optional
             At least 0.
         X_val, y_val, sample_weight_val : arrays, optional
-            Validation rows of your own. With `early_stopping` they decide instead of a held-out share;
-            in any case `validation_scores_` and `validation_loss_curve_` tell of them.
+            Validation rows of your own; lbfgs takes none. With `early_stopping` they decide instead of a
+            held-out share; in any case `validation_scores_` and `validation_loss_curve_` tell of them.
 
         Returns
         -------
@@ -229,8 +229,8 @@ class Perceptron(Callbacks):
         data = placed(rows, plan.batch_size, plan.loss, self._arithmetic)
         valid = None if held_rows is None else held(held_rows, plan.loss, self._arithmetic)
         progress = self._progress(plan, knobs, incremental)
-        small = 6 * size * data.X.shape[0] < SMALL_EPOCH and not (tell or scorer)
-        epochs = EPOCHS_A_CALL if small else 1
+        alone = tell or scorer or not is_small(progress.params, n)
+        epochs = 1 if alone else EPOCHS_A_CALL
         drawn = Orders(self._random_state, n, data.X.shape[0]) if self.shuffle and not whole else None
         curves: dict[str, list[float]] = {"loss": [], "score": [], "validation_loss": []}
         done = 0

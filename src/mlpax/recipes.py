@@ -9,13 +9,15 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from mlpax.errors import InputError, unknown
 
-__all__ = ["RECIPES", "Hyper", "Recipe", "article", "default", "named", "quick", "table"]
+__all__ = ["RECIPES", "TASKS", "Hyper", "Recipe", "article", "default", "named", "quick", "table"]
 
 Activation = Literal["relu", "tanh", "logistic", "gelu", "silu", "selu", "mish", "identity"]
 InitialScale = Literal["he", "glorot", "lecun", "article"]
 Optimizer = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "lion", "rmsprop"]
 Schedule = Literal["constant", "linear", "cosine", "one_cycle", "cosine_log", "plateau"]
 Inputs = Literal["standardize", "unit", "raw"]
+
+TASKS = ("classification", "regression")  # what a network is trained for
 
 # The rate each optimizer is usually run at, for when it is chosen without one.
 USUAL_RATE: dict[str, float] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpax.errors import InputError, unknown
-from mlpax.recipes import RECIPES, Recipe, named
+from mlpax.recipes import RECIPES, TASKS, Recipe, named
 
 if TYPE_CHECKING:
     from mlpax.datasets import Dataset
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["Reading", "check_data", "open_data", "short_name"]
 
 Notice = Callable[[str], object]
-TASKS = ("classification", "regression")
 
 
 def _option(default: Any, help: str, *options: str) -> Any:

@@ -10,6 +10,7 @@ from mlpax.batches import rng
 from mlpax.datasets import Dataset
 from mlpax.errors import InputError, unknown
 from mlpax.preprocessing import MOST_LEVELS, Columns, fit_columns, kind_of, numbers, with_nulls
+from mlpax.recipes import TASKS
 from mlpax.splits import held_out
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ __all__ = ["Fact", "describe", "encode", "from_frame", "guess_target", "infer_ta
 
 TARGETS = ("target", "label", "class", "y")  # the names a target usually has
 FEW = 20  # distinct whole numbers without a gap are classes
-TASKS = ("classification", "regression")
 
 Notice = Callable[[str], object]
 

@@ -20,7 +20,7 @@ from mlpax.evaluation import Watch, evaluate, follow, monitored, watched
 from mlpax.losses import Objective, cross_entropy_loss, weighted_mean
 from mlpax.network import Params, initialize_weights
 from mlpax.optimizers import TICKS, optimizer, plateau, schedule
-from mlpax.passes import QUICK, one_pass
+from mlpax.passes import QUICK, is_small, one_pass
 from mlpax.recipes import Hyper, Recipe
 
 __all__ = [
@@ -40,8 +40,7 @@ __all__ = [
 PyTree = Any  # of arrays
 Record = dict[str, float]  # one epoch's row of metrics.csv, in its column order
 
-EPOCHS_A_CALL = 10  # of a small epoch, whose dispatch would cost more than its arithmetic
-SMALL_EPOCH = 2e8  # floating-point operations: a few milliseconds
+EPOCHS_A_CALL = 10  # of a small epoch
 
 _compiled = partial(
     jax.jit,
@@ -300,8 +299,7 @@ def _epochs(
     recipe: Recipe,
 ) -> Iterator[tuple[TrainState, list[Record]]]:  # fmt: skip
     hyper, static = recipe.hyper(), recipe.static()
-    size = sum(p.size for p in jax.tree.leaves(state.params))
-    count = EPOCHS_A_CALL if 6 * size * int(data.n) < SMALL_EPOCH else 1
+    count = EPOCHS_A_CALL if is_small(state.params, int(data.n)) else 1
     done, waited, loss = int(state.epoch), int(state.watch.waited), 0.0
     options: Any = {"objective": objective, "recipe": static}
     if not _due(done, waited, loss, hyper):
