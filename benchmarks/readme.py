@@ -1,7 +1,7 @@
-"""The README's tables and the figure of epoch times, written from results/*.json.
+"""The README's tables and figures, written from results/*.json.
 
 `python -m benchmarks.readme` rewrites what stands between `<!-- table:NAME -->` and `<!-- end -->`
-in README.md, draws docs/images/epoch_times.png, and prints the tables; with `--check` it writes
+in README.md, draws its pictures in docs/images, and prints the tables; with `--check` it writes
 nothing and exits with 1 when the README says something else than the results.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.record import RESULTS
 
 ROOT = Path(__file__).parents[1]
-FIGURE = ROOT / "docs" / "images" / "epoch_times.png"
+IMAGES = ROOT / "docs" / "images"
 Result = dict[str, Any]
 
 
@@ -172,9 +172,11 @@ def estimators(result: Result) -> str:
         ]
         for name, f in found.items()
     ]
-    ours, theirs = result["results"]["first_fit"].values()
-    rows.append(["fresh process, first fit", f"{ours['median']:.3f}", f"{theirs['median']:.3f}",
-                 f"{theirs['median'] / ours['median']:.1f}", "", ""])  # fmt: skip
+    fresh = {name: seconds["median"] for name, seconds in result["results"]["first_fit"].items()}
+    theirs = fresh.pop("sklearn.neural_network")
+    for name, ours in fresh.items():
+        what = name.replace("mlpax", "fresh process, first fit")
+        rows.append([what, f"{ours:.3f}", f"{theirs:.3f}", f"{theirs / ours:.1f}", "", ""])
     head = ["fit of", "mlpax, s", "scikit-learn, s", "times mlpax", "score", "scikit-learn's"]
     n = f"medians of {found['digits']['ratio']['n']} seeds, MNIST's of {found['mnist']['ratio']['n']}"
     return f"{grid(head, rows)}\n\n{caption(result, ('jax', 'scikit-learn'), n)}"
@@ -209,13 +211,21 @@ def main() -> None:
     if check:
         sys.exit("README.md differs from the results: python -m benchmarks.readme" if text != before else 0)
     readme.write_text(text)
-    if measured := results("epoch"):
-        from mlpax import plots
+    draw()
 
-        FIGURE.parent.mkdir(parents=True, exist_ok=True)
+
+def draw() -> None:
+    """The figures of the first recorded article and epoch."""
+    from mlpax import plots
+
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    if measured := results("article"):
+        figure = plots.curves(measured[0]["results"]["epochs"], title="mnist, article")
+        plots.save(figure, IMAGES / "article.png")
+    if measured := results("epoch"):
         forms = best_forms(measured[0])
         seconds = {c["name"]: [t / 1000 for t in c["milliseconds"]["values"]] for c in forms}
-        plots.save(plots.epoch_times(seconds), FIGURE)
+        plots.save(plots.epoch_times(seconds), IMAGES / "epoch_times.png")
 
 
 if __name__ == "__main__":

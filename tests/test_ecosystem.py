@@ -1,6 +1,9 @@
 """MLPClassifier and MLPRegressor where people use them: in searches, pipelines, wrappers, workers."""
 
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import optax
@@ -363,3 +366,24 @@ def test_progress_bar_of_a_search(capsys):
         X, y
     )
     assert "MLPClassifier" in capsys.readouterr().out
+
+
+FIT = """
+import jax
+hits = []
+jax.monitoring.register_event_listener(lambda name, **_: hits.append(name.endswith("/cache_hits")))
+import mlpax, numpy as np
+X = np.arange(40.0).reshape(10, 4) / 40
+model = mlpax.MLPClassifier((3,), max_iter=5, random_state=0).fit(X, X[:, 0] > 0.5)
+print(sum(hits), model.loss_)
+"""
+
+
+@pytest.mark.slow
+def test_jax_keeps_the_program_for_the_next_process(tmp_path):
+    kept = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    command = [sys.executable, "-W", "ignore", "-c", FIT]
+    first, second = (subprocess.check_output(command, text=True, env=os.environ | kept) for _ in range(2))
+    assert first.split()[0] == "0"
+    assert second.split()[0] == "1"
+    assert first.split()[1] == second.split()[1]

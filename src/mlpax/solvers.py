@@ -169,7 +169,7 @@ def penalised(
     outputs = forward(params, X, activation=plan.activation, dropout=knobs.dropout, key=key)
     total = jnp.sum(w)
     each = jnp.where(total > 0, 1 / jnp.maximum(total, jnp.finfo(w.dtype).tiny), 0)
-    squares = sum(jnp.sum(W * W) for W, _ in params)
+    squares = sum(jnp.vdot(W, W) for W, _ in params)
     return weighted_mean(per_example(plan, outputs, y, knobs.label_smoothing), w) + (
         0.5 * knobs.alpha * each * squares
     )
