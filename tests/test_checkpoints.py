@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import zipfile
 from typing import NamedTuple
@@ -65,7 +66,7 @@ def test_none_yet_is_the_template(tmp_path):
 def test_the_last_two_and_the_best_stay(tmp_path):
     for epoch in range(1, 12):
         save(tmp_path, epoch)
-        checkpoints.prune(tmp_path, best=3)
+        checkpoints.prune(tmp_path, epoch, best=3)
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"epoch-{e:06d}.npz" for e in (3, 10, 11)]
 
 
@@ -74,16 +75,19 @@ def test_the_millionth_epoch_follows_the_one_before(tmp_path):
         checkpoints.save(tmp_path, checkpoints.snapshot(state()), record(0) | {"epoch": epoch})
     assert checkpoints.latest(tmp_path, state(), "this")[1]["epoch"] == 1_000_000
     checkpoints.save(tmp_path, checkpoints.snapshot(state()), record(0) | {"epoch": 1_000_001})
-    checkpoints.prune(tmp_path, best=1)
+    checkpoints.prune(tmp_path, 1_000_001, best=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["epoch-1000000.npz", "epoch-1000001.npz"]
 
 
 def test_sweep_takes_temporary_files_alone(tmp_path):
     save(tmp_path / "c", 1)
-    (tmp_path / "c" / f".epoch-000002.npz.99{TEMPORARY}").write_bytes(b"half")
-    (tmp_path / f".metrics.csv.99{TEMPORARY}").write_bytes(b"half")
+    dead, alive = 2**22 + 1, os.getppid()  # the first above any process's number on Linux
+    (tmp_path / "c" / f".epoch-000002.npz.{dead}{TEMPORARY}").write_bytes(b"half")
+    (tmp_path / f".metrics.csv.{os.getpid()}{TEMPORARY}").write_bytes(b"half")  # of one that had our number
+    (tmp_path / f".curves.png.{alive}{TEMPORARY}").write_bytes(b"half")
     checkpoints.sweep(tmp_path)
-    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["epoch-000001.npz"]
+    left = sorted(p.name for p in tmp_path.rglob("*") if p.is_file())
+    assert left == [f".curves.png.{alive}{TEMPORARY}", "epoch-000001.npz"]
 
 
 def npz(path, **members):

@@ -48,6 +48,22 @@ def test_a_regression_from_file_to_prediction(mlpax, houses):
     assert (houses / "run/importance.png").exists()
 
 
+def test_a_figure_that_overflows_ends_no_run(mlpax, tmp_path):
+    X = np.random.default_rng(0).normal(size=(400, 3))
+    y = X @ [1, 2, 3]
+    y[7] = 1e30
+    pl.DataFrame({"a": X[:, 0], "b": X[:, 1], "c": X[:, 2], "y": y}).write_csv("huge.csv")
+    code, out, _ = mlpax("train", "huge.csv", *QUICK, "--out", "run")
+    assert code == 0
+    assert out.splitlines()[-1].startswith("run: finished")
+    history = (tmp_path / "run/metrics.csv").read_text()
+    assert "nan" in history or "inf" in history
+    result = json.loads((tmp_path / "run/result.json").read_text(), parse_constant=pytest.fail)
+    assert result["metrics"]["loss"] > 0
+    assert mlpax("resume", "run")[0] == 0
+    assert mlpax("inspect", "run")[0] == 0
+
+
 def test_a_classification_its_confusion_and_its_pictures(mlpax, houses):
     code, out, err = mlpax("train", "kinds.csv", *QUICK, "--out", "run", "--class-weight", "balanced")
     assert code == 0

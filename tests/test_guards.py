@@ -1,5 +1,6 @@
 """One writer a folder, and signals that wait."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import threading
 
 import pytest
 
+from mlpax import guards
 from mlpax.errors import InputError
 from mlpax.guards import LOCK, holder, locked, signals
 
@@ -55,13 +57,56 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_collected_and_the_second_kills(number):
+def test_the_first_signal_is_collected_and_a_later_one_kills(number, monkeypatch):
     before = signal.getsignal(number)
+    killed = []
+    monkeypatch.setattr(signal, "raise_signal", lambda n: killed.append((n, signal.getsignal(n))))
     with signals() as caught:
         os.kill(os.getpid(), number)
-        assert caught == [number]
-        assert signal.getsignal(number) == signal.SIG_DFL
+        os.kill(os.getpid(), number)  # at once: the same
+        assert (caught, killed) == ([number], [])
+        monkeypatch.setattr(guards, "MOMENT", -1)
+        os.kill(os.getpid(), number)
+        assert (caught, killed) == ([number], [(number, signal.SIG_DFL)])
     assert signal.getsignal(number) == before
+
+
+def test_what_the_process_ignores_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with signals() as caught:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert caught == []
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_torn_lock_file_names_nobody(tmp_path):
+    (tmp_path / LOCK).write_bytes(b"\xff\x00\x00")
+    said = []
+    with locked(tmp_path, said.append):
+        pass
+    assert said == []
+
+
+def test_a_look_refuses_no_start(tmp_path):
+    with locked(tmp_path):
+        pass
+    with open(tmp_path / LOCK) as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        release = threading.Timer(0.03, lambda: fcntl.flock(file, fcntl.LOCK_UN))
+        release.start()
+        with locked(tmp_path):
+            pass
+        release.join()
+
+
+def test_the_lock_tells_when_the_folder_was_replaced(tmp_path):
+    with locked(tmp_path / "run") as still_ours:
+        still_ours()
+        (tmp_path / "run").rename(tmp_path / "old")
+        with locked(tmp_path / "run"), pytest.raises(FileNotFoundError):
+            still_ours()
 
 
 def test_a_thread_has_no_signals():

@@ -1,7 +1,9 @@
 """Whatever happens to a run, it goes on to the same bits, or says why not."""
 
 import dataclasses
+import errno
 import json
+import math
 import os
 import resource
 import shutil
@@ -17,7 +19,7 @@ import pytest
 from mlpax import checkpoints, passes, records, runs
 from mlpax.datasets import Dataset
 from mlpax.errors import DivergedError, InputError, InterruptedRun
-from mlpax.guards import LOCK
+from mlpax.guards import LOCK, MOMENT
 from mlpax.model_files import load
 from mlpax.recipes import Recipe
 
@@ -263,6 +265,89 @@ def test_a_divergence_waits_for_the_checkpoint_being_written(tmp_path, monkeypat
     assert len(records.read_history(tmp_path)) == len(seen) > 1
 
 
+def test_a_signal_in_the_epoch_that_diverges_keeps_the_best_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
+    recipe = RECIPE.replace(optimizer="sgd", schedule="linear", warmup=0.9, learning_rate=1e4)
+
+    def on_epoch(row):
+        if not math.isfinite(row["loss"]):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(DivergedError):
+        runs.train(tmp_path, blobs(), recipe, on_epoch=on_epoch)
+    assert records.read_result(tmp_path).state == "diverged"
+    assert load(tmp_path).predict(blobs().X_test).shape == (20,)
+
+
+def test_a_signal_in_the_last_epoch_changes_nothing(tmp_path):
+    def on_epoch(row):
+        if row["epoch"] == RECIPE.epochs:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert runs.train(tmp_path, blobs(), RECIPE, on_epoch=on_epoch).state == "finished"
+    assert records.summary(tmp_path).state == "finished"
+
+
+def test_what_was_learned_is_kept_when_nobody_listens(tmp_path, mode):
+    runs.train(tmp_path / "whole", blobs(), RECIPE)
+
+    def on_epoch(row):
+        if row["epoch"] == 7:
+            raise BrokenPipeError
+
+    rare = runs.Every(seconds=600)
+    with pytest.raises(BrokenPipeError):
+        runs.train(tmp_path / "broken", blobs(), RECIPE, on_epoch=on_epoch, every=rare)
+    assert records.summary(tmp_path / "broken").state == "interrupted"
+    assert len(records.read_history(tmp_path / "broken")) >= 7
+    runs.train(tmp_path / "broken", blobs(), RECIPE, resume=True)
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+
+
+def test_a_failed_write_is_said_with_the_next_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
+    save, seen = checkpoints.save, []
+
+    def full(folder, arrays, record):
+        if record["epoch"] == 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(folder, arrays, record)
+
+    def on_epoch(row):
+        seen.append(row["epoch"])
+        time.sleep(0.05)
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        runs.train(tmp_path, blobs(), RECIPE, every=runs.Every(epochs=10), on_epoch=on_epoch)
+    assert seen[-1] in (11, 12)
+
+
+def test_damaged_checkpoints_do_not_push_out_whole_ones(tmp_path):
+    state = {"W": np.zeros(3)}
+    for epoch in (10, 20, 30):
+        checkpoints.save(tmp_path, state, {"epoch": epoch, "run": "r", "history": []})
+    for epoch in (20, 30):
+        (tmp_path / f"epoch-{epoch:06d}.npz").write_bytes(b"torn")
+    _, record, damaged = checkpoints.latest(tmp_path, state, "r")
+    assert (record["epoch"], len(damaged)) == (10, 2)
+    checkpoints.save(tmp_path, state, {"epoch": 11, "run": "r", "history": []})
+    checkpoints.prune(tmp_path, 11, best=5)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["epoch-000010.npz", "epoch-000011.npz"]
+
+
+def test_a_run_whose_folder_another_took_writes_no_more(tmp_path):
+    def on_epoch(row):
+        if row["epoch"] == 5:
+            shutil.rmtree(tmp_path / "run")
+            (tmp_path / "run").mkdir()
+            (tmp_path / "run" / LOCK).write_text("")
+
+    with pytest.raises(FileNotFoundError, match="removed under the run"):
+        runs.train(tmp_path / "run", blobs(), RECIPE, on_epoch=on_epoch)
+    assert [p.name for p in (tmp_path / "run").iterdir()] == [LOCK]
+
+
 # ---- as a process
 
 
@@ -292,10 +377,32 @@ def test_signals_end_the_command_in_order(tmp_path, number):
     assert records.summary(tmp_path / "run").state == "interrupted"
 
 
+def test_a_signal_that_is_sent_twice_at_once_is_one(tmp_path):
+    """As `timeout` and some launchers send it."""
+    process = after_the_first_epoch(command(*LONG, "--out", tmp_path / "run"))
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "nothing is lost" in err
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_the_run_is_kept_when_the_reader_of_the_output_leaves(tmp_path):
+    process = after_the_first_epoch(command(*LONG, "--checkpoint-every", "9m", "--out", tmp_path / "run"))
+    process.stdout.close()
+    process.stdout = None
+    _, err = process.communicate(timeout=60)
+    remedy = f"nothing is lost; go on with: mlpax resume {tmp_path / 'run'}"
+    assert (process.returncode, err) == (1, f"mlpax: cannot write the output: Broken pipe; {remedy}\n")
+    assert records.summary(tmp_path / "run").state == "interrupted"
+    assert (tmp_path / "run" / "checkpoints").is_dir()
+
+
 def test_a_second_ctrl_c_leaves_at_once_and_damages_nothing(tmp_path):
     process = after_the_first_epoch(command(*LONG, "--out", tmp_path / "run"))
     process.send_signal(signal.SIGINT)
-    time.sleep(0.02)
+    time.sleep(MOMENT + 0.1)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode in (-signal.SIGINT, 130)

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -39,29 +40,49 @@ def save(folder: Path, arrays: Arrays, record: dict[str, Any]) -> Path:
     """
     folder.mkdir(exist_ok=True)
     path = folder / f"epoch-{record['epoch']:06d}.npz"
-    text = json.dumps({"format": FORMAT} | record, allow_nan=False).encode()
+    text = json.dumps({"format": FORMAT} | record).encode()  # NaN too: figures may overflow
     with atomic(path) as file:
         np.savez(file, allow_pickle=False, record=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
     return path
 
 
 def _paths(folder: Path) -> list[Path]:
-    """The checkpoints, oldest first: by length before name, since epoch 1000000 has a digit more."""
-    return sorted(folder.glob("epoch-*.npz"), key=lambda path: (len(path.name), path.name))
+    """The checkpoints, oldest first."""
+    return sorted(folder.glob("epoch-*.npz"), key=_order)
 
 
-def prune(folder: Path, best: int) -> None:
-    """Keep the last two checkpoints and that of epoch `best`."""
-    keep = f"epoch-{best:06d}.npz"
-    for path in _paths(folder)[:-2]:
-        if path.name != keep:
+def _order(path: Path) -> tuple[int, str]:
+    return len(path.name), path.name  # epoch 1000000 has a digit more
+
+
+def prune(folder: Path, epoch: int, best: int) -> None:
+    """Keep the last two checkpoints up to `epoch`, just written, and that of epoch `best`.
+
+    Later ones were passed over as damaged; they must not stand for whole ones.
+    """
+    paths, now = _paths(folder), _order(folder / f"epoch-{epoch:06d}.npz")
+    keep = [path for path in paths if _order(path) <= now][-2:]
+    for path in paths:
+        if path not in keep and path.name != f"epoch-{best:06d}.npz":
             path.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that killed processes left."""
+    """Remove the temporary files that killed processes left; one that lives may be writing its own."""
     for path in folder.rglob(f".*{TEMPORARY}"):
-        path.unlink(missing_ok=True)
+        process = path.name.removesuffix(TEMPORARY).rpartition(".")[2]
+        if not process.isdigit() or int(process) == os.getpid() or not _lives(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def latest(folder: Path, template: PyTree, run: str) -> tuple[PyTree, dict[str, Any], list[str]]:

@@ -63,7 +63,7 @@ def _verdict(error: Exception) -> tuple[str, int]:
     """The line to print for an error, and the exit code."""
     match error:
         case BrokenPipeError():  # the reader of our output has left
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             return "", 1
         case InterruptedRun():
             return str(error), 128 + error.signal
@@ -239,7 +239,15 @@ def _train(
         def on_epoch(row: dict[str, float]) -> None:
             logged(row)
             if not silent:
-                show(row, recipe.epochs)
+                try:
+                    show(row, recipe.epochs)
+                    sys.stdout.flush()
+                except OSError as error:  # the reader has left, or a file is full
+                    _drop_output()
+                    raise MlpaxError(
+                        f"cannot write the output: {error.strerror}; nothing is lost; go on with:"
+                        f" mlpax resume {path}"
+                    ) from None
 
         try:
             result = runs.train(
@@ -257,8 +265,6 @@ def _train(
             raise DivergedError(
                 f"{error}{f'; the best weights so far are in {path}' if kept else ''}"
             ) from None
-        except BrokenPipeError:
-            raise
         except OSError as error:  # a full disk, a folder that went away
             kept = (path / "config.json").exists()
             remedy = f"; when there is room again, go on with: mlpax resume {path}" if kept else ""
@@ -270,6 +276,11 @@ def _train(
         figures = "".join(f", {screen.figure(name, result.metrics[name])}" for name in _shown(scores))
         best = f"best epoch {result.best_epoch} of {result.epochs}"
         print(f"{path}: {result.state}; {best}{figures}, trained in {result.seconds:.2f} sec.")
+
+
+def _drop_output() -> None:
+    """Send what is still to be printed nowhere, or Python would complain of it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _shown(scores: list[str]) -> list[str]:

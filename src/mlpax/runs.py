@@ -55,7 +55,8 @@ def train(
     """Train in a run directory; with `resume`, go on from its newest whole checkpoint.
 
     A resumed run ends with the bits of an unbroken one. Ctrl-C and SIGTERM finish the epoch in hand,
-    write everything and raise; a second one leaves at once, which damages nothing either.
+    write everything and raise, and so does an error of `on_epoch`; a second signal leaves at once, which
+    damages nothing either.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def train(
     if process := holder(path):
         raise InputError(f"{path} is being written by {process}; wait for it, or choose another --out")
     _check_folder(path, resume)
-    with locked(path, notice):
+    with locked(path, notice) as still_ours:
         checkpoints.sweep(path)
         if resume:
             _same(path, read_config(path), config, notice)
@@ -122,36 +123,46 @@ def train(
         history: list[Record] = record.get("history", [])
         for row in history:
             on_epoch(row)
+        ended, unheard = "", None
         with signals() as caught:
             try:
-                with _Writer(path, config, every, len(history)) as writer:
+                with _Writer(path, config, every, len(history), still_ours) as writer:
                     for state, records in loop(
                         state, problem.data, problem.valid, objective=problem.objective, recipe=recipe
                     ):
                         history += records
-                        for row in records:
-                            on_epoch(row)
+                        try:
+                            for row in records:
+                                on_epoch(row)
+                        except Exception as error:  # nobody listens: what was learned is kept first
+                            unheard = error
                         writer.offer(state, history)
-                        if caught:
+                        over = len(history) == recipe.epochs or not math.isfinite(history[-1]["loss"])
+                        if (unheard or caught) and not over:
+                            ended = "interrupted"
                             break
                     writer.settle(state, history)
             except DivergedError:  # the writer has ended: nobody else writes the files
+                still_ours()
                 _finish(path, config, problem, dataset, state, history, "diverged")
                 raise
-            ended = "finished" if len(history) == recipe.epochs else "stopped early"
-            result = _finish(
-                path, config, problem, dataset, state, history, "interrupted" if caught else ended
-            )
-            if caught:
+            ended = ended or ("finished" if len(history) == recipe.epochs else "stopped early")
+            still_ours()
+            result = _finish(path, config, problem, dataset, state, history, ended)
+            if caught and ended == "interrupted":
                 raise InterruptedRun(caught[0], f"interrupted after epoch {len(history)}; nothing is lost")
+            if unheard:
+                raise unheard
     return result
 
 
 class _Writer:
     """Writes checkpoints and metrics in the background, the training not waiting for the disk."""
 
-    def __init__(self, path: Path, config: Config, every: Every, written: int):
-        self.path, self.config, self.every = path, config, every
+    def __init__(
+        self, path: Path, config: Config, every: Every, written: int, still_ours: Callable[[], None]
+    ):
+        self.path, self.config, self.every, self.still_ours = path, config, every, still_ours
         self.written, self.time = written, time.monotonic()
         self.pool = ThreadPoolExecutor(1)
         self.pending: Future[None] | None = None
@@ -166,6 +177,7 @@ class _Writer:
         """Write this epoch unless it is too early, the last write still runs, or the loss is NaN."""
         if self.pending and not self.pending.done():
             return
+        self._written()
         due = len(history) - self.written >= self.every.epochs
         due = due and time.monotonic() - self.time >= self.every.seconds
         if due and math.isfinite(history[-1]["loss"]):
@@ -173,25 +185,29 @@ class _Writer:
 
     def settle(self, state: TrainState, history: list[Record]) -> None:
         """Write the last epoch, and wait until it is on the disk."""
+        self._written()
+        if history and self.written != len(history):
+            self._submit(state, history)
+            self._written()
+
+    def _written(self) -> None:
+        """Wait for the last write; its error is raised here."""
         if self.pending:
             self.pending.result()
-        if history and self.written != len(history):
-            self._submit(state, history).result()
+            self.pending = None
 
-    def _submit(self, state: TrainState, history: list[Record]) -> "Future[None]":
-        if self.pending:
-            self.pending.result()  # an error of the last write is raised here
+    def _submit(self, state: TrainState, history: list[Record]) -> None:
         self.written, self.time = len(history), time.monotonic()
         self.pending = self.pool.submit(
             self._write, checkpoints.snapshot(state), list(history), int(state.watch.epoch)
         )
-        return self.pending
 
     def _write(self, arrays: checkpoints.Arrays, history: list[Record], best: int) -> None:
+        self.still_ours()
         folder = self.path / "checkpoints"
         record = {"epoch": len(history), "run": self.config.identity, "history": history}
         checkpoints.save(folder, arrays, record)
-        checkpoints.prune(folder, best)
+        checkpoints.prune(folder, len(history), best)
         write_history(self.path, history)
 
 
@@ -216,6 +232,7 @@ def _finish(
             metrics |= {
                 f"test_{name}": value for name, value in model.score(dataset.X_test, dataset.y_test).items()
             }
+        metrics = {k: v for k, v in metrics.items() if math.isfinite(v)}  # JSON has no NaN
         model = dataclasses.replace(model, metrics=metrics, provenance=provenance)
         model.save(path / "model.safetensors")
         plots.save(
