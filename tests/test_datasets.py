@@ -338,6 +338,8 @@ def test_a_fingerprint_is_of_the_arrays_alone():
         ("y_test", y[1:2]),
     ):
         assert Dataset("one", **arrays | {name: other}, classes=(0, 1)).fingerprint != digest.hexdigest()
+    for name in ("weight", "weight_valid"):
+        assert Dataset("one", **arrays, classes=(0, 1), **{name: y}).fingerprint != digest.hexdigest()
 
 
 def test_unknown_sets_are_named():

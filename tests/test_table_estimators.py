@@ -196,6 +196,15 @@ def test_classes_have_weights():
     assert shares == [1, 0]
 
 
+def test_weights_count_on_the_rows_that_validate():
+    """Of noise, the share of a class is its share of the weights: 5 in 6."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(600, 3)), rng.random(600) < 0.5
+    model = TableClassifier(settings={"hidden": (16,), "epochs": 10}, random_state=0)
+    p = model.fit(X, y, sample_weight=np.where(y, 5.0, 1.0)).predict_proba(X)
+    assert 0.78 < p[:, 1].mean() < 0.88
+
+
 def test_tags_say_what_tables_hold():
     tags = get_tags(TableClassifier()).input_tags
     assert tags.allow_nan

@@ -107,6 +107,15 @@ def test_temperature_finds_the_one_that_was_there():
         assert temperature(logits * t, y) == pytest.approx(t, rel=0.05)
 
 
+def test_temperature_takes_a_weight_as_so_many_rows():
+    rng = np.random.default_rng(2)
+    logits, times = rng.normal(size=(300, 3)), rng.integers(0, 4, 300)
+    y = (logits + rng.normal(size=(300, 3))).argmax(axis=1)
+    many, weighed = np.repeat(np.arange(300), times), temperature(logits, y, 5.0 * times)
+    assert weighed == pytest.approx(temperature(logits[many], y[many]), rel=0.01)
+    assert weighed != pytest.approx(temperature(logits, y), rel=0.01)
+
+
 def test_temperature_stays_sane_when_every_row_is_right():
     logits, y = np.array([[4.0, -4.0], [-4.0, 4.0]]), np.array([0, 1])
     assert 0.3 < temperature(logits, y) <= 5

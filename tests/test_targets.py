@@ -236,6 +236,24 @@ def test_a_column_of_weights_is_no_input():
     assert both.weight.tolist() == [3] * 16
 
 
+def test_validation_rows_have_weights_too():
+    frame = classified(w=[i / 2 for i in range(20)])
+    dataset = from_frame(frame, weight="w")
+    assert dataset.weight_valid.tolist() == [i / 2 for i in rows_of(dataset.X_valid, dataset)]
+    valid = pl.DataFrame({"x": [1.0, 2.0], "y": ["a", "b"], "w": [7, 8]})
+    assert from_frame(frame, weight="w", valid_frame=valid).weight_valid.tolist() == [7, 8]
+    assert from_frame(frame, weight="w", valid_frame=valid.drop("w")).weight_valid.tolist() == [1, 1]
+    frame = frame.with_columns(y=pl.Series(["a"] * 5 + ["b"] * 15))
+    options = {"class_weight": "balanced", "weight": "w"}
+    assert from_frame(frame, valid_frame=valid, **options).weight_valid.tolist() == pytest.approx(
+        [7 * 20 / 2 / 5, 8 * 20 / 2 / 15]
+    )
+    dataset = from_frame(frame, class_weight="balanced")
+    np.testing.assert_allclose(dataset.weight_valid, np.where(dataset.y_valid == 0, 2, 2 / 3), rtol=1e-6)
+    with pytest.raises(InputError, match=r"weight 'w' is zero in every validation row"):
+        from_frame(frame, weight="w", valid_frame=valid.with_columns(w=pl.lit(0)))
+
+
 @pytest.mark.parametrize(
     ("cell", "says"),
     [(-1.0, r"weight 'w' is -1.0 in row 20"),

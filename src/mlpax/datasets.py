@@ -34,8 +34,8 @@ class Dataset:
         (height, width) of a row, or (height, width, 3).
     X_valid, y_valid : arrays, optional
         Validation rows held out already.
-    weight : array of shape (rows,), float32, optional
-        Of the training rows.
+    weight, weight_valid : arrays of shape (rows,), float32, optional
+        Of the training and the validation rows.
     columns : Columns, optional
         The transform that made a table's inputs.
     target : str
@@ -52,6 +52,7 @@ class Dataset:
     X_valid: np.ndarray | None = None
     y_valid: np.ndarray | None = None
     weight: np.ndarray | None = None
+    weight_valid: np.ndarray | None = None
     columns: "Columns | None" = None
     target: str = ""
 
@@ -59,7 +60,9 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 over the arrays' names, types, shapes and bytes."""
         digest = hashlib.sha256()
-        for name in ("X_train", "y_train", "X_test", "y_test", "X_valid", "y_valid", "weight"):
+        for name in (
+            "X_train", "y_train", "X_test", "y_test", "X_valid", "y_valid", "weight", "weight_valid",
+        ):  # fmt: skip
             if getattr(self, name) is None:
                 continue
             array = np.ascontiguousarray(getattr(self, name))

@@ -98,13 +98,13 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
         embeddings, layers = fold(params)
         made = _model(dataset, recipe, layers, embeddings=embeddings, columns=columns, target=dataset.target)
         if dataset.classes and len(X_valid):  # label smoothing makes the network less sure than it may be
-            warmth = temperature(made.outputs(X_valid), y_valid)
+            warmth = temperature(made.outputs(X_valid), y_valid, dataset.weight_valid)
             made = dataclasses.replace(made, params=fold(params, warmth)[1])
         return made
 
     return Problem(
         data=place(dataset.X_train, y, weight=dataset.weight, **options),
-        valid=place(X_valid, y_valid, **options) if len(X_valid) else None,
+        valid=place(X_valid, y_valid, weight=dataset.weight_valid, **options) if len(X_valid) else None,
         objective=table_objective(
             recipe.activation,
             "cross_entropy" if dataset.classes else "squared_error",

@@ -112,20 +112,22 @@ def fold(params: TableParams, temperature: float = 1.0) -> tuple[list[np.ndarray
     return jax.tree.map(to_float32, (params["embeddings"], layers))
 
 
-def temperature(logits: np.ndarray, y: np.ndarray) -> float:
+def temperature(logits: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
     """The divisor of the logits that makes held-out rows likeliest (Guo et al. 2017), 0.2 to 5.
 
-    One row more than there are is taken to be of any class, lest a few rows all right make it too sure.
+    One row more than there are, of their mean weight, is taken to be of any class, lest a few rows all
+    right make it too sure.
     """
     import scipy.optimize
     import scipy.special
 
     logits = np.asarray(logits, np.float64)
     rows = np.arange(len(y))
+    share = np.full(len(y), 1 / len(y)) if weight is None else weight / weight.sum(dtype=np.float64)
 
     def loss(log_t: float) -> float:
         values = -scipy.special.log_softmax(logits * math.exp(-log_t), axis=1)
-        return float(values[rows, y].sum() + values.mean())
+        return float(share @ (len(y) * values[rows, y] + values.mean(axis=1)))
 
     found = scipy.optimize.minimize_scalar(loss, bounds=(-math.log(5), math.log(5)), method="bounded")
     return math.exp(found.x)

@@ -144,7 +144,7 @@ def from_frame(
     group : str, optional
         A column no value of which is on both sides; it is no input.
     weight : str, optional
-        A column of the rows' weights, >= 0; it is no input.
+        A column of the rows' weights, >= 0, in training and in validation; it is no input.
     class_weight : {"balanced"}, optional
         Weigh each class as if all had as many rows.
     valid_frame : polars.DataFrame, optional
@@ -213,25 +213,25 @@ def from_frame(
             numbers(inputs[name_])
     columns = fit_columns(inputs.filter(present).filter(train), kinds)
     _tell_columns(columns, notice)
-    weights = np.ones(len(y), np.float32)
-    if weight is not None:
-        weights = _weights(whole[weight])[present.to_numpy()]
-        if not weights[train].any():
-            raise InputError(f"weight {weight!r} is zero in every training row; give some rows a weight")
-    if class_weight:
-        counts = np.bincount(y[train], minlength=len(classes))
-        weights = weights * (train.sum() / (len(classes) * np.maximum(counts, 1)))[y].astype(np.float32)
+    weights = _weights(whole, weight)[present.to_numpy()]
     X = columns(inputs)[present.to_numpy()]
-    X_valid, y_valid = X[validated], y[validated]
+    X_valid, y_valid, weight_valid = X[validated], y[validated], weights[validated]
     if valid_frame is not None:
         guess_target(valid_frame, target)
         X_valid, y_valid = columns(valid_frame), encode(valid_frame[target], classes)
+        weight_valid = _weights(valid_frame, weight)
+    for kind, of in (("training", weights[train]), ("validation", weight_valid)):
+        if len(of) and not of.any():
+            raise InputError(f"weight {weight!r} is zero in every {kind} row; give some rows a weight")
+    if class_weight:
+        of_class = (train.sum() / (len(classes) * np.bincount(y[train]))).astype(np.float32)
+        weights, weight_valid = weights * of_class[y], weight_valid * of_class[y_valid]
     known = [*inputs.columns, target]
     held = frame.filter(~train) if valid_frame is None else valid_frame
     _tell_duplicates(frame.select(known).filter(train), held.select(known), notice)
     return Dataset(
         name, X[train], y[train], X[tested], y[tested], classes, X_valid=X_valid, y_valid=y_valid,
-        weight=weights[train], columns=columns, target=target,
+        weight=weights[train], weight_valid=weight_valid, columns=columns, target=target,
     )  # fmt: skip
 
 
@@ -242,7 +242,11 @@ def _groups(values: "pl.Series") -> np.ndarray:
     return with_nulls(values).cast(pl.String).fill_null("").to_numpy()
 
 
-def _weights(values: "pl.Series") -> np.ndarray:
+def _weights(frame: "pl.DataFrame", weight: str | None) -> np.ndarray:
+    """Each row's weight; 1 where the frame has no such column."""
+    if weight is None or weight not in frame.columns:
+        return np.ones(frame.height, np.float32)
+    values = frame[weight]
     x = numbers(with_nulls(values))
     bad = ~(x >= 0)
     if bad.any():
