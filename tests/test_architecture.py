@@ -44,7 +44,7 @@ HOUSE = {
     "callbacks": "",
     "trained": "errors model",
     "perceptron": "batches callbacks network passes rows solvers trained",
-    "estimators": "perceptron",
+    "estimators": "network perceptron",
     "table_estimators": "errors model preprocessing problems recipes targets training",
     "checkpoints": "errors files",
     "records": "errors files guards recipes",

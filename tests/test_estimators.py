@@ -93,6 +93,17 @@ def test_it_stops_where_scikit_learns_stops():
         np.testing.assert_allclose(ours._optimizer.learning_rate, theirs._optimizer.learning_rate)
 
 
+@pytest.mark.parametrize("batch_size", ["auto", 32])
+def test_a_shared_generator_goes_on_as_scikit_learns(batch_size):
+    """Into the second fit's weights, though a batch of all rows needs no order."""
+    models = []
+    for package, more in ((neural_network, {}), (mlpax, {"dtype": "float64"})):
+        parameters = SMALL | {"random_state": np.random.RandomState(0), "batch_size": batch_size}
+        model = package.MLPClassifier(**parameters, **more).fit(X_IRIS, Y_IRIS)
+        models.append(model.fit(X_IRIS, Y_IRIS))
+    assert_same(*models)
+
+
 def test_weights_of_one_batch_count_as_scikit_learns():
     assert_same(*both("MLPClassifier", X_IRIS, Y_IRIS, WEIGHT, alpha=0.5))
 
@@ -366,6 +377,100 @@ def test_several_labels_have_no_model_file(tmp_path):
         model.save(tmp_path / "m.safetensors")
 
 
+def test_one_class_has_no_model_file(tmp_path):
+    model = MLPClassifier(**SMALL).fit(X_IRIS[:50], Y_IRIS[:50])
+    with pytest.raises(InputError, match="two classes or more"):
+        model.save(tmp_path / "m.safetensors")
+
+
+# ---- fits that follow each other
+
+
+def test_a_warm_start_that_watches_something_else_begins_to_watch_anew():
+    model = MLPClassifier(early_stopping=True, warm_start=True, learning_rate_init=0.01, tol=0, **SMALL)
+    before = model.fit(X_IRIS, Y_IRIS).coefs_[0]
+    model.set_params(scoring="loss", max_iter=30).fit(X_IRIS, Y_IRIS)
+    assert np.abs(model.coefs_[0] - before).max() > 0.01
+    assert model.best_validation_score_ == pytest.approx(-min(model.validation_loss_curve_[12:]), rel=1e-6)
+
+
+def test_partial_fit_goes_on_under_another_solver_or_dtype():
+    model = MLPClassifier(**SMALL).partial_fit(X_IRIS, Y_IRIS, classes=[0, 1, 2])
+    for change in (
+        {"solver": "sgd"},
+        {"solver": "adamw"},
+        {"dtype": "float64"},
+        {"optimizer": optax.sgd(0.1)},
+    ):
+        before = model.coefs_[0]
+        model.set_params(**change).partial_fit(X_IRIS, Y_IRIS)
+        assert np.abs(model.coefs_[0] - before).max() > 1e-5
+    assert len(model.loss_curve_) == 5
+
+
+def test_partial_fit_weighs_the_classes_that_it_sees():
+    model = MLPClassifier(class_weight={1: 5.0}, **SMALL)
+    model.partial_fit(X_IRIS[:40], Y_IRIS[:40], classes=[0, 1, 2]).partial_fit(X_IRIS, Y_IRIS)
+    plain = MLPClassifier(**SMALL).partial_fit(X_IRIS[:40], Y_IRIS[:40], classes=[0, 1, 2])
+    plain.partial_fit(X_IRIS, Y_IRIS, np.where(Y_IRIS == 1, 5.0, 1))
+    np.testing.assert_array_equal(model.coefs_[0], plain.coefs_[0])
+
+
+def test_the_number_of_outputs_stays():
+    model = MLPRegressor(**SMALL).fit(X_IRIS, TARGET)
+    with pytest.raises(ValueError, match="y has 2 outputs, but the network has 1"):
+        model.partial_fit(X_IRIS, np.c_[TARGET, TARGET])
+
+
+def test_many_rows_of_a_small_network_share_no_call(monkeypatch):
+    """Their orders would be larger than they are."""
+    seen, advance = [], perceptron.advance
+    monkeypatch.setattr(perceptron, "MANY_ORDERS", 10_000)
+    monkeypatch.setattr(
+        perceptron, "advance", lambda *args, **more: seen.append(args[3].shape) or advance(*args, **more)
+    )
+    parameters = SMALL | {"max_iter": 2, "batch_size": 50}
+    assert MLPRegressor(**parameters).fit(X_IRIS, TARGET).n_iter_ == 2
+    assert seen == [(1, 150)] * 2
+
+
+# ---- kinds of values
+
+
+def test_an_estimator_of_a_device_clones():
+    model = MLPClassifier(device="cpu:0", **SMALL).fit(X_IRIS, Y_IRIS)
+    assert clone(model).device == "cpu:0"
+    with pytest.raises(ValueError, match="device='cpu:7', but the numbers of 'cpu' here are 0 to 0"):
+        MLPClassifier(device="cpu:7").fit(X_IRIS, Y_IRIS)
+
+
+def test_a_scorer_that_takes_no_weights():
+    scoring = lambda model, X, y: model.score(X, y)  # noqa: E731
+    model = MLPClassifier(early_stopping=True, scoring=scoring, class_weight="balanced", **SMALL)
+    assert len(model.fit(X_IRIS, Y_IRIS).validation_scores_) == 12
+
+
+def test_numbers_of_numpy_are_numbers():
+    with jax.enable_x64(True):
+        MLPClassifier(alpha=np.float64(0.01), label_smoothing=np.float64(0.1), **SMALL).fit(X_IRIS, Y_IRIS)
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        MLPClassifier((4.5,)).fit(X_IRIS, Y_IRIS)
+
+
+def test_sparse_labels_are_weighed_and_validate():
+    labels = scipy.sparse.csr_matrix(Y_LABELS)
+    model = MLPClassifier(class_weight="balanced", **SMALL)
+    model.fit(X_LABELS, labels, X_val=X_LABELS[:9], y_val=labels[:9])
+    dense = clone(model).fit(X_LABELS, Y_LABELS, X_val=X_LABELS[:9], y_val=Y_LABELS[:9])
+    np.testing.assert_array_equal(model.coefs_[0], dense.coefs_[0])
+    assert model.validation_scores_ == dense.validation_scores_
+
+
+def test_optax_rules_that_want_the_loss():
+    model = MLPClassifier(optimizer=optax.polyak_sgd(max_learning_rate=0.1), **SMALL).fit(X_IRIS, Y_IRIS)
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
 # ---- what it refuses
 
 
@@ -374,6 +479,16 @@ def test_what_does_not_fit_is_named():
         MLPClassifier().fit(X_IRIS, Y_IRIS, X_val=X_IRIS)
     with pytest.raises(ValueError, match=r"y_val has classes .* that y has not"):
         MLPClassifier(**SMALL).fit(X_BINARY, Y_BINARY, X_val=X_IRIS, y_val=Y_IRIS)
+    for y_val in (np.full((50, 1), 9), [["z"]] * 50):
+        with pytest.raises(ValueError, match=r"y_val has classes \['?[9z]'?\] that y has not"):
+            MLPClassifier(**SMALL).fit(X_IRIS, Y_IRIS, X_val=X_IRIS[:50], y_val=y_val)
+    for y_val, what in ((np.arange(60) % 2, "has shape"), (2 * Y_LABELS - 1, "has classes")):
+        with pytest.raises(ValueError, match=f"y_val {what}"):
+            MLPClassifier(**SMALL).fit(X_LABELS, Y_LABELS, X_val=X_LABELS, y_val=y_val)
+    with pytest.raises(ValueError, match="sample_weight_val"):
+        MLPClassifier().fit(X_IRIS, Y_IRIS, sample_weight_val=WEIGHT)
+    with pytest.raises(ValueError, match="at least one non-zero number"):
+        MLPClassifier(**SMALL).fit(X_IRIS, Y_IRIS, X_val=X_IRIS, y_val=Y_IRIS, sample_weight_val=0 * WEIGHT)
     with pytest.raises(ValueError, match="X_val has 10 rows but y_val has 9"):
         MLPClassifier(**SMALL).fit(X_IRIS, Y_IRIS, X_val=X_IRIS[:10], y_val=Y_IRIS[:9])
     with pytest.raises(ValueError, match="The 'dropout' parameter of MLPClassifier must be a float"):

@@ -9,9 +9,23 @@ from sklearn.utils._param_validation import (  # pyright: ignore[reportPrivateUs
     StrOptions,
 )
 
-from mlpax.perceptron import CONSTRAINTS, Perceptron
+from mlpax.network import ACTIVATIONS
+from mlpax.perceptron import SCHEDULES, Perceptron
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
+
+# Of the parameters that are more, or take more, than scikit-learn's.
+CONSTRAINTS: dict[str, Any] = {
+    "activation": [StrOptions(set(ACTIVATIONS)), list, tuple],
+    "solver": [StrOptions({"lbfgs", "sgd", "adam", "adamw"})],
+    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", *SCHEDULES})],
+    "dropout": [Interval(Real, 0, 1, closed="left")],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "scoring": [str, callable, None],
+    "optimizer": [tuple, None],  # optax's transformations are named tuples
+    "dtype": [StrOptions({"float32", "float64"})],
+    "device": [str, None],
+}
 
 # scikit-learn has no types.
 Classifier: Any = neural_network.MLPClassifier
@@ -45,11 +59,11 @@ validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
     scoring : str or callable, optional
         What `early_stopping` goes by: one of scikit-learn's scorers, or "loss"; accuracy by default.
     optimizer : optax.GradientTransformation, optional
-        An update rule of your own instead of `solver`'s.
+        An update rule of your own instead of `solver`'s; it is told the minibatch's loss as `value`.
     dtype : {"float32", "float64"}, default "float32"
         Of the arithmetic.
-    device : str or jax.Device, optional
-        Where to train, as "cpu" or "gpu"; JAX's default otherwise.
+    device : str, optional
+        Where to train, as "cpu", "gpu" or "gpu:1"; JAX's default otherwise.
 
     Attributes
     ----------

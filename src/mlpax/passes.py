@@ -61,7 +61,7 @@ def one_pass(
         params, opt_state, step, summed, weights = carry
         X, y, w = minibatch(data, i, batch_size, order)  # (batch, features), ...
         loss, gradients = jax.value_and_grad(mean_loss)(params, X, y, w, step)
-        updates, opt_state = rule(step).update(gradients, opt_state, params)
+        updates, opt_state = rule(step).update(gradients, opt_state, params, value=loss)
         weight = jnp.sum(w)
         return (
             optax.apply_updates(params, updates),

@@ -1,8 +1,10 @@
 """What MLPClassifier and MLPRegressor share: scikit-learn's checks around our solvers."""
 
+import inspect
+import operator
 import warnings
 from contextlib import ExitStack
-from numbers import Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,6 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import (  # pyright: ignore[reportPrivateUsage]
-    Interval,
-    StrOptions,
-)
 from sklearn.utils.validation import (
     _check_sample_weight,  # pyright: ignore[reportPrivateUsage]
     check_is_fitted,
@@ -26,9 +24,9 @@ from sklearn.utils.validation import (
 
 from mlpax.batches import bucket
 from mlpax.callbacks import Tell
-from mlpax.network import ACTIVATIONS, each_layer
+from mlpax.network import each_layer
 from mlpax.passes import is_small
-from mlpax.rows import NOT_FINITE, Rows, held, placed, split, validation_rows, weights_of
+from mlpax.rows import NOT_FINITE, Rows, device_of, held, placed, split, validation_rows, weights_of
 from mlpax.solvers import (
     Knobs,
     Optimizer,
@@ -44,26 +42,12 @@ from mlpax.solvers import (
 )
 from mlpax.trained import answer, as_model
 
-__all__ = ["CONSTRAINTS", "Perceptron"]
+__all__ = ["SCHEDULES", "Perceptron"]
 
 EPOCHS_A_CALL = 100  # of a small epoch
+MANY_ORDERS = 2**22  # row numbers a call, 16 MB
 SMALL_NETWORK = 2**14  # parameters
 SCHEDULES = ("linear", "cosine", "one_cycle")  # of optax, for any solver
-
-
-# Of the parameters that are more, or take more, than scikit-learn's.
-CONSTRAINTS: dict[str, Any] = {
-    "activation": [StrOptions(set(ACTIVATIONS)), list, tuple],
-    "solver": [StrOptions({"lbfgs", "sgd", "adam", "adamw"})],
-    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", *SCHEDULES})],
-    "dropout": [Interval(Real, 0, 1, closed="left")],
-    "weight_decay": [Interval(Real, 0, None, closed="left")],
-    "scoring": [str, callable, None],
-    "optimizer": [tuple, None],  # optax's transformations are named tuples
-    "dtype": [StrOptions({"float32", "float64"})],
-    "device": [str, object, None],
-}
-
 
 Callbacks: Any = CallbackSupportMixin  # scikit-learn has no types
 
@@ -105,8 +89,10 @@ class Perceptron(Callbacks):
         -------
         self
         """
-        if (X_val is None) != (y_val is None):
-            raise ValueError("X_val and y_val come together; give both or none")
+        if (X_val is None) != (y_val is None) or (X_val is None and sample_weight_val is not None):
+            raise ValueError(
+                "X_val and y_val come together, and sample_weight_val with them; give both or none"
+            )
         validation = None if X_val is None else (X_val, y_val, sample_weight_val)
         return self._fit(X, y, sample_weight=sample_weight, incremental=False, validation=validation)
 
@@ -114,7 +100,7 @@ class Perceptron(Callbacks):
         self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False, validation: Any = None
     ) -> Any:
         hidden = self.hidden_layer_sizes
-        hidden = [int(n) for n in hidden] if hasattr(hidden, "__iter__") else [hidden]
+        hidden = [operator.index(n) for n in (hidden if hasattr(hidden, "__iter__") else [hidden])]
         if any(n <= 0 for n in hidden):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
         each_layer(self._activation(), len(hidden))  # which refuses what does not fit
@@ -126,21 +112,25 @@ class Perceptron(Callbacks):
             raise ValueError("lbfgs stops by its gradient and takes no X_val; choose adam or sgd")
         given = y
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
-        weight = weights_of(y, sample_weight, getattr(self, "class_weight", None), incremental)
         X, y = self._validate_input(X, y, incremental, reset=first)
-        rows = Rows(X, y.reshape(len(y), -1), None if weight is None else _check_sample_weight(weight, X))
+        weight = None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        weight = weights_of(given, weight, getattr(self, "class_weight", None), incremental)
+        rows = Rows(X, y.reshape(len(y), -1), weight)
+        if not first and rows.y.shape[1] != self.n_outputs_:
+            raise ValueError(f"y has {rows.y.shape[1]} outputs, but the network has {self.n_outputs_}")
         self.n_outputs_ = rows.y.shape[1]
         self._random_state = check_random_state(self.random_state)
         if first:
             self._initialize(rows.y, [X.shape[1], *hidden, self.n_outputs_], X.dtype)
             if self.solver != "lbfgs":
                 self._start_curves()
+        elif getattr(self, "_watched", None) != (self.early_stopping, self.scoring):
+            self._start_best()  # a warm start that watches something else
         with ExitStack() as contexts:
             if self._arithmetic is np.float64:
                 contexts.enter_context(jax.enable_x64(True))
             if self.device is not None:
-                device = jax.devices(self.device)[0] if isinstance(self.device, str) else self.device
-                contexts.enter_context(jax.default_device(device))
+                contexts.enter_context(jax.default_device(device_of(self.device)))
             context = None if incremental else self._init_callback_context(max_subtasks=self.max_iter)
             tell = (
                 Tell(self, context, X, given) if context and getattr(self, "_skl_callbacks", None) else None
@@ -171,30 +161,25 @@ class Perceptron(Callbacks):
         return Plan(loss=loss, activation=each_layer(self._activation(), len(self.coefs_) - 1), **more)
 
     def _knobs(self, incremental: bool) -> Knobs:
-        return Knobs(
-            alpha=self.alpha,
-            learning_rate_init=self.learning_rate_init,
-            power_t=self.power_t,
-            momentum=self.momentum,
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
-            weight_decay=self.weight_decay,
-            label_smoothing=getattr(self, "label_smoothing", 0.0),
-            dropout=self.dropout or None,
-            tol=self.tol,
-            n_iter_no_change=float(self.n_iter_no_change),
-            max_iter=1 if incremental else self.max_iter,
-        )
+        # As Python's floats, since NumPy's would bring their dtype. A regressor smooths no labels.
+        knobs: Any = {name: float(getattr(self, name, 0.0)) for name in Knobs._fields}
+        max_iter = 1 if incremental else int(self.max_iter)
+        return Knobs(**knobs | {"dropout": float(self.dropout) or None, "max_iter": max_iter})
 
     def _start_curves(self) -> None:
         """Empty curves, as scikit-learn starts them for its own solvers."""
         self.loss_curve_: list[float] = []
-        self._no_improvement_count = 0
         self.validation_scores_ = [] if self.early_stopping else None
-        self.best_validation_score_ = -np.inf if self.early_stopping else None
-        self.best_loss_ = None if self.early_stopping else np.inf
         self.validation_loss_curve_: list[float] | None = None
+        self._start_best()
+
+    def _start_best(self) -> None:
+        """Nothing was measured yet by what is watched now."""
+        self._no_improvement_count = 0
+        self.best_validation_score_: Any = -np.inf if self.early_stopping else None
+        self.best_loss_: Any = None if self.early_stopping else np.inf
+        self._best_coefs = self._best_intercepts = None
+        self._watched = self.early_stopping, self.scoring
 
     def _check_solver(self) -> bool:
         """Whether there is `partial_fit`."""
@@ -229,7 +214,8 @@ class Perceptron(Callbacks):
         data = placed(rows, plan.batch_size, plan.loss, self._arithmetic)
         valid = None if held_rows is None else held(held_rows, plan.loss, self._arithmetic)
         progress = self._progress(plan, knobs, incremental)
-        alone = tell or scorer or not is_small(progress.params, n)
+        many = EPOCHS_A_CALL * data.X.shape[0] > MANY_ORDERS
+        alone = tell or scorer or many or not is_small(progress.params, n)
         epochs = 1 if alone else EPOCHS_A_CALL
         drawn = Orders(self._random_state, n, data.X.shape[0]) if self.shuffle and not whole else None
         curves: dict[str, list[float]] = {"loss": [], "score": [], "validation_loss": []}
@@ -259,7 +245,8 @@ class Perceptron(Callbacks):
                 if bool(progress.stopped):
                     if self.verbose:
                         what = "Validation score" if self.early_stopping else "Training loss"
-                        print(f"{what} did not improve more than tol={self.tol:f} in time. Stopping.")
+                        long = f"for {self.n_iter_no_change} consecutive epochs"
+                        print(f"{what} did not improve more than tol={self.tol:f} {long}. Stopping.")
                     break
                 if done == self.max_iter and not incremental:
                     warnings.warn(
@@ -270,6 +257,9 @@ class Perceptron(Callbacks):
                     )
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
+        if whole and self.shuffle and not isinstance(self.random_state, Integral):
+            for _ in range(done):  # a generator of the caller's goes on as if the rows had been shuffled
+                self._random_state.shuffle(np.arange(n))
         self._record(jax.device_get(progress), curves, done * n, dtype)
 
     def _batch_size(self, rows: int) -> int:
@@ -301,7 +291,8 @@ class Perceptron(Callbacks):
         X, y, weight = rows
         y = self._label_binarizer.inverse_transform(y) if is_classifier(self) else y
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-        options = {} if weight is None else {"sample_weight": weight}
+        takes = inspect.signature(scorer).parameters
+        options = {"sample_weight": weight} if weight is not None and "sample_weight" in takes else {}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="X does not have valid feature names")
             return float(scorer(self, X, y, **options))
@@ -310,22 +301,19 @@ class Perceptron(Callbacks):
         """Where the fit begins: at the start, or at the last `partial_fit`'s end."""
         dtype = self._arithmetic
         params = layers_of(self.coefs_, self.intercepts_, dtype)
+        of = plan.solver, dtype.__name__
         kept: Optimizer | None = getattr(self, "_optimizer", None) if incremental else None
         if kept is None:
             seed = self._random_state.randint(2**31) if knobs.dropout else 0
-            kept = Optimizer(
-                self.learning_rate_init,
-                start(plan, params, knobs),
-                np.array([0, seed], np.uint32),
-                np.int32(0),
-            )
+            key, step = np.array([0, seed], np.uint32), np.int32(0)
+            kept = Optimizer(self.learning_rate_init, start(plan, params, knobs), key, step, of)
+        elif kept.of != of:
+            kept = kept._replace(state=start(plan, params, knobs))
         best = self.best_validation_score_ if self.early_stopping else self.best_loss_
-        if best is None:  # the last fit watched something else
-            best = -np.inf if self.early_stopping else np.inf
         if plan.watch == "validation_loss":
             best = -best
         best_params = params  # until an epoch is better
-        if self.early_stopping and getattr(self, "_best_coefs", None):
+        if self.early_stopping and self._best_coefs:
             best_params = layers_of(self._best_coefs, self._best_intercepts, dtype)
         return Progress(
             params=params,
@@ -355,7 +343,8 @@ class Perceptron(Callbacks):
         rate = float(progress.rate)
         if self._schedule() == "invscaling":
             rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t  # in double precision
-        self._optimizer = Optimizer(rate, progress.opt_state, progress.key, progress.step)
+        of = self.optimizer or self.solver, self._arithmetic.__name__
+        self._optimizer = Optimizer(rate, progress.opt_state, progress.key, progress.step, of)
         self._no_improvement_count = int(progress.waited)
         self.loss_curve_ += curves["loss"]
         if curves["loss"]:

@@ -340,6 +340,7 @@ class Optimizer(NamedTuple):
     state: Any
     key: np.ndarray
     step: Any
+    of: tuple[Any, str]  # solver and dtype that the state is of
 
 
 class Orders:

@@ -53,6 +53,8 @@ def as_model(estimator: Any, activation: str | tuple[str, ...]) -> Model:
                 raise InputError("a model file holds one label a row, not several; keep the estimator")
             W, b = layers[-1]  # a logit of z is a softmax of 0 and z
             layers[-1] = np.hstack([0 * W, W]), np.hstack([0 * b, b])
+        if len(estimator.classes_) < 2:
+            raise InputError("a model file holds two classes or more, not one; keep the estimator")
         classes = tuple(int(c) if isinstance(c, float) else c for c in estimator.classes_.tolist())
     parameters = estimator.get_params().items()
     return Model(
