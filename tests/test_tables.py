@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from mlpax import tables
+from mlpax import readers, tables
 from mlpax.datasets import Dataset
 from mlpax.errors import InputError
 from mlpax.tables import is_table, read_batches, read_table
@@ -75,10 +75,10 @@ def test_encodings(tmp_path, encoding, cell, pack):
 
 
 def test_another_encoding_may_show_late(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "SAMPLE", 12)
+    monkeypatch.setattr(readers, "SAMPLE", 12)
     assert read(tmp_path, "a,b\n1,plain\n2,é\n".encode("cp1252"))[1] == [("1", "plain"), ("2", "é")]
     for size in range(8, 14):  # a sample cut within é is still UTF-8
-        monkeypatch.setattr(tables, "SAMPLE", size)
+        monkeypatch.setattr(readers, "SAMPLE", size)
         assert read(tmp_path, "a,b\n1,xéé\n")[1] == [("1", "xéé")]
 
 
@@ -97,6 +97,41 @@ def test_another_encoding_may_show_late(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_headers(tmp_path, text, names, rows):
     assert read(tmp_path, text) == (names, rows)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0,1,2\n5.1,3.5,1\n",  # as pandas writes an array
+        ",0,1,2\n0,5.1,3.5,1\n",
+        "0,1\n0.5,1\n",
+        "0,1,2,3\n0,0,1,1\n",
+        "0,1,species\n5.1,3.5,setosa\n4.9,3,setosa\n",
+        "region,2019,2020\nnorth,1.5,2\n",
+        "region,2019,2020\nnorth,150,2005\n",
+        "depth,10,20,30\nx,1.5,2,3\n",
+    ],
+)
+def test_numbers_may_be_names(tmp_path, text):
+    header, first, *_ = text.split("\n")
+    names, rows = read(tmp_path, text)
+    assert (names, rows[0]) == (header.split(","), tuple(first.split(",")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,2,3\n4,5,6\n",  # counts on
+        "0,1,2,3\n",
+        "0,1\n1,0\n0,0\n",
+        "M,63,180\nF,25,160\n",
+        "Anna,1990,2010\nBob,1985,2005\n",
+        "39,State,77516,13\n50,Self,83311,13\n28,State,338409,9\n",
+        "5,3,setosa\n7,2,virginica\n",
+    ],
+)
+def test_numbers_of_a_first_row_are_data(tmp_path, text):
+    assert len(read(tmp_path, text)[1]) == text.count("\n")
 
 
 def test_a_row_may_be_long(tmp_path):
@@ -354,7 +389,7 @@ def test_batches_refuse_what_a_table_refuses(tmp_path, streaming, content, reaso
 
 
 def test_batches_refuse_a_late_encoding(tmp_path, streaming, monkeypatch):
-    monkeypatch.setattr(tables, "SAMPLE", 8)
+    monkeypatch.setattr(readers, "SAMPLE", 8)
     path = write(tmp_path, "a,b\n1,2\n3,é\n".encode("cp1252"))
     assert "is not UTF-8" in says(lambda path: list(read_batches(path)), path)
 

@@ -1,6 +1,9 @@
-"""Arrays from files (IDX, gzipped or not, .npy and .npz), read without trusting what they state."""
+"""Arrays from files (IDX, .npy and .npz), read without trusting what they state; and how a CSV is written."""
 
+import csv
 import gzip
+import io
+import itertools
 import math
 import re
 import zipfile
@@ -12,7 +15,8 @@ import numpy as np
 
 from mlpax.errors import InputError
 
-__all__ = ["is_arrays", "labels_beside", "read_arrays", "read_idx", "read_rows"]
+__all__ = ["MISSING", "as_utf8", "dialect", "find_ragged", "is_arrays", "is_gzip", "labels_beside",
+           "read_arrays", "read_idx", "read_rows", "starts"]  # fmt: skip
 
 PAIRS = (("images", "labels"), ("X", "y"), ("x", "y"))  # in the names of two files of one set
 
@@ -209,3 +213,137 @@ def _parse_idx(content: bytes) -> np.ndarray:
         raise Damage(f"its header states {shape}, {stated} bytes, but {more}{found} follow")
     array = np.frombuffer(content, dtype, offset=end).reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+# How a CSV is written
+
+MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"]
+SAMPLE = 1 << 20  # bytes from which a CSV's separator, header and encoding are told
+
+
+def as_utf8(path: Path, encoding: str) -> bytes:
+    with _opened(path) as file:
+        return file.read().decode(encoding).encode()
+
+
+def starts(path: Path, magic: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def is_gzip(path: Path) -> bool:
+    return starts(path, b"\x1f\x8b")
+
+
+def _opened(path: Path) -> Any:
+    return gzip.open(path, "rb") if is_gzip(path) else open(path, "rb")
+
+
+def dialect(path: Path) -> tuple[str, dict[str, Any]]:
+    """The encoding, and options of polars' CSV reader: separator and header, told from the file's start."""
+    with _opened(path) as file:
+        start = file.read(SAMPLE)
+    encoding = "utf8"
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encoding = "utf-16"
+    elif b"\0" in start:
+        raise InputError(f"{path} is no text; is it a CSV file?")
+    else:
+        try:
+            start.decode()
+        except UnicodeDecodeError as error:
+            # Cut within a character at the sample's end is no sign of another encoding.
+            encoding = "utf8" if error.start > len(start) - 4 and len(start) == SAMPLE else "cp1252"
+    text = start.decode(encoding, errors="replace").lstrip("\ufeff")
+    if len(start) == SAMPLE:
+        text = text[: text.rfind("\n") + 1] or text  # without the line that is cut
+    if not text.strip(' \t\r\n,;|"'):
+        raise InputError(f"{path} is empty")
+    separator = max([",", "\t", ";", "|"], key=lambda separator: _fit(text, separator))
+    header, *others = _first_rows(text, separator)
+    names = [cell.strip() for cell in header]
+    options: dict[str, Any] = {"separator": separator, "has_header": _is_header(names, others)}
+    if not options["has_header"]:
+        options["new_columns"] = [f"x{i}" for i in range(len(names))]
+    elif len(set(names)) < len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path} has two columns named {double!r}; rename one")
+    return encoding, options | {"infer_schema": False, "glob": False}
+
+
+def _first_rows(text: str, separator: str) -> list[list[str]]:
+    """The first rows that have a cell."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    return list(itertools.islice((row for row in rows if "".join(row).strip()), 50))
+
+
+def _fit(text: str, separator: str) -> tuple[bool, int]:
+    """Whether it splits every row into as many cells, and into how many."""
+    try:
+        counts = [len(row) for row in _first_rows(text, separator)]
+    except csv.Error:  # a line of many cells is one too long by another separator
+        return False, 0
+    return min(counts) == max(counts) > 1, counts[0]
+
+
+def _is_header(names: list[str], others: list[list[str]]) -> bool:
+    """A header has no numbers, or a name above a column of them, or numbers that are names."""
+    numeric = [i for i, name in enumerate(names) if _is_number(name)]
+    if not numeric:
+        return True
+    columns = [[cell for row in others if i < len(row) and (cell := row[i].strip()) not in MISSING]
+               for i in range(len(names))]  # fmt: skip
+    texts = [i for i, name in enumerate(names) if name not in MISSING and not _is_number(name)]
+    if any(columns[i] and all(map(_is_number, columns[i])) for i in texts):
+        return True
+    whole = [int(names[i]) for i in numeric if _is_whole(names[i])]
+    below = [cell for i in numeric for cell in columns[i]]
+    n = len(whole)
+    if n < len(numeric) or not below:
+        return False
+    if texts:
+        level = any(names[i] in columns[i] for i in texts)  # which no name of a column is
+        named = n > 1 and not level
+    else:  # pandas' own: 0, 1, 2, perhaps after the index, which has no name
+        named = len(names) > 1 and (n == len(names) or names == ["", *map(str, whole)])
+    counted = whole in (list(range(n)), list(range(1, n + 1)))
+    goes_on = [others[0][i].strip() for i in numeric] == [str(x + n) for x in whole]  # 1,2,3 and then 4,5,6
+    if not named or (counted and goes_on):
+        return False
+    if counted and n > 3:  # by chance no row is
+        return True
+    years = len(set(whole)) == n and all(1900 <= x <= 2100 for x in whole)
+    even = n > 2 and len({y - x for x, y in itertools.pairwise(whole)} | {0}) == 2
+    low, high = (1900, 2100) if years else (min(whole), max(whole))
+    others_below = not all(_is_whole(cell) and low <= int(cell) <= high for cell in below)
+    return others_below and (counted or (bool(texts) and (years or even)))
+
+
+def _is_whole(text: str) -> bool:
+    return re.fullmatch(r"0|[1-9]\d{0,8}", text) is not None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def find_ragged(path: Path) -> None:
+    """Name the first line whose cells are more or fewer than the header's."""
+    encoding, options = dialect(path)
+    with _opened(path) as file:
+        encoding = "utf-8-sig" if encoding == "utf8" else encoding
+        text = io.TextIOWrapper(file, encoding, errors="replace", newline="")
+        rows = csv.reader(text, delimiter=options["separator"])
+        try:
+            width = len(next(row for row in rows if row))
+            for row in rows:
+                if row and len(row) != width:
+                    raise InputError(
+                        f"{path} has {len(row)} cells in line {rows.line_num}, but {width} columns"
+                    )
+        except csv.Error as error:
+            raise InputError(f"{path} cannot be read in line {rows.line_num}: {error}") from None

@@ -1,9 +1,5 @@
 """Tables as polars frames: from CSV, Parquet, Arrow and files of arrays, whole or in batches; from memory."""
 
-import csv
-import gzip
-import io
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mlpax.errors import InputError
-from mlpax.readers import is_arrays, read_arrays
+from mlpax.readers import MISSING, as_utf8, dialect, find_ragged, is_arrays, is_gzip, read_arrays, starts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,8 +17,6 @@ __all__ = ["SUFFIXES", "as_frame", "is_table", "read_batches", "read_table"]
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet", ".arrow", ".feather", ".ipc",
             ".npz", ".npy")  # fmt: skip
-MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"]
-SAMPLE = 1 << 20  # bytes from which a CSV's separator, header and encoding are told
 STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts
 
 
@@ -63,7 +57,7 @@ def read_table(path: str | Path) -> "pl.DataFrame":
         elif kind == "parquet":
             frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
         elif kind == "arrow":
-            frame = pl.read_ipc(path) if _starts(path, b"ARROW1") else pl.read_ipc_stream(path)
+            frame = pl.read_ipc(path) if starts(path, b"ARROW1") else pl.read_ipc_stream(path)
         else:
             frame = _read_arrays(path)
     except (Exception, pl.exceptions.PanicException) as error:
@@ -86,7 +80,7 @@ def read_batches(path: str | Path, cells: int = 2**20) -> Iterator["pl.DataFrame
     path = Path(path)
     kind = _kind(path)
     try:
-        whole = kind not in ("csv", "parquet") or _file_size(path) < STREAMED or _is_gzip(path)
+        whole = kind not in ("csv", "parquet") or _file_size(path) < STREAMED or is_gzip(path)
     except OSError as error:
         raise _refusal(path, kind, error) from None
     if whole:
@@ -148,26 +142,26 @@ def _read_arrays(path: Path) -> "pl.DataFrame":
 def _read_csv(path: Path) -> "pl.DataFrame":
     import polars as pl
 
-    encoding, options = _dialect(path)
+    encoding, options = dialect(path)
     source: Any = path
     if encoding != "utf8":
-        source = _as_utf8(path, encoding)
+        source = as_utf8(path, encoding)
     try:
         frame = pl.read_csv(source, **options)
     except pl.exceptions.PolarsError as error:
         if "utf-8" not in str(error) or encoding != "utf8":
-            _find_ragged(path)
+            find_ragged(path)
             raise
-        frame = pl.read_csv(_as_utf8(path, "cp1252"), **options)  # what tells so lies beyond the sample
+        frame = pl.read_csv(as_utf8(path, "cp1252"), **options)  # what tells so lies beyond the sample
     if frame.height and frame[:, -1].null_count():  # a row too short ends in nulls
-        _find_ragged(path)
+        find_ragged(path)
     return _tidy(frame, options["separator"])
 
 
 def _streamed_csv(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
     import polars as pl
 
-    encoding, options = _dialect(path)
+    encoding, options = dialect(path)
     if encoding != "utf8":
         raise InputError(f"{path} is not UTF-8, which reading in parts needs; convert it first")
     searched = False
@@ -175,13 +169,13 @@ def _streamed_csv(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
         lazy = pl.scan_csv(path, low_memory=True, **options)
         for batch in _collected(lazy, cells):
             if not searched and batch.height and batch[:, -1].null_count():
-                _find_ragged(path)
+                find_ragged(path)
                 searched = True
             yield _tidy(batch, options["separator"])
     except pl.exceptions.PolarsError as error:
         if "utf-8" in str(error):
             raise InputError(f"{path} is not UTF-8, which reading in parts needs; convert it first") from None
-        _find_ragged(path)
+        find_ragged(path)
         raise
 
 
@@ -209,109 +203,6 @@ def _tidy(frame: "pl.DataFrame", separator: str) -> "pl.DataFrame":
     frame = frame.with_columns(pl.when(~cells.is_in(MISSING)).then(cells).name.keep())
     # A blank line is a row of nulls; where there is one column it is a missing cell.
     return frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width > 1 else frame
-
-
-def _as_utf8(path: Path, encoding: str) -> bytes:
-    with _opened(path) as file:
-        return file.read().decode(encoding).encode()
-
-
-def _starts(path: Path, magic: bytes) -> bool:
-    with open(path, "rb") as file:
-        return file.read(len(magic)) == magic
-
-
-def _is_gzip(path: Path) -> bool:
-    return _starts(path, b"\x1f\x8b")
-
-
-def _opened(path: Path) -> Any:
-    return gzip.open(path, "rb") if _is_gzip(path) else open(path, "rb")
-
-
-def _dialect(path: Path) -> tuple[str, dict[str, Any]]:
-    """The encoding, and options of polars' CSV reader: separator and header, told from the file's start."""
-    with _opened(path) as file:
-        start = file.read(SAMPLE)
-    encoding = "utf8"
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encoding = "utf-16"
-    elif b"\0" in start:
-        raise InputError(f"{path} is no text; is it a CSV file?")
-    else:
-        try:
-            start.decode()
-        except UnicodeDecodeError as error:
-            # Cut within a character at the sample's end is no sign of another encoding.
-            encoding = "utf8" if error.start > len(start) - 4 and len(start) == SAMPLE else "cp1252"
-    text = start.decode(encoding, errors="replace").lstrip("\ufeff")
-    if len(start) == SAMPLE:
-        text = text[: text.rfind("\n") + 1] or text  # without the line that is cut
-    if not text.strip(' \t\r\n,;|"'):
-        raise InputError(f"{path} is empty")
-    separator = max([",", "\t", ";", "|"], key=lambda separator: _fit(text, separator))
-    header, *others = _first_rows(text, separator)
-    names = [cell.strip() for cell in header]
-    options: dict[str, Any] = {"separator": separator, "has_header": _is_header(names, others)}
-    if not options["has_header"]:
-        options["new_columns"] = [f"x{i}" for i in range(len(names))]
-    elif len(set(names)) < len(names):
-        double = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{path} has two columns named {double!r}; rename one")
-    return encoding, options | {"infer_schema": False, "glob": False}
-
-
-def _first_rows(text: str, separator: str) -> list[list[str]]:
-    """The first rows that have a cell."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    return list(itertools.islice((row for row in rows if "".join(row).strip()), 50))
-
-
-def _fit(text: str, separator: str) -> tuple[bool, int]:
-    """Whether it splits every row into as many cells, and into how many."""
-    try:
-        counts = [len(row) for row in _first_rows(text, separator)]
-    except csv.Error:  # a line of many cells is one too long by another separator
-        return False, 0
-    return min(counts) == max(counts) > 1, counts[0]
-
-
-def _is_header(names: list[str], others: list[list[str]]) -> bool:
-    """A header has no numbers, or has a name above a column of them."""
-    if not any(map(_is_number, names)):
-        return True
-    columns = [[cell for row in others if i < len(row) and (cell := row[i].strip()) not in MISSING]
-               for i in range(len(names))]  # fmt: skip
-    return any(
-        name not in MISSING and not _is_number(name) and cells and all(map(_is_number, cells))
-        for name, cells in zip(names, columns, strict=True)
-    )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _find_ragged(path: Path) -> None:
-    """Name the first line whose cells are more or fewer than the header's."""
-    encoding, options = _dialect(path)
-    with _opened(path) as file:
-        encoding = "utf-8-sig" if encoding == "utf8" else encoding
-        text = io.TextIOWrapper(file, encoding, errors="replace", newline="")
-        rows = csv.reader(text, delimiter=options["separator"])
-        try:
-            width = len(next(row for row in rows if row))
-            for row in rows:
-                if row and len(row) != width:
-                    raise InputError(
-                        f"{path} has {len(row)} cells in line {rows.line_num}, but {width} columns"
-                    )
-        except csv.Error as error:
-            raise InputError(f"{path} cannot be read in line {rows.line_num}: {error}") from None
 
 
 # From memory
