@@ -74,13 +74,21 @@ def test_regressor_answers_in_the_targets_units():
     assert abs(model.predict(X).mean() - price.mean()) < 5
 
 
-@pytest.mark.parametrize("labels", [[0, 1], [-1, 1], ["no", "yes"], [False, True]])
-def test_classes_come_back_as_they_came(labels):
-    X, kind, _ = frame()
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 1], [-1, 1], ["no", "yes"], [False, True], ["0", "1"], ["007", "012"], [2**53, 2**53 + 1],
+     [2**63, 2**63 + 1]],
+)  # fmt: skip
+@pytest.mark.parametrize("box", [np.array, list, pd.Series, pd.Categorical, lambda y: np.array(y, object)])
+def test_classes_come_back_as_they_came(labels, box):
+    X, kind, _ = frame(40)
     y = np.array(labels)[(kind == "large").astype(int)]
-    model = TableClassifier(settings=SETTINGS).fit(X, y)
+    model = TableClassifier(settings=BRIEF, random_state=0, class_weight={labels[0]: 1, labels[1]: 2})
+    model.fit(X, box(y))
+    assert model.classes_.tolist() == labels
     assert model.predict(X).dtype.kind == y.dtype.kind
     assert set(model.predict(X).tolist()) <= set(labels)
+    assert 0 <= model.score(X, y) <= 1
 
 
 def test_the_seed_decides():
@@ -194,6 +202,8 @@ def test_classes_have_weights():
         for weight in ({"large": 9, "small": 1}, {"large": 1, "small": 9})
     ]
     assert shares == [1, 0]
+    with pytest.raises(InputError, match=r"class_weight names 'big', which is no class of y; they are"):
+        TableClassifier(class_weight={"big": 9, "small": 1}).fit(X, noise)
 
 
 def test_weights_count_on_the_rows_that_validate():

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mlpax.errors import InputError
-from mlpax.targets import describe, encode, from_frame, guess_target, infer_task
+from mlpax.targets import classes_of, describe, encode, from_frame, guess_target, infer_task
 
 
 def classified(rows=20, **columns):
@@ -101,6 +101,12 @@ def test_an_infinite_target_is_refused_with_its_row():
         ([7, 3], (3, 7)),
         ([2.0, 1.0], (1, 2)),
         (["10", "9"], (9, 10)),
+        (["2.0", "1.0"], (1, 2)),
+        (["012", "007"], ("007", "012")),
+        (["1", "01"], ("01", "1")),
+        ([2**53 + 1, 2**53], (2**53, 2**53 + 1)),
+        ([str(2**53 + 1), str(2**53)], (2**53, 2**53 + 1)),
+        (pl.Series([2**64 - 1, 2**64 - 2], dtype=pl.UInt64), (2**64 - 2, 2**64 - 1)),
         ([True, False], (False, True)),
         (pl.Series(["v", "u"], dtype=pl.Categorical), ("u", "v")),
     ],
@@ -119,11 +125,13 @@ def test_classes_keep_their_type(values, classes):
 
 
 def test_labels_and_values():
+    assert classes_of(pl.Series(["1", "0"], dtype=pl.Categorical)) == ("0", "1")  # text, not digits in a file
     assert encode(pl.Series(["b", "a", "b"]), ("a", "b")).tolist() == [1, 0, 1]
     assert encode(pl.Series(["3", "7"]), (3, 7)).tolist() == [0, 1]
     assert encode(pl.Series([7.0, 3.0]), (3, 7)).tolist() == [1, 0]
     for values in ([True, False], ["true", "False"]):
-        assert encode(pl.Series(values), (False, True)).tolist() == [1, 0]
+        for classes in ((False, True), ("False", "True"), ("FALSE", "true")):
+            assert encode(pl.Series(values), classes).tolist() == [1, 0]
     y = encode(pl.Series([1, 2.5], strict=False), ())
     assert (y.dtype, y.tolist()) == (np.float32, [[1.0], [2.5]])
 
@@ -134,6 +142,7 @@ def test_labels_and_values():
         (["a", "c"], ("a", "b"), r"target 'y' holds 'c', none of the model's classes \('a', 'b'\)"),
         ([3, 4], (3, 7), r"target 'y' holds 4, none of"),
         ([3.5], (3, 7), r"target 'y' holds 3.5, none of"),
+        ([str(2**53 + 1)], (2**53, 7), r"target 'y' holds '9007199254740993', none of"),
         (["x"], (3, 7), r"column 'y' holds 'x' in row 1, which is no number"),
         (["maybe"], (False, True), r"target 'y' holds 'maybe', none of"),
         (["a", None], ("a", "b"), r"target 'y' is missing in 1 rows; fill or drop them"),

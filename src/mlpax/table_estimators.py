@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import DataConversionWarning
-from sklearn.utils import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
 from mlpax.errors import InputError
@@ -54,6 +53,8 @@ class _Table(BaseEstimator):
                     f"X has {count} {kind}(s) (shape={np.shape(X)}) while a minimum of {least} is required."
                 )
         values = _column(y)
+        if values.dtype == pl.String:  # a file's digits are numbers, these stay the text that they are
+            values = values.cast(pl.Categorical)
         if len(values) != frame.height:
             raise InputError(f"X has {frame.height} rows but y has {len(values)}; they must be equal")
         self.n_features_in_ = frame.width
@@ -64,7 +65,7 @@ class _Table(BaseEstimator):
         frame = frame.with_columns(values.alias(target))
         options: dict[str, Any] = {}
         if isinstance(class_weight, dict):
-            of_class = compute_sample_weight(class_weight, values.to_numpy())
+            of_class = _class_weights(values, class_weight)
             sample_weight = of_class if sample_weight is None else of_class * np.asarray(sample_weight)
         else:
             options["class_weight"] = class_weight
@@ -130,14 +131,37 @@ def _column(y: Any) -> "pl.Series":
             f"A column-vector y was passed when a 1d array was expected: shape {shape}; use its one column",
             DataConversionWarning, stacklevel=4,
         )  # fmt: skip
-        values = as_frame(y, ["y"]).to_series()
-    elif len(shape) == 1:
-        values = as_frame({str(getattr(y, "name", None) or "y"): y}).to_series()
-    else:
+        y = np.asarray(y, getattr(y, "dtype", object))[:, 0]
+    elif len(shape) != 1:
         raise InputError(f"y has shape {shape}; y should be a 1d array, a value for each row of X")
+    values = as_frame({str(getattr(y, "name", None) or "y"): _cells(y)}).to_series()
     if missing := with_nulls(values).null_count():
         raise InputError(f"y is missing (NaN or null) in {missing} of {len(values)} rows; drop them")
     return values
+
+
+def _cells(y: Any) -> Any:
+    """A column of numbers or booleans as an array: whole numbers exact, pandas' categories what they are."""
+    array = np.asarray(y)
+    if array.dtype == object and all(_is_whole(v) for v in array):
+        array = np.asarray(array.tolist())
+    return array if array.dtype.kind in "biuf" else y
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _class_weights(values: "pl.Series", class_weight: dict[Any, float]) -> np.ndarray:
+    """Each row's weight by its class; 1 of a class not named."""
+    labels = values.to_list()
+    classes = sorted(set(labels))
+    strange = [key for key in class_weight if key not in classes]
+    if strange and not class_weight.keys() >= set(classes):
+        raise InputError(
+            f"class_weight names {strange[0]!r}, which is no class of y; they are {classes}"[:200]
+        )
+    return np.array([class_weight.get(label, 1) for label in labels], np.float64)
 
 
 def _free(name: str, frame: "pl.DataFrame") -> str:

@@ -1,6 +1,7 @@
 """From a table to arrays: which column is the target, what task it sets, which rows are held out."""
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,7 @@ __all__ = ["Fact", "describe", "encode", "from_frame", "guess_target", "infer_ta
 
 TARGETS = ("target", "label", "class", "y")  # the names a target usually has
 FEW = 20  # distinct whole numbers without a gap are classes
+WHOLE = r"(0|-?[1-9]\d{0,17})"  # as they are written; 007 is a name
 
 Notice = Callable[[str], object]
 
@@ -50,7 +52,7 @@ def infer_task(values: "pl.Series") -> str:
     if values.dtype.is_numeric() or _are_numbers(values.drop_nulls()):
         x = _distinct(values)
         whole = np.all(x == np.round(x))
-        few = len(x) <= 2 or (len(x) <= FEW and x[-1] - x[0] == len(x) - 1)
+        few = len(x) <= 2 or (len(x) <= FEW and int(x[-1]) - int(x[0]) == len(x) - 1)
         return "classification" if whole and few else "regression"
     return "classification"
 
@@ -62,12 +64,17 @@ def _are_numbers(values: "pl.Series") -> bool:
 
 
 def _distinct(values: "pl.Series") -> np.ndarray:
+    if values.dtype.is_integer():  # float64 would round those above 2^53
+        return values.drop_nulls().unique().sort().to_numpy()
     x = np.unique(numbers(values))
     return x[~np.isnan(x)]
 
 
 def classes_of(values: "pl.Series") -> tuple[Any, ...]:
-    """The classes in order, as text, whole numbers or booleans: as they came."""
+    """The classes in order, as text, whole numbers or booleans: as they came.
+
+    A column of text is one of whole numbers where each is written as a number is, as all are in a CSV.
+    """
     import polars as pl
 
     present = values.drop_nulls()
@@ -75,13 +82,19 @@ def classes_of(values: "pl.Series") -> tuple[Any, ...]:
         return tuple(sorted(present.unique().to_list()))
     if present.dtype.is_numeric() or _are_numbers(present):
         x = _distinct(values)
-        if np.all(x == np.round(x)):
+        odd = x[x != np.round(x)]
+        if len(odd):
+            raise InputError(
+                f"target {values.name!r} holds {odd[0]}, which is continuous and no class; its task is"
+                " regression"
+            )
+        if present.dtype.is_numeric():
             return tuple(int(v) for v in x)
-        odd = x[x != np.round(x)][0]
-        raise InputError(
-            f"target {values.name!r} holds {odd}, which is continuous and no class; its task is regression"
-        )
-    return tuple(sorted(present.cast(pl.String).unique().to_list()))
+    texts = sorted(present.cast(pl.String).unique().to_list())
+    for end in ("", r"\.0"):  # alike, so that no two are one number
+        if present.dtype == pl.String and all(re.fullmatch(WHOLE + end, text) for text in texts):
+            return tuple(sorted(int(text.removesuffix(".0")) for text in texts))
+    return tuple(texts)
 
 
 def encode(values: "pl.Series", classes: tuple[Any, ...]) -> np.ndarray:
@@ -105,17 +118,30 @@ def encode(values: "pl.Series", classes: tuple[Any, ...]) -> np.ndarray:
             raise InputError(f"target {values.name!r} is NaN in row {int(np.isnan(y).argmax()) + 1}; drop it")
         return y[:, None].astype(np.float32)
     position = {c: i for i, c in enumerate(classes)}
-    if isinstance(classes[0], bool):
-        words = {str(c).lower(): i for c, i in position.items()}  # a CSV's are text
+    words = {str(c).lower(): i for c, i in position.items()}
+    if len(classes) == 2 and words.keys() == {"false", "true"}:  # booleans, which are text in a CSV
         found = [words.get(str(v).lower()) for v in values.to_list()]
     elif isinstance(classes[0], int) and values.dtype != pl.Boolean:
-        found = [position.get(v) for v in numbers(values).tolist()]
+        found = [position.get(v) for v in _whole(values)]
     else:
         found = [position.get(v) for v in values.cast(pl.String).to_list()]
     if None in found:
         bad = values[found.index(None)]
         raise InputError(f"target {values.name!r} holds {bad!r}, none of the model's classes {classes}")
     return np.array(found, np.int32)
+
+
+def _whole(values: "pl.Series") -> list[Any]:
+    """Numbers as Python's, the whole ones exact."""
+    import polars as pl
+
+    if values.dtype.is_integer():
+        return values.to_list()
+    x = numbers(values).tolist()
+    if values.dtype.is_numeric():
+        return x
+    exact = values.cast(pl.String).cast(pl.Int64, strict=False).to_list()
+    return [v if n is None else n for n, v in zip(exact, x, strict=True)]
 
 
 def from_frame(
