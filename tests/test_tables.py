@@ -152,15 +152,42 @@ def test_missing_cells(tmp_path, cell):
     assert read(tmp_path, text)[1] == [(None, "1", "x"), ("2", None, "y"), ("3", "4", None)]
 
 
-def test_blank_lines_are_left_out(tmp_path):
-    assert read(tmp_path, "\na,b\n1,x\n\n2,y\n\n\n") == (NAMES, ROWS)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_blank_lines_are_left_out(tmp_path, end):
+    for text in ("\na,b\n1,x\n\n2,y\n\n\n", " \na,b\n1,x\n   \n2,y\n  ", ",\na,b\n\n1,x\n2,y\n"):
+        assert read(tmp_path, text.replace("\n", end)) == (NAMES, ROWS)
     assert read(tmp_path, "a\n1\n\n2\n")[1] == [("1",), (None,), ("2",)]  # here it is a missing cell
+
+
+def test_rows_without_a_value_are_rows(tmp_path):
+    text = "a,b\n1,x\n,\nNA, ?\n\n2,y\n"
+    assert read(tmp_path, text)[1] == [ROWS[0], (None, None), (None, None), ROWS[1]]
+    assert read(tmp_path, "\n,\n1,2\n\n3,4\n")[1] == [(None, None), ("1", "2"), ("3", "4")]
+
+
+def test_a_separator_at_the_end_of_each_line(tmp_path):
+    assert read(tmp_path, "a;b;\n1;x;\n2;y; \n") == (NAMES, ROWS)
+    assert read(tmp_path, "a;b;\n1;x;\n2;y;z\n")[0] == ["a", "b", ""]
+
+
+def test_excel_states_its_separator(tmp_path):
+    for text in ("sep=;\r\na;b\r\n1;x\r\n2;y\r\n", '\ufeff"sep=|"\na|b\n1|x\n2|y\n', "SEP=,\ra,b\r1,x\r2,y"):
+        assert read(tmp_path, text) == (NAMES, ROWS)
+    assert "line 4" in says(read_table, write(tmp_path, "sep=;\na;b\n1;2\n3\n"))
+
+
+def test_a_comma_may_stand_in_each_cell(tmp_path):
+    names, rows = read(tmp_path, "Preis, netto;Menge, kg;Klasse, A\n1,5;2,5;3,0\n")
+    assert (names, rows) == (["Preis, netto", "Menge, kg", "Klasse, A"], [("1.5", "2.5", "3.0")])
+    assert read(tmp_path, "1,a|b\n2,c|d\n")[1] == [("1", "a|b"), ("2", "c|d")]
+    assert read(tmp_path, "a, b;c, d\ne, f;g, h\n")[0] == ["a, b", "c, d"]
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("", "is empty"),
+        ("sep=;\n", "is empty"),
         ("\n \n", "is empty"),
         ("\ufeff", "is empty"),
         (",,\n,,\n", "is empty"),
@@ -365,6 +392,16 @@ def test_batches_are_the_table(tmp_path, monkeypatch, size, streamed):
         batches = list(read_batches(path, size))
         assert all(0 < batch.height <= max(1, size // 3) for batch in batches)
         assert_frame_equal(pl.concat(batches), whole)
+
+
+@pytest.mark.parametrize("size", [1, 9, 2**20])
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_batches_leave_out_the_same_lines(tmp_path, streaming, size, end):
+    lines = ["1;2;", ";;", "", "  ", '"";"x\n\ny";', "NA;?;", "3;;"]
+    text = "sep=;\n\na;b;\n" + "\n".join(lines * 40) + "\n\n"
+    path = write(tmp_path, text.replace("\n", end))
+    expected = [("1", "2"), (None, None), (None, f"x{end * 2}y"), (None, None), ("3", None)] * 40
+    assert read_table(path).rows() == pl.concat(read_batches(path, size)).rows() == expected
 
 
 def test_batches_of_parquet_keep_types(tmp_path, streaming):

@@ -15,7 +15,7 @@ import numpy as np
 
 from mlpax.errors import InputError
 
-__all__ = ["MISSING", "as_utf8", "dialect", "find_ragged", "is_arrays", "is_gzip", "labels_beside",
+__all__ = ["MISSING", "as_utf8", "check_rows", "dialect", "is_arrays", "is_gzip", "labels_beside",
            "read_arrays", "read_idx", "read_rows", "starts"]  # fmt: skip
 
 PAIRS = (("images", "labels"), ("X", "y"), ("x", "y"))  # in the names of two files of one set
@@ -218,6 +218,7 @@ def _parse_idx(content: bytes) -> np.ndarray:
 # How a CSV is written
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"]
+SEPARATORS = (";", "\t", "|", ",")
 SAMPLE = 1 << 20  # bytes from which a CSV's separator, header and encoding are told
 
 
@@ -255,35 +256,50 @@ def dialect(path: Path) -> tuple[str, dict[str, Any]]:
             # Cut within a character at the sample's end is no sign of another encoding.
             encoding = "utf8" if error.start > len(start) - 4 and len(start) == SAMPLE else "cp1252"
     text = start.decode(encoding, errors="replace").lstrip("\ufeff")
+    end = "\n" if "\n" in text or "\r" not in text else "\r"
     if len(start) == SAMPLE:
-        text = text[: text.rfind("\n") + 1] or text  # without the line that is cut
-    if not text.strip(' \t\r\n,;|"'):
+        text = text[: text.rfind(end) + 1] or text  # without the line that is cut
+    stated = re.match(r'\s*"?sep=([,;\t|])"?[ \t]*[\r\n]', text, re.IGNORECASE)  # Excel's first line
+    table = text[stated.end() if stated else 0 :].lstrip("\r\n ")
+    if not table.strip(' \t\r\n,;|"'):
         raise InputError(f"{path} is empty")
-    separator = max([",", "\t", ";", "|"], key=lambda separator: _fit(text, separator))
-    header, *others = _first_rows(text, separator)
+    separator = stated[1] if stated else max(SEPARATORS, key=lambda separator: _fit(table, separator))
+    header, *others = _first_rows(table, separator)
     names = [cell.strip() for cell in header]
+    skipped = text[: len(text) - len(table)].count(end)
     options: dict[str, Any] = {"separator": separator, "has_header": _is_header(names, others)}
     if not options["has_header"]:
         options["new_columns"] = [f"x{i}" for i in range(len(names))]
     elif len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{path} has two columns named {double!r}; rename one")
-    return encoding, options | {"infer_schema": False, "glob": False}
+    else:  # rows without a cell stand above it at most
+        rows = csv.reader(io.StringIO(table, newline=""), delimiter=separator)
+        skipped += sum(1 for _ in itertools.takewhile(lambda row: not _has_cell(row), rows))
+    return encoding, options | {"skip_lines": skipped, "eol_char": end, "infer_schema": False, "glob": False}
+
+
+def _has_cell(row: list[str]) -> bool:
+    return any(cell.strip() for cell in row)
 
 
 def _first_rows(text: str, separator: str) -> list[list[str]]:
     """The first rows that have a cell."""
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    return list(itertools.islice((row for row in rows if "".join(row).strip()), 50))
+    return list(itertools.islice(filter(_has_cell, rows), 50))
 
 
-def _fit(text: str, separator: str) -> tuple[bool, int]:
-    """Whether it splits every row into as many cells, and into how many."""
+def _fit(text: str, separator: str) -> tuple[bool, float, bool, int]:
+    """Whether it splits every row into as many cells; their share of numbers; if it is no comma; their count."""
     try:
-        counts = [len(row) for row in _first_rows(text, separator)]
+        rows = _first_rows(text, separator)
     except csv.Error:  # a line of many cells is one too long by another separator
-        return False, 0
-    return min(counts) == max(counts) > 1, counts[0]
+        return False, 0, False, 0
+    counts = [len(row) for row in rows]
+    if not min(counts) == max(counts) > 1:
+        return False, 0, False, counts[0]
+    cells = [_is_number(cell.strip().replace(",", ".")) for row in rows for cell in row]
+    return True, sum(cells) / len(cells), separator != ",", counts[0]
 
 
 def _is_header(names: list[str], others: list[list[str]]) -> bool:
@@ -331,19 +347,34 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def find_ragged(path: Path) -> None:
-    """Name the first line whose cells are more or fewer than the header's."""
+def check_rows(path: Path) -> tuple[list[int], bool]:
+    """Which rows below the header are blank lines, and whether the last column has a value.
+
+    Raises
+    ------
+    InputError
+        If a row has more or fewer cells than the header, with its line.
+    """
     encoding, options = dialect(path)
+    blank: list[int] = []
+    filled = False
     with _opened(path) as file:
         encoding = "utf-8-sig" if encoding == "utf8" else encoding
         text = io.TextIOWrapper(file, encoding, errors="replace", newline="")
+        skipped = sum(1 for _ in itertools.islice(text, options["skip_lines"]))
         rows = csv.reader(text, delimiter=options["separator"])
         try:
-            width = len(next(row for row in rows if row))
-            for row in rows:
-                if row and len(row) != width:
+            first = next(rows)
+            for i, row in enumerate(rows if options["has_header"] else itertools.chain([first], rows)):
+                if not row or (len(row) == 1 < len(first) and row[0].isspace()):
+                    blank.append(i)
+                elif len(row) != len(first):
                     raise InputError(
-                        f"{path} has {len(row)} cells in line {rows.line_num}, but {width} columns"
+                        f"{path} has {len(row)} cells in line {skipped + rows.line_num}, but {len(first)}"
+                        " columns"
                     )
+                else:
+                    filled = filled or row[-1].strip() not in MISSING
         except csv.Error as error:
-            raise InputError(f"{path} cannot be read in line {rows.line_num}: {error}") from None
+            raise InputError(f"{path} cannot be read in line {skipped + rows.line_num}: {error}") from None
+    return blank, filled

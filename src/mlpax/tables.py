@@ -1,14 +1,15 @@
 """Tables as polars frames: from CSV, Parquet, Arrow and files of arrays, whole or in batches; from memory."""
 
 import math
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from mlpax.errors import InputError
-from mlpax.readers import MISSING, as_utf8, dialect, find_ragged, is_arrays, is_gzip, read_arrays, starts
+from mlpax.readers import MISSING, as_utf8, check_rows, dialect, is_arrays, is_gzip, read_arrays, starts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,7 +39,7 @@ def read_table(path: str | Path) -> "pl.DataFrame":
     -------
     polars.DataFrame
         Columns of a CSV are text, whose kind `preprocessing` tells from all rows; missing cells are null;
-        lines without a cell are left out.
+        blank lines are left out.
 
     Raises
     ------
@@ -150,12 +151,10 @@ def _read_csv(path: Path) -> "pl.DataFrame":
         frame = pl.read_csv(source, **options)
     except pl.exceptions.PolarsError as error:
         if "utf-8" not in str(error) or encoding != "utf8":
-            find_ragged(path)
+            check_rows(path)
             raise
         frame = pl.read_csv(as_utf8(path, "cp1252"), **options)  # what tells so lies beyond the sample
-    if frame.height and frame[:, -1].null_count():  # a row too short ends in nulls
-        find_ragged(path)
-    return _tidy(frame, options["separator"])
+    return next(_tidied(path, [frame], options))
 
 
 def _streamed_csv(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
@@ -164,18 +163,13 @@ def _streamed_csv(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
     encoding, options = dialect(path)
     if encoding != "utf8":
         raise InputError(f"{path} is not UTF-8, which reading in parts needs; convert it first")
-    searched = False
     try:
         lazy = pl.scan_csv(path, low_memory=True, **options)
-        for batch in _collected(lazy, cells):
-            if not searched and batch.height and batch[:, -1].null_count():
-                find_ragged(path)
-                searched = True
-            yield _tidy(batch, options["separator"])
+        yield from _tidied(path, _collected(lazy, cells), options)
     except pl.exceptions.PolarsError as error:
         if "utf-8" in str(error):
             raise InputError(f"{path} is not UTF-8, which reading in parts needs; convert it first") from None
-        find_ragged(path)
+        check_rows(path)
         raise
 
 
@@ -192,17 +186,31 @@ def _collected(lazy: "pl.LazyFrame", cells: int) -> Iterator["pl.DataFrame"]:
     return lazy.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")
 
 
-def _tidy(frame: "pl.DataFrame", separator: str) -> "pl.DataFrame":
-    """Names and cells without blanks around, missing cells null, and no row of nothing."""
+def _tidied(
+    path: Path, frames: Iterable["pl.DataFrame"], options: dict[str, Any]
+) -> Iterator["pl.DataFrame"]:
+    """Names and cells without blanks around, missing cells null, no blank line, no nameless empty column."""
     import polars as pl
 
-    frame.columns = [name.strip() for name in frame.columns]
-    cells = pl.all().str.strip_chars()
-    if separator == ";":  # of the countries that write 1,5
-        cells = cells.str.replace(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", "${1}.${2}")
-    frame = frame.with_columns(pl.when(~cells.is_in(MISSING)).then(cells).name.keep())
-    # A blank line is a row of nulls; where there is one column it is a missing cell.
-    return frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width > 1 else frame
+    blank, filled, start, checked = list[int](), True, 0, False
+    for frame in frames:
+        if not checked and frame.height and frame[:, -1].null_count():  # a row too short ends in nulls
+            blank, filled = check_rows(path)
+            checked = True
+        end = start + frame.height
+        frame.columns = [name.strip() for name in frame.columns]
+        cells = pl.all().str.strip_chars()
+        if options["separator"] == ";":  # of the countries that write 1,5
+            cells = cells.str.replace(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", "${1}.${2}")
+        tidy = frame.with_columns(pl.when(~cells.is_in(MISSING)).then(cells).name.keep())
+        if frame.width > 1:  # where there is one column a blank line is a missing cell
+            keep = np.ones(frame.height, bool)
+            keep[np.array(blank[bisect_left(blank, start) : bisect_left(blank, end)], int) - start] = False
+            tidy = tidy.filter(pl.Series(keep) | ~pl.all_horizontal(pl.all().is_null()))
+        if frame.width > 1 and frame.columns[-1] == "" and not filled:  # each line ends in a separator
+            tidy = tidy[:, :-1]
+        yield tidy
+        start = end
 
 
 # From memory
