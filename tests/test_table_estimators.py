@@ -215,6 +215,20 @@ def test_weights_count_on_the_rows_that_validate():
     assert 0.78 < p[:, 1].mean() < 0.88
 
 
+def test_a_new_level_of_many_is_as_the_mean_level():
+    """Of 80 shops, each with a price of its own: one that is new is worth none of them."""
+    shop = np.repeat(np.arange(80), 8)
+    price = np.random.default_rng(0).normal(size=80)[shop] * 10 + 50
+    X = pl.DataFrame({"shop": [f"s{i}" for i in shop], "size": np.arange(640.0) % 7})
+    model = TableRegressor(settings={"hidden": (32,), "epochs": 40}, random_state=0, validation=0).fit(
+        X, price
+    )
+    new = pl.DataFrame({"shop": ["new", None], "size": [3.0, 3.0]})
+    np.testing.assert_allclose(model.predict(new), price.mean(), atol=4)
+    (E,) = model.model_.embeddings
+    np.testing.assert_allclose(E[80:], np.tile(E[:80].mean(axis=0), (2, 1)), rtol=1e-5)
+
+
 def test_tags_say_what_tables_hold():
     tags = get_tags(TableClassifier()).input_tags
     assert tags.allow_nan

@@ -15,6 +15,7 @@ from mlpax.tabular import (
     table_features,
     table_objective,
     temperature,
+    with_new_codes,
 )
 
 RNG = np.random.default_rng(0)
@@ -96,6 +97,15 @@ def test_folding_changes_no_answer(target):
     cooler = forward(on_device(fold(params, 2.0)[1]), table_features(embeddings, jnp.asarray(X)))
     if target == (0.0, 1.0):
         np.testing.assert_allclose(cooler, plain / 2, rtol=2e-4, atol=1e-4)
+
+
+def test_levels_of_no_training_row_are_the_mean_of_those_of_some():
+    embeddings = [RNG.normal(size=(4, 3)).astype(np.float32), RNG.normal(size=(2, 5)).astype(np.float32)]
+    first, second = with_new_codes(embeddings, np.array([[0, 0], [2, 1], [0, 1]], np.float32))
+    np.testing.assert_array_equal(first[[0, 2]], embeddings[0][[0, 2]])
+    np.testing.assert_allclose(first[[1, 3]], np.tile(embeddings[0][[0, 2]].mean(axis=0), (2, 1)))
+    np.testing.assert_array_equal(second, embeddings[1])
+    assert first.dtype == second.dtype == np.float32
 
 
 def test_temperature_finds_the_one_that_was_there():

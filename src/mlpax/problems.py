@@ -14,7 +14,7 @@ from mlpax.model import Model
 from mlpax.preprocessing import fit_scaling
 from mlpax.recipes import Recipe
 from mlpax.splits import stratified
-from mlpax.tabular import fold, initial_table_params, table_objective, temperature
+from mlpax.tabular import fold, initial_table_params, table_objective, temperature, with_new_codes
 from mlpax.training import initial_params
 
 __all__ = ["Problem", "prepare"]
@@ -93,9 +93,12 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
         target = (float(y.mean(dtype=np.float64)), float(y.std(dtype=np.float64)) or 1.0)
     options: dict[str, Any] = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
     outputs = len(dataset.classes) or 1
+    taught = dataset.X_train if dataset.weight is None else dataset.X_train[dataset.weight > 0]
+    codes = taught[:, columns.dense :]
 
     def model(params: PyTree) -> Model:
         embeddings, layers = fold(params)
+        embeddings = with_new_codes(embeddings, codes)
         made = _model(dataset, recipe, layers, embeddings=embeddings, columns=columns, target=dataset.target)
         if dataset.classes and len(X_valid):  # label smoothing makes the network less sure than it may be
             warmth = temperature(made.outputs(X_valid), y_valid, dataset.weight_valid)

@@ -13,7 +13,8 @@ from jaxtyping import Array
 from mlpax.losses import LOSSES, METRICS, Objective, cross_entropy
 from mlpax.network import Params, forward
 
-__all__ = ["fold", "initial_table_params", "table_features", "table_objective", "temperature"]
+__all__ = ["fold", "initial_table_params", "table_features", "table_objective", "temperature",
+           "with_new_codes"]  # fmt: skip
 
 TableParams = dict[str, Any]  # "embeddings": [(codes, size)], "scale": (features,), "layers", "target"
 
@@ -110,6 +111,19 @@ def fold(params: TableParams, temperature: float = 1.0) -> tuple[list[np.ndarray
     layers.append((W * scale, b * scale + shift))
     to_float32 = functools.partial(np.asarray, dtype=np.float32)
     return jax.tree.map(to_float32, (params["embeddings"], layers))
+
+
+def with_new_codes(embeddings: list[np.ndarray], codes: np.ndarray) -> list[np.ndarray]:
+    """Embeddings that answer for levels no training row had, whose rows nothing has moved: by the mean.
+
+    Parameters
+    ----------
+    embeddings : list of arrays of shape (codes, size)
+    codes : array of shape (rows, embeddings)
+        Of the training rows.
+    """
+    seen = [np.isin(np.arange(len(E)), of) for E, of in zip(embeddings, codes.T, strict=True)]
+    return [np.where(s[:, None], E, E[s].mean(axis=0)) for E, s in zip(embeddings, seen, strict=True)]
 
 
 def temperature(logits: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
