@@ -146,6 +146,15 @@ def test_kinds_may_be_told_of_more_rows():
     assert columns(others)[0, 0] == 0
 
 
+def test_text_from_memory_is_that_of_a_csv():
+    for dtype in (pl.String, pl.Categorical):
+        learned, columns = column(pl.Series(["u", " v ", "u ", "v", "NA", ""], dtype=dtype))
+        assert learned == Column("c", "category", missing=True, levels=("u", "v"))
+        assert inputs(columns, ["v", " v", "NA"]).tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert column([" 1", "2.5 ", "", "NA"])[0].kind == "number"
+    assert numbers(pl.Series([" 1", "N/A"])).tolist()[0] == 1
+
+
 def test_numbers_of_a_series():
     assert numbers(pl.Series([True, None, False])).tolist()[::2] == [1, 0]
     np.testing.assert_array_equal(numbers(pl.Series(["1", None, "-2e3"])), [1, math.nan, -2000])
@@ -171,6 +180,31 @@ def test_booleans_are_two_sides_in_any_spelling():
         _, columns = column(values)
         for cells in ([False, True, None], ["false", "true", None], ["False", "True", None]):
             assert inputs(columns, cells).tolist() == [[-1], [1], [0]]
+
+
+def test_a_truth_is_the_same_level_in_any_type():
+    for values in (["True", None, "True"], [True, None, True]):
+        learned, columns = column(values)
+        assert learned.missing
+        for cells in (
+            [True, False, None],
+            ["true", "False", ""],
+            [1, 0, None],
+            [1.0, 0.0, None],
+            ["1", "0", "NA"],
+        ):
+            assert inputs(columns, cells).tolist() == [[1, 0], [0, 0], [0, 1]]
+    _, columns = column([True, False, True])
+    assert inputs(columns, [1, 0, 2]).tolist() == [[1], [-1], [0]]
+    frame = as_frame({"c": [True, False, "unknown"] * 2})
+    _, columns = column(frame["c"])
+    assert (
+        inputs(columns, [True, False]).tolist()
+        == inputs(columns, ["True", "false"]).tolist()
+        == [[0, 1, 0], [1, 0, 0]]
+    )
+    _, columns = column(["TRUE", "true", "x"] * 2)  # which are told apart stay so
+    assert inputs(columns, ["TRUE", "true"]).tolist() == [[1, 0, 0], [0, 1, 0]]
 
 
 def test_one_input_a_level():
@@ -263,7 +297,8 @@ def test_dates_at_prediction():
     X = inputs(columns, ["2020-01-02", None])
     assert X.tolist() == [[0] * 7, [0] * 6 + [1]]
     assert inputs(columns, [datetime.date(2020, 1, 2), None]).tolist() == X.tolist()
-    assert inputs(columns, [None]).tolist() == [[0] * 6 + [1]]
+    for cells in ([None], pl.Series([None], dtype=pl.Float64), pl.Series([None], dtype=pl.Boolean)):
+        assert inputs(columns, cells).tolist() == [[0] * 6 + [1]]
     with pytest.raises(InputError, match=r"holds '2.1.20' in row 2, which is no date as %Y-%m-%d"):
         inputs(columns, ["2020-01-02", "2.1.20"])
     with pytest.raises(InputError, match=r"column 'c' is of type Float64, not a date"):
@@ -277,6 +312,15 @@ def test_dates_of_polars_may_come_as_text():
         np.testing.assert_array_equal(inputs(columns, [text]), expected)
     with pytest.raises(InputError, match=r"holds 'soon' in row 1, which is no date"):
         inputs(columns, ["soon"])
+    says = r"holds '03/04/2024' in row 2, which may be one of two dates; write 2024-03-04 or 2024-04-03"
+    with pytest.raises(InputError, match=says):
+        inputs(columns, ["05/05/2024", "03/04/2024", None])
+    april = inputs(columns, [datetime.date(2024, 4, 3)])
+    np.testing.assert_array_equal(inputs(columns, ["03/04/2024", "25/06/2024"])[:1], april)
+    _, columns = column(["25/06/2020", "01/02/2020"])  # text in one format is read by it
+    np.testing.assert_array_equal(
+        inputs(columns, ["03/04/2024"]), inputs(columns, [datetime.date(2024, 4, 3)])
+    )
 
 
 # All columns
@@ -452,6 +496,23 @@ def test_frames_of_pandas():
     assert fit_columns(levels).columns[0].levels == ("1", "2", "3")
     with pytest.raises(InputError, match=r"X is no table: .*a"):
         as_frame(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_missing_cells_of_pandas_in_an_array():
+    pd = pytest.importorskip("pandas")
+    cells = np.array([[1, "x", pd.NaT], [pd.NA, pd.NA, datetime.date(2020, 1, 2)]], dtype=object)
+    assert as_frame(cells).rows() == [(1.0, "x", None), (None, None, datetime.date(2020, 1, 2))]
+
+
+def test_whole_floats_are_written_as_whole_numbers():
+    """As pandas makes them of whole numbers beside missing ones."""
+    assert as_frame({"a": [1.0, "x", None, 1.5]})["a"].to_list() == ["1", "x", None, "1.5"]
+    pd = pytest.importorskip("pandas")
+    frame = as_frame(pd.DataFrame({"c": pd.Categorical([1, 2, None, 2, 1])}))
+    assert frame["c"].to_list() == ["1", "2", None, "2", "1"]
+    _, columns = column(frame["c"])
+    for cells in ([2.0, None], [2, None], ["2", None], ["2.0", None], [2.0, 1.5]):
+        assert inputs(columns, cells)[0].tolist() == [0, 1, 0]
 
 
 def test_frames_of_pyarrow():

@@ -270,7 +270,7 @@ FRAME = pl.DataFrame(
     {
         "number": [1.5, None, -2.0],
         "whole": [1, 2, None],
-        "text": ["x", None, "NA"],
+        "text": ["x", None, "y"],
         "flag": [True, False, None],
         "level": pl.Series(["u", "v", None], dtype=pl.Categorical),
         "day": [datetime.date(2020, 1, 2), None, datetime.date(1999, 12, 31)],
@@ -290,6 +290,26 @@ def test_types_come_back(tmp_path, ending):
     assert read_table(tmp_path / "nan.parquet")["a"].to_list() == [1.0, None]
     pl.DataFrame({"a": []}).write_parquet(tmp_path / "none.parquet")
     assert "has 0 rows of 1 columns" in says(read_table, tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize("text", [pl.String, pl.Categorical, pl.Enum(["x", " y ", "", "NA"])])
+def test_text_of_any_format_is_that_of_a_csv(tmp_path, streaming, text):
+    frame = pl.DataFrame({"a": [1, 2, 3, 4, 5], "b": pl.Series(["x", " y ", "", "NA", None], dtype=text)})
+    frame.write_parquet(tmp_path / "t.parquet")
+    frame.write_ipc(tmp_path / "t.arrow")
+    frame.write_csv(tmp_path / "t.csv")
+    for name in ("t.parquet", "t.arrow", "t.csv"):
+        for read_ in (read_table, lambda path: pl.concat(read_batches(path))):
+            assert read_(tmp_path / name)["b"].cast(pl.String).to_list() == ["x", "y", None, None, None]
+
+
+def test_the_index_that_pandas_saves_is_no_column(tmp_path, streaming):
+    frame = pl.DataFrame({"a": [1, 2], "__index_level_0__": [5, 7]})
+    frame.write_parquet(tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet").columns == ["a"]
+    assert next(read_batches(tmp_path / "t.parquet")).columns == ["a"]
+    frame.select("__index_level_0__").write_parquet(tmp_path / "t.parquet")
+    assert "of 0 columns" in says(read_table, tmp_path / "t.parquet")
 
 
 def test_arrays(tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from mlpax.errors import InputError
-from mlpax.tables import as_frame
+from mlpax.tables import as_frame, as_text, cleaned
 
 if TYPE_CHECKING:
     import polars as pl
@@ -199,7 +199,7 @@ class Columns:
         for column in self.columns:
             if column.kind == "constant":
                 continue
-            values = with_nulls(frame[column.name])
+            values = _cells(frame[column.name])
             if column.embedded:
                 codes.append(_codes(column, values)[:, None].astype(np.float32))
             else:
@@ -219,7 +219,7 @@ def fit_columns(frame: "pl.DataFrame", kinds: "dict[str, Kind] | None" = None) -
         dates in one format because its training rows happen to be. By default it is told of these rows.
     """
     kinds = kinds or {}
-    columns = tuple(_fit(with_nulls(frame[name]), kinds.get(name)) for name in frame.columns)
+    columns = tuple(_fit(_cells(frame[name]), kinds.get(name)) for name in frame.columns)
     if not any(c.kind != "constant" for c in columns):
         raise InputError("every column is constant; there is nothing to learn from")
     return Columns(columns)
@@ -232,6 +232,11 @@ def with_nulls(values: "pl.Series") -> "pl.Series":
     if values.dtype.is_nested() or isinstance(values.dtype, (pl.Object, pl.Binary)):
         raise InputError(f"column {values.name!r} is of type {values.dtype}; give numbers, text or dates")
     return values.fill_nan(None) if values.dtype.is_float() else values
+
+
+def _cells(values: "pl.Series") -> "pl.Series":
+    """The same column with its text as in a CSV."""
+    return cleaned(with_nulls(values).to_frame()).to_series()
 
 
 class Kind(NamedTuple):
@@ -256,7 +261,7 @@ def kind_of(values: "pl.Series") -> Kind:
     """
     import polars as pl
 
-    values = with_nulls(values)
+    values = _cells(values)
     present = values.drop_nulls()
     if _is_constant(values):
         return Kind("constant")
@@ -295,7 +300,7 @@ def _fit(values: "pl.Series", told: Kind | None) -> Column:
     if kind == "constant":
         return Column(name, kind)
     if kind == "category":
-        counts = sorted(_text(values).drop_nulls().value_counts().rows(), key=lambda row: (-row[1], row[0]))
+        counts = sorted(as_text(values).drop_nulls().value_counts().rows(), key=lambda row: (-row[1], row[0]))
         kept = [level for level, count in counts if count >= RARE][:MOST_LEVELS]
         if len(kept) + missing < 2:  # all are rare, or there is but one beside them
             kept = [level for level, _ in counts] if len(counts) <= ONE_HOT else kept
@@ -335,7 +340,7 @@ def numbers(values: "pl.Series") -> np.ndarray:
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:
         cast_ = values.cast(pl.Float64)
     else:
-        text = _text(values)
+        text = _cells(as_text(values))
         cast_ = text.cast(pl.Float64, strict=False)
         if cast_.null_count() > text.null_count():
             row = _first(text.is_not_null() & cast_.is_null())
@@ -352,33 +357,30 @@ def numbers(values: "pl.Series") -> np.ndarray:
     return x
 
 
-def _text(values: "pl.Series") -> "pl.Series":
-    import polars as pl
-
-    if values.dtype == pl.Boolean:
-        return values.replace_strict({True: "true", False: "false"}, return_dtype=pl.String)
-    if values.dtype.is_float():  # 1.0 in one file is 1 in another
-        whole = values.drop_nulls()
-        if (whole == whole.round(0)).all():
-            values = values.cast(pl.Int64, strict=False)
-    return values.cast(pl.String)
-
-
 def _date_parts(values: "pl.Series", date_format: str, name: str) -> np.ndarray:
     """Calendar parts of dates, NaN where missing: (rows, 6), float64."""
     import polars as pl
 
+    if values.null_count() == values.len():  # of whatever type no cell makes it
+        return np.full((values.len(), len(DATE_PARTS)), math.nan)
     dates = values
-    if isinstance(values.dtype, (pl.String, pl.Null)):
-        text = values.cast(pl.String)
+    if values.dtype == pl.String:
         formats = [date_format] if date_format else DATE_FORMATS  # those fitted were no text
-        read = [text.str.to_datetime(f, strict=False) for f in formats]
-        dates = min(read, key=lambda dates: dates.null_count())
-        if dates.null_count() > text.null_count():
-            row = _first(text.is_not_null() & dates.is_null())
+        read = [values.str.to_datetime(f, strict=False).cast(pl.Datetime("us")) for f in formats]
+        dates, *others = sorted(read, key=lambda dates: dates.null_count())
+        if dates.null_count() > values.null_count():
+            row = _first(values.is_not_null() & dates.is_null())
             raise InputError(
-                f"column {name!r} holds {text[row]!r} in row {row + 1}, which is no date as {formats[0]}"
+                f"column {name!r} holds {values[row]!r} in row {row + 1}, which is no date as {formats[0]}"
             )
+        for other in others:  # the month first, or the day
+            differs = (other != dates).fill_null(value=False)
+            if other.null_count() == values.null_count() and differs.any():
+                row = _first(differs)
+                raise InputError(
+                    f"column {name!r} holds {values[row]!r} in row {row + 1}, which may be one of two dates;"
+                    f" write {dates[row]:%Y-%m-%d} or {other[row]:%Y-%m-%d}"
+                )
     if not dates.dtype.is_temporal():
         raise InputError(f"column {name!r} is of type {values.dtype}, not a date")
     if dates.dtype == pl.Time or dates.dtype == pl.Duration:
@@ -420,10 +422,17 @@ def _codes(column: Column, values: "pl.Series") -> np.ndarray:
     """Level of each row: 0 .. levels - 1, then "other", then missing."""
     import polars as pl
 
-    text, levels = _text(values), column.levels
-    if {level.lower() for level in levels} == {"true", "false"}:  # True in one file is true in another
-        text, levels = text.str.to_lowercase(), tuple(level.lower() for level in levels)
-    numbered = {level: i for i, level in enumerate(levels)}
+    text, levels = as_text(values), column.levels
+    numbered = {other: i for i, level in enumerate(levels) for other in _spellings(level)}
+    numbered |= {level: i for i, level in enumerate(levels)}
     codes = text.replace_strict(numbered, default=len(levels), return_dtype=pl.Int64).to_numpy().copy()
     codes[text.is_null().to_numpy()] = len(levels) + 1
     return codes
+
+
+def _spellings(level: str) -> list[str]:
+    """How else a file or a frame may write the level."""
+    word, whole = level.lower(), level.removesuffix(".0")
+    if word in ("true", "false"):
+        return [word, word.title(), word.upper(), str(int(word == "true"))]
+    return [whole, f"{whole}.0"] if whole.removeprefix("-").isdecimal() else []

@@ -290,7 +290,7 @@ def _first_rows(text: str, separator: str) -> list[list[str]]:
 
 
 def _fit(text: str, separator: str) -> tuple[bool, float, bool, int]:
-    """Whether it splits every row into as many cells; their share of numbers; if it is no comma; their count."""
+    """Whether it splits every row into as many cells; their share of numbers; if no comma; their count."""
     try:
         rows = _first_rows(text, separator)
     except csv.Error:  # a line of many cells is one too long by another separator

@@ -14,7 +14,7 @@ from mlpax.readers import MISSING, as_utf8, check_rows, dialect, is_arrays, is_g
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["SUFFIXES", "as_frame", "is_table", "read_batches", "read_table"]
+__all__ = ["SUFFIXES", "as_frame", "as_text", "cleaned", "is_table", "read_batches", "read_table"]
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet", ".arrow", ".feather", ".ipc",
             ".npz", ".npy")  # fmt: skip
@@ -63,7 +63,7 @@ def read_table(path: str | Path) -> "pl.DataFrame":
             frame = _read_arrays(path)
     except (Exception, pl.exceptions.PanicException) as error:
         raise _refusal(path, kind, error) from None
-    frame = frame.with_columns(pl.selectors.float().fill_nan(None))
+    frame = frame if kind == "csv" else _stored(frame)
     if frame.width == 0 or frame.height == 0:
         raise InputError(
             f"{path} has {frame.height} rows of {frame.width} columns; a table needs some of both"
@@ -92,7 +92,7 @@ def read_batches(path: str | Path, cells: int = 2**20) -> Iterator["pl.DataFrame
     try:
         for batch in _streamed_csv(path, cells) if kind == "csv" else _streamed_parquet(path, cells):
             empty = empty and batch.height == 0
-            yield from batch.iter_slices(max(1, cells // batch.width))
+            yield from batch.iter_slices(max(1, cells // max(1, batch.width)))
     except (Exception, pl.exceptions.PanicException) as error:
         raise _refusal(path, kind, error) from None
     if empty:
@@ -177,13 +177,33 @@ def _streamed_parquet(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
     import polars as pl
 
     lazy = pl.scan_parquet(path, low_memory=True, glob=False, hive_partitioning=False)
-    lazy = lazy.with_columns(pl.selectors.float().fill_nan(None))
-    yield from _collected(lazy, cells)
+    yield from map(_stored, _collected(lazy, cells))
 
 
 def _collected(lazy: "pl.LazyFrame", cells: int) -> Iterator["pl.DataFrame"]:
     rows = max(1, cells // max(1, len(lazy.collect_schema())))
     return lazy.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")
+
+
+def cleaned(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Cells as in a CSV: text without blanks around, missing ones null."""
+    import polars as pl
+
+    text, levels = pl.selectors.string(), pl.selectors.categorical() | pl.selectors.enum()
+    plain = [cells.cast(pl.String).str.strip_chars() for cells in (text, levels)]
+    present = [pl.when(~cells.is_in(MISSING)).then(cells) for cells in plain]
+    return frame.with_columns(
+        pl.selectors.float().fill_nan(None),
+        present[0].name.keep(),
+        present[1].cast(pl.Categorical).name.keep(),
+    )
+
+
+def _stored(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """The columns of a typed file, or of pyarrow's table; pandas' index, saved beside, is none."""
+    import polars as pl
+
+    return cleaned(frame.select(pl.exclude(r"^__index_level_\d+__$")))
 
 
 def _tidied(
@@ -199,10 +219,11 @@ def _tidied(
             checked = True
         end = start + frame.height
         frame.columns = [name.strip() for name in frame.columns]
-        cells = pl.all().str.strip_chars()
+        tidy = cleaned(frame)
         if options["separator"] == ";":  # of the countries that write 1,5
-            cells = cells.str.replace(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", "${1}.${2}")
-        tidy = frame.with_columns(pl.when(~cells.is_in(MISSING)).then(cells).name.keep())
+            tidy = tidy.with_columns(
+                pl.all().str.replace(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", "${1}.${2}")
+            )
         if frame.width > 1:  # where there is one column a blank line is a missing cell
             keep = np.ones(frame.height, bool)
             keep[np.array(blank[bisect_left(blank, start) : bisect_left(blank, end)], int) - start] = False
@@ -243,7 +264,7 @@ def _as_frame(X: Any, names: Sequence[str] | None) -> "pl.DataFrame":
     if isinstance(X, pl.LazyFrame):
         return X.collect()
     if hasattr(X, "column_names") and hasattr(X, "schema"):  # pyarrow's
-        return cast(pl.DataFrame, pl.from_arrow(X))
+        return _stored(cast(pl.DataFrame, pl.from_arrow(X)))
     if hasattr(X, "columns") and hasattr(X, "iloc"):  # pandas', without needing pyarrow
         return pl.DataFrame([_from_pandas(str(name), X.iloc[:, i]) for i, name in enumerate(X.columns)])
     if isinstance(X, dict):
@@ -294,7 +315,7 @@ def _from_pandas(name: str, column: Any) -> "pl.Series":
         return _from_numpy(name, column.to_numpy())
     cells = [None if lacks else v for v, lacks in zip(column.tolist(), column.isna(), strict=True)]
     if hasattr(column.dtype, "categories"):  # levels, even where they are numbers
-        return pl.Series(name, [None if v is None else str(v) for v in cells], dtype=pl.Categorical)
+        return pl.Series(name, _written(cells), dtype=pl.Categorical)
     return _from_objects(name, cells)
 
 
@@ -304,6 +325,7 @@ def _from_objects(name: str, cells: list[Any]) -> "pl.Series":
     cells = [v.as_py() if hasattr(v, "as_py") else v for v in cells]  # pyarrow's
     cells = [v.item() if isinstance(v, np.generic) else v for v in cells]
     cells = [v.decode() if isinstance(v, bytes) else v for v in cells]
+    cells = [None if type(v).__name__ in ("NAType", "NaTType") else v for v in cells]  # pandas'
     cells = [None if isinstance(v, float) and math.isnan(v) else v for v in cells]
     if all(v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in cells):
         cells = [None if v is None else float(v) for v in cells]
@@ -311,4 +333,23 @@ def _from_objects(name: str, cells: list[Any]) -> "pl.Series":
     try:
         return pl.Series(name, cells, strict=True)
     except Exception:  # of several types: as text
-        return pl.Series(name, [None if v is None else str(v) for v in cells], dtype=pl.String)
+        return pl.Series(name, _written(cells), dtype=pl.String)
+
+
+def _written(cells: list[Any]) -> list[str | None]:
+    """As text, where 1.0, which pandas makes of a 1 beside missing cells, is 1."""
+    cells = [int(v) if isinstance(v, float) and v.is_integer() else v for v in cells]
+    return [None if v is None else str(v) for v in cells]
+
+
+def as_text(values: "pl.Series") -> "pl.Series":
+    """A column of any type as text."""
+    import polars as pl
+
+    if values.dtype == pl.Boolean:
+        return values.replace_strict({True: "true", False: "false"}, return_dtype=pl.String)
+    if values.dtype.is_float():  # 1.0 in one file is 1 in another
+        whole = values.drop_nulls()
+        if (whole == whole.round(0)).all():
+            values = values.cast(pl.Int64, strict=False)
+    return values.cast(pl.String)
