@@ -110,6 +110,15 @@ def test_scikit_learn_clones_searches_and_validates():
     assert search.fit(X, kind).best_score_ > 0.8
 
 
+def test_values_far_from_0_keep_their_digits():
+    """Of 1e8 float32 knows every eighth: what is learned of that is as of 0, answers are rounded once."""
+    X = pl.DataFrame({"x": np.arange(200.0)})
+    y = np.sin(np.arange(200.0)) * 2e4
+    model = TableRegressor(settings=BRIEF, random_state=0)
+    near, far = (model.fit(X, y + c).predict(X).astype(float) - c for c in (0, 1e8))
+    np.testing.assert_allclose(far, near, atol=10)
+
+
 def test_weights_count():
     """Rows of weight 0 teach nothing."""
     X, kind, _ = frame()

@@ -133,7 +133,7 @@ def test_labels_and_values():
         for classes in ((False, True), ("False", "True"), ("FALSE", "true")):
             assert encode(pl.Series(values), classes).tolist() == [1, 0]
     y = encode(pl.Series([1, 2.5], strict=False), ())
-    assert (y.dtype, y.tolist()) == (np.float32, [[1.0], [2.5]])
+    assert (y.dtype, y.tolist()) == (np.float64, [[1.0], [2.5]])
 
 
 @pytest.mark.parametrize(
@@ -184,6 +184,11 @@ def test_half_of_the_targets_may_lack_not_more():
     [
         (["a"] * 20, {}, r"target 'y' holds one class only, 'a'; there is nothing to learn"),
         ([3.5] * 20, {}, r"target 'y' holds one value only, 3.5; there is nothing to learn"),
+        (
+            [1.7e9 + 100 * i for i in range(20)],
+            {},
+            r"target 'y' lies within 577 of 1700000950, too near for predictions of 7 digits; subtract that",
+        ),
         (["a"] * 19 + ["b"], {}, r"class 'b' of target 'y' has one row; give it more, or drop it"),
         (
             [0.5, 1.5] * 10,
@@ -321,6 +326,16 @@ def test_a_group_is_never_on_two_sides(kind):
         assert len(groups[2]) == 2
 
 
+def test_each_side_needs_a_group():
+    frame = classified(g=["u"] * 10 + ["v"] * 10)
+    with pytest.raises(InputError, match=r"the test rows leave one group of 'g', .* give a third group, or"):
+        from_frame(frame, group="g", test=0.4)
+    for options in ({"test": 0.4, "validation": 0.0}, {"validation": 0.4}):
+        assert len(from_frame(frame, group="g", **options).X_train) == 10
+    with pytest.raises(InputError, match=r"all 20 rows are of one group; choose another column"):
+        from_frame(frame.with_columns(g=pl.lit("u")), group="g")
+
+
 def test_a_table_to_validate_on():
     frame, valid = classified(), pl.DataFrame({"extra": [1, 2], "y": ["a", "b"], "x": [9.5, 30]})
     dataset = from_frame(frame, valid_frame=valid)
@@ -364,6 +379,9 @@ def test_exact_doubles_across_the_split_are_counted_and_said():
     other = pl.DataFrame({"y": ["b", "a", "a"], "x": [0.0, 1.0, 2.5], "more": [1, 2, 3]})
     from_frame(classified(), valid_frame=other, notice=said.append)
     assert said[-1].startswith("2 held-out rows have an exact double")
+    frame = classified(x=[float(v) for v in x], y=y)
+    from_frame(frame, time_ordered=True, test=0.2, valid_frame=other, notice=said.append)
+    assert said[-1].startswith("4 held-out rows have an exact double")
 
 
 @pytest.mark.parametrize("seed", range(5))

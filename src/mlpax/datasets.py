@@ -26,7 +26,7 @@ class Dataset:
     ----------
     name : str
     X_train, X_test : arrays of shape (rows, features), uint8 or float32
-    y_train, y_test : arrays of shape (rows,), int32, or (rows, 1), float32
+    y_train, y_test : arrays of shape (rows,), int32, or (rows, 1), float64
         Labels in 0 .. len(classes) - 1, or a regression's values.
     classes : tuple of int, str or bool
         What each label stands for; empty for a regression.

@@ -88,15 +88,18 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
                 f"patience {recipe.patience} needs validation rows; hold some out with validation 0.2"
             )
         X_valid, y_valid = dataset.X_train[:0], y[:0]
-    target = (0.0, 1.0)
-    if not dataset.classes:
-        target = (float(y.mean(dtype=np.float64)), float(y.std(dtype=np.float64)) or 1.0)
+    mean, deviation = 0.0, 1.0
+    if not dataset.classes:  # in float64, since what is far from 0 has few digits left as float32
+        mean = float(np.average(y[:, 0], weights=dataset.weight))
+        y, y_valid = y - mean, y_valid - mean
+        deviation = float(np.average(y[:, 0] ** 2, weights=dataset.weight)) ** 0.5 or 1.0
     options: dict[str, Any] = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
-    outputs = len(dataset.classes) or 1
+    sizes = columns.dense, columns.embeddings, recipe.hidden, len(dataset.classes) or 1
     taught = dataset.X_train if dataset.weight is None else dataset.X_train[dataset.weight > 0]
     codes = taught[:, columns.dense :]
 
     def model(params: PyTree) -> Model:
+        params = params | {"target": (mean, deviation)}
         embeddings, layers = fold(params)
         embeddings = with_new_codes(embeddings, codes)
         made = _model(dataset, recipe, layers, embeddings=embeddings, columns=columns, target=dataset.target)
@@ -113,9 +116,7 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
             "cross_entropy" if dataset.classes else "squared_error",
             ("accuracy", "log_loss") if dataset.classes else ("rmse",),
         ),
-        params=initial_table_params(
-            columns.dense, columns.embeddings, recipe.hidden, outputs, target, rng(recipe.seed, "weights")
-        ),
+        params=initial_table_params(*sizes, (0.0, deviation), rng(recipe.seed, "weights")),
         model=model,
     )
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Fact", "describe", "encode", "from_frame", "guess_target", "infer_task"]
 
 TARGETS = ("target", "label", "class", "y")  # the names a target usually has
+LEAST_SPREAD = 1e-4  # of a regression's values to their mean: predictions are float32, of 7 digits
 FEW = 20  # distinct whole numbers without a gap are classes
 WHOLE = r"(0|-?[1-9]\d{0,17})"  # as they are written; 007 is a name
 
@@ -98,7 +99,7 @@ def classes_of(values: "pl.Series") -> tuple[Any, ...]:
 
 
 def encode(values: "pl.Series", classes: tuple[Any, ...]) -> np.ndarray:
-    """Labels 0 .. classes - 1, int32; or without classes the numbers, (rows, 1) float32.
+    """Labels 0 .. classes - 1, int32; or without classes the numbers, (rows, 1) float64.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def encode(values: "pl.Series", classes: tuple[Any, ...]) -> np.ndarray:
         y = numbers(values)
         if np.isnan(y).any():
             raise InputError(f"target {values.name!r} is NaN in row {int(np.isnan(y).argmax()) + 1}; drop it")
-        return y[:, None].astype(np.float32)
+        return y[:, None]
     position = {c: i for i, c in enumerate(classes)}
     words = {str(c).lower(): i for c, i in position.items()}
     if len(classes) == 2 and words.keys() == {"false", "true"}:  # booleans, which are text in a CSV
@@ -218,6 +219,11 @@ def from_frame(
     rest = np.flatnonzero(~tested)
     validated = np.zeros(len(y), bool)
     if valid_frame is None and validation:
+        if groups is not None and len(set(groups[rest])) == 1 < len(set(groups)):
+            raise InputError(
+                f"the test rows leave one group of {group!r}, and validation needs another; give a third"
+                " group, or validation 0"
+            )
         share = held_out(
             y[rest],
             validation,
@@ -252,9 +258,8 @@ def from_frame(
     if class_weight:
         of_class = (train.sum() / (len(classes) * np.bincount(y[train]))).astype(np.float32)
         weights, weight_valid = weights * of_class[y], weight_valid * of_class[y_valid]
-    known = [*inputs.columns, target]
-    held = frame.filter(~train) if valid_frame is None else valid_frame
-    _tell_duplicates(frame.select(known).filter(train), held.select(known), notice)
+    held = [frame.filter(~train), *([] if valid_frame is None else [valid_frame])]
+    _tell_duplicates(frame.filter(train), held, [*inputs.columns, target], notice)
     return Dataset(
         name, X[train], y[train], X[tested], y[tested], classes, X_valid=X_valid, y_valid=y_valid,
         weight=weights[train], weight_valid=weight_valid, columns=columns, target=target,
@@ -292,6 +297,12 @@ def _check_target(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
             raise InputError(
                 f"target {target!r} holds one value only, {y[0, 0]:g}; there is nothing to learn"
             )
+        mean, spread = float(y.mean()), float(y.std())
+        if spread < LEAST_SPREAD * abs(mean):
+            raise InputError(
+                f"target {target!r} lies within {spread:.3g} of {mean:.10g}, too near for predictions of 7"
+                " digits; subtract that from it first"
+            )
         return
     if len(classes) < 2:
         raise InputError(f"target {target!r} holds one class only, {classes[0]!r}; there is nothing to learn")
@@ -310,8 +321,11 @@ def _tell_columns(columns: Columns, notice: Notice) -> None:
             notice(f"of the levels of {c.name!r} the {MOST_LEVELS:,} most frequent are told apart")
 
 
-def _tell_duplicates(train: "pl.DataFrame", held: "pl.DataFrame", notice: Notice) -> None:
-    both = np.isin(held.hash_rows().to_numpy(), train.hash_rows().to_numpy()).sum()
+def _tell_duplicates(
+    train: "pl.DataFrame", held: "list[pl.DataFrame]", known: list[str], notice: Notice
+) -> None:
+    seen, *others = (rows.select(known).hash_rows().to_numpy() for rows in (train, *held))
+    both = sum(np.isin(rows, seen).sum() for rows in others)
     if both:
         notice(f"{both} held-out rows have an exact double among the training rows: scores may flatter")
 
