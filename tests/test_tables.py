@@ -146,6 +146,32 @@ def test_decimal_commas(tmp_path):
     assert read(tmp_path, 'a\tb\n1,234\t"5,6"\n')[1] == [("1,234", "5,6")]
 
 
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["1,234", "0,5"], ["1.234", "0.5"]),
+        (["1,234", "0,123"], ["1.234", "0.123"]),
+        (["1,234", "1234,567"], ["1.234", "1234.567"]),
+        (["1,234", "-2,3456"], ["1.234", "-2.3456"]),
+        (["1,234", "-1.234.567,125"], ["1.234", "-1234567.125"]),
+        (["792", "2,564", "2,490"], "has '2,564' in column 'sales', which may be of thousands or a fraction;"
+         " write 2564 or 2.5640"),
+        (["2.000", "1.234,5"], "has '2.000' in column 'sales', which may be of thousands or a fraction;"
+         " write 2000 or 2.0000"),
+        (["2564", "2.5640"], ["2564", "2.5640"]),
+    ],
+)  # fmt: skip
+def test_thousands_or_decimals(tmp_path, monkeypatch, cells, expected):
+    """Told of all rows, though they come in batches of one."""
+    path = write(tmp_path, "sales;shop\n" + "".join(f"{cell} ;x,1\n" for cell in cells))
+    for streamed in (1, 2**26):
+        monkeypatch.setattr(tables, "STREAMED", streamed)
+        if isinstance(expected, str):
+            assert expected in says(lambda path: next(read_batches(path, 1)), path)
+        else:
+            assert pl.concat(read_batches(path, 1))["sales"].to_list() == expected
+
+
 @pytest.mark.parametrize("cell", ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"])
 def test_missing_cells(tmp_path, cell):
     text = f'a,b,c\n{cell},1,x\n2, {cell} ,y\n3,4,"{cell}"\n'

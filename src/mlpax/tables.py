@@ -154,6 +154,8 @@ def _read_csv(path: Path) -> "pl.DataFrame":
             check_rows(path)
             raise
         frame = pl.read_csv(as_utf8(path, "cp1252"), **options)  # what tells so lies beyond the sample
+    if options["separator"] == ";":
+        _check_commas(path, [frame])
     return next(_tidied(path, [frame], options))
 
 
@@ -165,6 +167,8 @@ def _streamed_csv(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
         raise InputError(f"{path} is not UTF-8, which reading in parts needs; convert it first")
     try:
         lazy = pl.scan_csv(path, low_memory=True, **options)
+        if options["separator"] == ";":  # of all rows, before the first is given
+            _check_commas(path, _collected(lazy, cells))
         yield from _tidied(path, _collected(lazy, cells), options)
     except pl.exceptions.PolarsError as error:
         if "utf-8" in str(error):
@@ -183,6 +187,36 @@ def _streamed_parquet(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
 def _collected(lazy: "pl.LazyFrame", cells: int) -> Iterator["pl.DataFrame"]:
     rows = max(1, cells // max(1, len(lazy.collect_schema())))
     return lazy.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")
+
+
+# Numbers in files by semicolons, of the countries that write 1,5
+DECIMAL = r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$"
+THOUSANDS = r"^[+-]?\d{1,3}(?:\.\d{3})+,\d+$"  # 1.234,5
+DOUBTFUL = r"^[+-]?[1-9]\d{0,2},\d{3}$"  # 1,234: elsewhere these are thousands
+SURE = r"^[+-]?(?:\d*,(?:\d{1,2}|\d{4,}|\d+[eE][+-]?\d+)|(?:0\d*|\d{4,})?,\d{3})$"  # all other decimals
+POINTED = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$"  # 1.234, in a column of 1.234,5
+
+
+def _check_commas(path: Path, frames: Iterable["pl.DataFrame"]) -> None:
+    """Refuse 1,234 where no cell of its column shows that the comma is a decimal's."""
+    import polars as pl
+
+    found: dict[str, dict[str, str]] = {}  # of each column the first cell of a pattern
+    for frame in frames:
+        frame = frame.select(pl.all().str.strip_chars())
+        for pattern in (THOUSANDS, DOUBTFUL, SURE, POINTED) if frame.height else ():
+            firsts = frame.select(pl.all().filter(pl.all().str.contains(pattern)).first()).row(0)
+            for name, cell in zip(frame.columns, firsts, strict=True):
+                if cell:
+                    found.setdefault(name.strip(), {}).setdefault(pattern, cell)
+    for name, cells in found.items():
+        cell = cells.get(POINTED) if THOUSANDS in cells else None if SURE in cells else cells.get(DOUBTFUL)
+        if cell:
+            whole, fraction = cell.replace(",", "").replace(".", ""), cell.replace(",", ".")
+            raise InputError(
+                f"{path} has {cell!r} in column {name!r}, which may be of thousands or a fraction;"
+                f" write {whole} or {fraction}0"
+            )
 
 
 def cleaned(frame: "pl.DataFrame") -> "pl.DataFrame":
@@ -220,10 +254,11 @@ def _tidied(
         end = start + frame.height
         frame.columns = [name.strip() for name in frame.columns]
         tidy = cleaned(frame)
-        if options["separator"] == ";":  # of the countries that write 1,5
+        if options["separator"] == ";":
+            bare = pl.all().str.replace_all(".", "", literal=True)
             tidy = tidy.with_columns(
-                pl.all().str.replace(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", "${1}.${2}")
-            )
+                pl.when(pl.all().str.contains(THOUSANDS)).then(bare).otherwise(pl.all()).name.keep()
+            ).with_columns(pl.all().str.replace(DECIMAL, "${1}.${2}"))
         if frame.width > 1:  # where there is one column a blank line is a missing cell
             keep = np.ones(frame.height, bool)
             keep[np.array(blank[bisect_left(blank, start) : bisect_left(blank, end)], int) - start] = False
