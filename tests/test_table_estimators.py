@@ -14,6 +14,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import mlpax
 from mlpax import TableClassifier, TableRegressor
 from mlpax.errors import InputError
+from mlpax.problems import prepare
+from mlpax.recipes import table
+from mlpax.targets import from_frame
 
 SETTINGS = {"hidden": (16, 16), "epochs": 30}
 BRIEF = {"hidden": (8,), "epochs": 2}
@@ -236,6 +239,9 @@ def test_a_new_level_of_many_is_as_the_mean_level():
     np.testing.assert_allclose(model.predict(new), price.mean(), atol=4)
     (E,) = model.model_.embeddings
     np.testing.assert_allclose(E[80:], np.tile(E[:80].mean(axis=0), (2, 1)), rtol=1e-5)
+    dataset = from_frame(X.with_columns(y=pl.Series(price)), task="regression")
+    (E,) = prepare(dataset, table(640, "regression")).params["embeddings"]
+    np.testing.assert_allclose(E[80:], np.tile(E[:80].mean(axis=0), (2, 1)), rtol=1e-5)  # as it validates
 
 
 def test_tags_say_what_tables_hold():

@@ -97,6 +97,8 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
     sizes = columns.dense, columns.embeddings, recipe.hidden, len(dataset.classes) or 1
     taught = dataset.X_train if dataset.weight is None else dataset.X_train[dataset.weight > 0]
     codes = taught[:, columns.dense :]
+    start = initial_table_params(*sizes, (0.0, deviation), rng(recipe.seed, "weights"))
+    start["embeddings"] = with_new_codes(start["embeddings"], codes)  # validation rows may have some
 
     def model(params: PyTree) -> Model:
         params = params | {"target": (mean, deviation)}
@@ -116,7 +118,7 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
             "cross_entropy" if dataset.classes else "squared_error",
             ("accuracy", "log_loss") if dataset.classes else ("rmse",),
         ),
-        params=initial_table_params(*sizes, (0.0, deviation), rng(recipe.seed, "weights")),
+        params=start,
         model=model,
     )
 
