@@ -48,6 +48,26 @@ def test_a_regression_from_file_to_prediction(mlpax, houses):
     assert (houses / "run/importance.png").exists()
 
 
+def test_a_file_that_changed_is_no_test(mlpax, houses):
+    """Other rows would be held out than were, among them some that the network has learned."""
+    assert mlpax("train", "kinds.csv", "--test", 0.2, *QUICK, "--out", "run")[0] == 0
+    assert mlpax("evaluate", "run")[0] == 0
+    with open("kinds.csv", "a") as file:
+        file.write("3,a,2024-01-03,cheap\n")
+    for words in (("evaluate", "run"), ("plot", "run")):
+        code, _, err = mlpax(*words)
+        assert code == 2
+        assert "kinds.csv is not as it was when run was trained; give a file of rows it has not seen" in err
+    assert mlpax("evaluate", "run", "kinds.csv")[0] == 0
+
+
+def test_pictures_of_one_class_are_refused(mlpax, tmp_path):
+    np.savez("p.npz", X=np.zeros((40, 3, 3), np.uint8), y=np.zeros(40, int))
+    code, _, err = mlpax("train", "p.npz", "--out", "run")
+    assert (code, "are of the class 0; it takes two" in err) == (2, True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_figure_that_overflows_ends_no_run(mlpax, tmp_path):
     X = np.random.default_rng(0).normal(size=(400, 3))
     y = X @ [1, 2, 3]

@@ -1,5 +1,6 @@
 """A model file gives back the network that was saved, and nothing else gets through."""
 
+import dataclasses
 import json
 import struct
 import warnings
@@ -94,6 +95,30 @@ def test_predictions_beside_the_files_they_are_of(tmp_path, monkeypatch):
         assert frame.columns[:2] == ["file", "prediction"]
         assert frame["file"].to_list() == files
         assert frame["prediction"].to_list() == model.predict(X).tolist()
+
+
+def test_predictions_in_parquet_are_of_the_classes_kind(tmp_path):
+    model = small()
+    for classes, kind in (
+        (("1", "2", "3a"), pl.String),
+        ((1, 2, 3), pl.Int64),
+        (("True", "False", "x"), pl.String),
+    ):
+        model = dataclasses.replace(model, classes=classes)
+        model.write_predictions([rng.normal(size=(5, 6))], tmp_path / "p[1].parquet")
+        frame = pl.read_parquet(tmp_path / "p[1].parquet", glob=False)
+        assert frame.dtypes == [kind, pl.Float32, pl.Float32, pl.Float32]
+        model.write_predictions([], tmp_path / "none.parquet")
+        assert pl.read_parquet(tmp_path / "none.parquet").schema == frame.schema
+
+
+def test_pictures_of_another_scale_are_refused():
+    model = Model(
+        params=[(np.ones((4, 2), np.float32), np.zeros(2, np.float32))], classes=(0, 1), image_shape=(2, 2)
+    )
+    model.outputs(np.full((1, 2, 2), 255.0))
+    with pytest.raises(InputError, match=r"pictures of 0 to 0.5; this model takes pixels of 0 to 255"):
+        model.outputs(np.full((1, 2, 2), 0.5))
 
 
 def test_no_rows_give_no_predictions():

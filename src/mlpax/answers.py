@@ -53,9 +53,14 @@ def _rows(run: Path, data: str | None, data_dir: Path | None) -> "Dataset":
         check_data(data)
         return datasets.load(data, data_dir)
     config = records.read_config(run)
-    return open_data(
+    dataset, _, _ = open_data(
         config.dataset, config.recipe, {}, Reading(**config.options), data_dir=data_dir or config.data_dir
-    )[0]
+    )
+    if dataset.fingerprint != config.fingerprint:  # then other rows would be held out than were
+        raise InputError(
+            f"{config.dataset} is not as it was when {run} was trained; give a file of rows it has not seen"
+        )
+    return dataset
 
 
 def _examples(

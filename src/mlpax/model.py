@@ -114,6 +114,8 @@ class Model:
         if X.dtype.kind not in "buif":
             raise InputError(f"X is of type {X.dtype}; this model takes numbers")
         X = X.reshape(len(X), features)
+        if self.image_shape and X.dtype.kind == "f" and X.size and 0 < X.max() <= 1:
+            raise InputError(f"X holds pictures of 0 to {X.max():g}; this model takes pixels of 0 to 255")
         if not np.isfinite(X).all():
             row, column = np.argwhere(~np.isfinite(X))[0]
             raise InputError(f"X holds {X[row, column]} at row {row}, column {column}; all must be finite")
@@ -239,7 +241,7 @@ class Model:
         import polars as pl
 
         path = Path(path)
-        rows = 0
+        rows, frame = 0, self._predictions(None)
         parquet = path.suffix == ".parquet"
         table = path.with_suffix(".csv.part") if parquet else path
         try:
@@ -253,10 +255,10 @@ class Model:
                         frame.write_csv(file, include_header=rows == 0)
                         rows += frame.height
                 if rows == 0:
-                    self._predictions(None).write_csv(file)
+                    frame.write_csv(file)
             if parquet:  # which is written column by column: from the rows on the disk
                 with atomic(path) as file:
-                    pl.scan_csv(table, infer_schema_length=10_000).sink_parquet(file)
+                    pl.scan_csv(table, schema=frame.schema, glob=False).sink_parquet(file)
         finally:
             if parquet:
                 table.unlink(missing_ok=True)
@@ -266,15 +268,16 @@ class Model:
         """A frame of the predictions of some rows; of None, its header."""
         import polars as pl
 
-        names = [f"probability_{name}" for name in self.classes]
-        if X is None:
-            return pl.DataFrame({name: [] for name in ["prediction", *names]})
-        outputs = self.outputs(X)
+        outputs = np.empty((0, self.sizes[-1]), np.float32) if X is None else self.outputs(X)
         if self.task == "regression":
             return pl.DataFrame({"prediction": outputs[:, 0]})
         p = scipy.special.softmax(outputs, axis=1)
-        columns = {"prediction": [self.classes[i] for i in outputs.argmax(axis=1).tolist()]}
-        return pl.DataFrame(columns | {name: np.round(p[:, i], 6) for i, name in enumerate(names)})
+        of_kind = pl.Series(self.classes).dtype
+        predicted = pl.Series(
+            "prediction", [self.classes[i] for i in outputs.argmax(axis=1).tolist()], of_kind
+        )
+        shares = [pl.Series(f"probability_{c}", np.round(p[:, i], 6)) for i, c in enumerate(self.classes)]
+        return pl.DataFrame([predicted, *shares])
 
     def save(self, path: str | Path) -> None:
         """Write the model as safetensors, whole or not at all."""

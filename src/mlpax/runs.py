@@ -110,7 +110,7 @@ def train(
     if process := holder(path):
         raise InputError(f"{path} is being written by {process}; wait for it, or choose another --out")
     _check_folder(path, resume)
-    with locked(path, notice) as still_ours:
+    with locked(path, notice) as still_ours, signals() as caught:
         checkpoints.sweep(path)
         if resume:
             _same(path, read_config(path), config, notice)
@@ -124,35 +124,34 @@ def train(
         for row in history:
             on_epoch(row)
         ended, unheard = "", None
-        with signals() as caught:
-            try:
-                with _Writer(path, config, every, len(history), still_ours) as writer:
-                    for state, records in loop(
-                        state, problem.data, problem.valid, objective=problem.objective, recipe=recipe
-                    ):
-                        history += records
-                        try:
-                            for row in records:
-                                on_epoch(row)
-                        except Exception as error:  # nobody listens: what was learned is kept first
-                            unheard = error
-                        writer.offer(state, history)
-                        over = len(history) == recipe.epochs or not math.isfinite(history[-1]["loss"])
-                        if (unheard or caught) and not over:
-                            ended = "interrupted"
-                            break
-                    writer.settle(state, history)
-            except DivergedError:  # the writer has ended: nobody else writes the files
-                still_ours()
-                _finish(path, config, problem, dataset, state, history, "diverged")
-                raise
-            ended = ended or ("finished" if len(history) == recipe.epochs else "stopped early")
+        try:
+            with _Writer(path, config, every, len(history), still_ours) as writer:
+                for state, records in loop(
+                    state, problem.data, problem.valid, objective=problem.objective, recipe=recipe
+                ):
+                    history += records
+                    try:
+                        for row in records:
+                            on_epoch(row)
+                    except Exception as error:  # nobody listens: what was learned is kept first
+                        unheard = error
+                    writer.offer(state, history)
+                    over = len(history) == recipe.epochs or not math.isfinite(history[-1]["loss"])
+                    if (unheard or caught) and not over:
+                        ended = "interrupted"
+                        break
+                writer.settle(state, history)
+        except DivergedError:  # the writer has ended: nobody else writes the files
             still_ours()
-            result = _finish(path, config, problem, dataset, state, history, ended)
-            if caught and ended == "interrupted":
-                raise InterruptedRun(caught[0], f"interrupted after epoch {len(history)}; nothing is lost")
-            if unheard:
-                raise unheard
+            _finish(path, config, problem, dataset, state, history, "diverged")
+            raise
+        ended = ended or ("finished" if len(history) == recipe.epochs else "stopped early")
+        still_ours()
+        result = _finish(path, config, problem, dataset, state, history, ended)
+        if caught and ended == "interrupted":
+            raise InterruptedRun(caught[0], f"interrupted after epoch {len(history)}; nothing is lost")
+        if unheard:
+            raise unheard
     return result
 
 

@@ -54,14 +54,14 @@ def classification(labels: np.ndarray, probabilities: np.ndarray, classes: Seque
 
 
 def regression(y: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
-    """`rmse`, `mae` and `r2` of a regression, as scikit-learn defines them."""
+    """`rmse`, `mae` and, from two rows on, `r2` of a regression, as scikit-learn defines them."""
     from sklearn import metrics
 
-    return {
+    figures = {
         "rmse": float(metrics.root_mean_squared_error(y, predicted)),
         "mae": float(metrics.mean_absolute_error(y, predicted)),
-        "r2": float(metrics.r2_score(y, predicted)),
     }
+    return figures | ({"r2": float(metrics.r2_score(y, predicted))} if len(y) > 1 else {})
 
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> float:

@@ -213,6 +213,11 @@ def _held_out(name: str, images: "Images", test: float, validation: float, seed:
         rest = np.flatnonzero(~tested)
         validated[rest[held_out(y[rest], validation, rng(seed, "validation"), classes=True)]] = True
     train = ~tested & ~validated
+    classes: tuple[Any, ...] = images.classes
+    if len(classes) < 2:
+        raise InputError(
+            f"all pictures of {name} are of the class {', '.join(map(str, classes))}; it takes two"
+        )
     return Dataset(
         name, X[train], y[train], X[tested], y[tested], images.classes, images.shape,
         X_valid=X[validated] if validation else None, y_valid=y[validated] if validation else None,
