@@ -45,7 +45,7 @@ def read_table(path: str | Path) -> "pl.DataFrame":
     ------
     InputError
         If the file is missing, empty, not what its name says, has rows of unequal length (with the
-        line's number), columns of one name, or no row.
+        line's number), columns of one name, 1,234 that may be a thousand, or no row.
     """
     import polars as pl
 
