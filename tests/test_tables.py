@@ -143,6 +143,8 @@ def test_decimal_commas(tmp_path):
     """Of files by semicolons; elsewhere 1,234 may be a thousand."""
     rows = [("1.5", "-.25"), ("2", "1.5e3"), ("1,2,3", "a,5")]
     assert read(tmp_path, "a;b\n1,5;-,25\n2;1,5e3\n1,2,3;a,5\n") == (NAMES, rows)
+    assert read(tmp_path, "1,5;2\n3,5;4\n") == (["x0", "x1"], [("1.5", "2"), ("3.5", "4")])
+    assert read(tmp_path, "name;2020\n1,5;7\n")[0] == ["name", "2020"]
     assert read(tmp_path, 'a\tb\n1,234\t"5,6"\n')[1] == [("1,234", "5,6")]
 
 
@@ -225,6 +227,7 @@ def test_a_comma_may_stand_in_each_cell(tmp_path):
         ("a,b\n1,2\n\n1\n", "has 1 cells in line 4, but 2 columns"),
         ('a,b,c\n"x\ny",2,3\n1,2\n', "has 2 cells in line 4, but 3 columns"),
         ("1,2\n3,4,5\n", "has 3 cells in line 2, but 2 columns"),
+        ("0,1\n3\n", "has 1 cells in line 2, but 2 columns"),
         ('a,b\n"1,2\n', "has 1 cells in line 2, but 2 columns"),
     ],
 )

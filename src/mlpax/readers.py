@@ -267,7 +267,9 @@ def dialect(path: Path) -> tuple[str, dict[str, Any]]:
     header, *others = _first_rows(table, separator)
     names = [cell.strip() for cell in header]
     skipped = text[: len(text) - len(table)].count(end)
-    options: dict[str, Any] = {"separator": separator, "has_header": _is_header(names, others)}
+    point = "." if separator == ";" else ","  # of a decimal comma
+    plain = [[cell.strip().replace(",", point) for cell in row] for row in (header, *others)]
+    options: dict[str, Any] = {"separator": separator, "has_header": _is_header(plain[0], plain[1:])}
     if not options["has_header"]:
         options["new_columns"] = [f"x{i}" for i in range(len(names))]
     elif len(set(names)) < len(names):
@@ -307,7 +309,7 @@ def _is_header(names: list[str], others: list[list[str]]) -> bool:
     numeric = [i for i, name in enumerate(names) if _is_number(name)]
     if not numeric:
         return True
-    columns = [[cell for row in others if i < len(row) and (cell := row[i].strip()) not in MISSING]
+    columns = [[cell for row in others if i < len(row) and (cell := row[i]) not in MISSING]
                for i in range(len(names))]  # fmt: skip
     texts = [i for i, name in enumerate(names) if name not in MISSING and not _is_number(name)]
     if any(columns[i] and all(map(_is_number, columns[i])) for i in texts):
@@ -323,16 +325,16 @@ def _is_header(names: list[str], others: list[list[str]]) -> bool:
     else:  # pandas' own: 0, 1, 2, perhaps after the index, which has no name
         named = len(names) > 1 and (n == len(names) or names == ["", *map(str, whole)])
     counted = whole in (list(range(n)), list(range(1, n + 1)))
-    goes_on = [others[0][i].strip() for i in numeric] == [str(x + n) for x in whole]  # 1,2,3 and then 4,5,6
-    if not named or (counted and goes_on):
+    goes_on = [cell for i, cell in enumerate(others[0]) if i in numeric] == [str(x + n) for x in whole]
+    if not named or (counted and goes_on):  # as 1,2,3 and then 4,5,6
         return False
     if counted and n > 3:  # by chance no row is
         return True
     years = len(set(whole)) == n and all(1900 <= x <= 2100 for x in whole)
     even = n > 2 and len({y - x for x, y in itertools.pairwise(whole)} | {0}) == 2
     low, high = (1900, 2100) if years else (min(whole), max(whole))
-    others_below = not all(_is_whole(cell) and low <= int(cell) <= high for cell in below)
-    return others_below and (counted or (bool(texts) and (years or even)))
+    different = not all(_is_whole(cell) and low <= int(cell) <= high for cell in below)
+    return different and (counted or (bool(texts) and (years or even)))
 
 
 def _is_whole(text: str) -> bool:
