@@ -34,7 +34,7 @@ import mlpax
 from benchmarks import common
 from benchmarks.record import Record, ratios, summary
 
-MNIST_ROUNDS, SEARCH_ROUNDS, PROCESSES = 3, 2, 5
+MNIST_ROUNDS, SEARCH_ROUNDS, PROCESSES = 7, 4, 5
 GRID = {"alpha": [1e-5, 1e-4, 1e-3, 1e-2, 1e-1], "learning_rate_init": [3e-4, 1e-3, 3e-3, 1e-2]}
 
 FIRST_FIT = """
