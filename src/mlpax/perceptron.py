@@ -152,6 +152,11 @@ class Perceptron(Callbacks):
     def _arithmetic(self) -> Any:
         return np.float64 if self.dtype == "float64" or self.solver == "lbfgs" else np.float32
 
+    @property
+    def _rule(self) -> tuple[Any, str]:
+        """The update rule and the dtype that its state is of."""
+        return self.optimizer or self.solver, self._arithmetic.__name__
+
     def _plan(self, **more: Any) -> Plan:
         loss = (
             self.loss
@@ -204,7 +209,7 @@ class Perceptron(Callbacks):
         watch, scorer = self._watch()
         size = sum(p.size for p in (*self.coefs_, *self.intercepts_))
         plan = self._plan(
-            solver=self.optimizer or self.solver,
+            solver=self._rule[0],
             learning_rate=self._schedule(),
             nesterov=bool(self.nesterovs_momentum),
             batch_size=bucket(n, 8) if whole else batch_size,
@@ -301,13 +306,12 @@ class Perceptron(Callbacks):
         """Where the fit begins: at the start, or at the last `partial_fit`'s end."""
         dtype = self._arithmetic
         params = layers_of(self.coefs_, self.intercepts_, dtype)
-        of = plan.solver, dtype.__name__
         kept: Optimizer | None = getattr(self, "_optimizer", None) if incremental else None
         if kept is None:
             seed = self._random_state.randint(2**31) if knobs.dropout else 0
             key, step = np.array([0, seed], np.uint32), np.int32(0)
-            kept = Optimizer(self.learning_rate_init, start(plan, params, knobs), key, step, of)
-        elif kept.of != of:
+            kept = Optimizer(self.learning_rate_init, start(plan, params, knobs), key, step, self._rule)
+        elif kept.of != self._rule:
             kept = kept._replace(state=start(plan, params, knobs))
         best = self.best_validation_score_ if self.early_stopping else self.best_loss_
         if plan.watch == "validation_loss":
@@ -343,8 +347,7 @@ class Perceptron(Callbacks):
         rate = float(progress.rate)
         if self._schedule() == "invscaling":
             rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t  # in double precision
-        of = self.optimizer or self.solver, self._arithmetic.__name__
-        self._optimizer = Optimizer(rate, progress.opt_state, progress.key, progress.step, of)
+        self._optimizer = Optimizer(rate, progress.opt_state, progress.key, progress.step, self._rule)
         self._no_improvement_count = int(progress.waited)
         self.loss_curve_ += curves["loss"]
         if curves["loss"]:

@@ -95,8 +95,8 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
         deviation = float(np.average(y[:, 0] ** 2, weights=dataset.weight)) ** 0.5 or 1.0
     options: dict[str, Any] = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
     sizes = columns.dense, columns.embeddings, recipe.hidden, len(dataset.classes) or 1
-    taught = dataset.X_train if dataset.weight is None else dataset.X_train[dataset.weight > 0]
-    codes = taught[:, columns.dense :]
+    codes = dataset.X_train[:, columns.dense :]
+    codes = codes if dataset.weight is None else codes[dataset.weight > 0]
     start = initial_table_params(*sizes, (0.0, deviation), rng(recipe.seed, "weights"))
     start["embeddings"] = with_new_codes(start["embeddings"], codes)  # validation rows may have some
 

@@ -349,15 +349,16 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def check_rows(path: Path) -> tuple[list[int], bool]:
+def check_rows(path: Path, encoding: str, options: dict[str, Any]) -> tuple[list[int], bool]:
     """Which rows below the header are blank lines, and whether the last column has a value.
+
+    `encoding` and `options` are from `dialect`.
 
     Raises
     ------
     InputError
         If a row has more or fewer cells than the header, with its line.
     """
-    encoding, options = dialect(path)
     blank: list[int] = []
     filled = False
     with _opened(path) as file:

@@ -151,12 +151,12 @@ def _read_csv(path: Path) -> "pl.DataFrame":
         frame = pl.read_csv(source, **options)
     except pl.exceptions.PolarsError as error:
         if "utf-8" not in str(error) or encoding != "utf8":
-            check_rows(path)
+            check_rows(path, encoding, options)
             raise
         frame = pl.read_csv(as_utf8(path, "cp1252"), **options)  # what tells so lies beyond the sample
     if options["separator"] == ";":
         _check_commas(path, [frame])
-    return next(_tidied(path, [frame], options))
+    return next(_tidied(path, [frame], encoding, options))
 
 
 def _streamed_csv(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
@@ -169,11 +169,11 @@ def _streamed_csv(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
         lazy = pl.scan_csv(path, low_memory=True, **options)
         if options["separator"] == ";":  # of all rows, before the first is given
             _check_commas(path, _collected(lazy, cells))
-        yield from _tidied(path, _collected(lazy, cells), options)
+        yield from _tidied(path, _collected(lazy, cells), encoding, options)
     except pl.exceptions.PolarsError as error:
         if "utf-8" in str(error):
             raise InputError(f"{path} is not UTF-8, which reading in parts needs; convert it first") from None
-        check_rows(path)
+        check_rows(path, encoding, options)
         raise
 
 
@@ -241,7 +241,7 @@ def _stored(frame: "pl.DataFrame") -> "pl.DataFrame":
 
 
 def _tidied(
-    path: Path, frames: Iterable["pl.DataFrame"], options: dict[str, Any]
+    path: Path, frames: Iterable["pl.DataFrame"], encoding: str, options: dict[str, Any]
 ) -> Iterator["pl.DataFrame"]:
     """Names and cells without blanks around, missing cells null, no blank line, no nameless empty column."""
     import polars as pl
@@ -249,7 +249,7 @@ def _tidied(
     blank, filled, start, checked = list[int](), True, 0, False
     for frame in frames:
         if not checked and frame.height and frame[:, -1].null_count():  # a row too short ends in nulls
-            blank, filled = check_rows(path)
+            blank, filled = check_rows(path, encoding, options)
             checked = True
         end = start + frame.height
         frame.columns = [name.strip() for name in frame.columns]
