@@ -2,11 +2,12 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlpax.batches import all_finite, bucket, inputs, minibatch, place, rng, row_order
+from mlpax.batches import aligned, all_finite, bucket, inputs, minibatch, place, rng, row_order
 from mlpax.errors import InputError
 from mlpax.recipes import Recipe
 
@@ -58,6 +59,19 @@ def test_placed_rows_and_their_padding():
     assert (data.n, data.steps) == (5, 2)
     assert (data.X.dtype, data.y.dtype, data.weight.dtype) == (jnp.float32, jnp.int32, jnp.float32)
     assert (data.n.dtype, data.steps.dtype) == (np.int32, np.int32)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint32", "float32", "float64"])
+def test_a_cpu_takes_aligned_rows_without_a_copy(dtype):
+    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+        for rows in range(1, 20):
+            array = aligned((rows, 3), dtype)
+            assert array.shape == (rows, 3)
+            assert array.dtype == dtype
+            array[:] = 7
+            placed = jax.device_put(array)
+            assert placed.dtype == dtype
+            assert np.shares_memory(np.asarray(placed), array)
 
 
 def test_padding_repeats_a_row_so_that_no_loss_is_nan_on_it():

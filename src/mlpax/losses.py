@@ -64,8 +64,10 @@ def cross_entropy(
     """
     classes = logits.shape[1]
     hit = y[:, None] == jnp.arange(classes)[None]  # (batch, classes); a gather's gradient would be a scatter
-    target = jnp.where(hit, 1 - label_smoothing, 0) + label_smoothing / classes
-    return -jnp.sum(target * log_softmax(logits), axis=1)
+    target = hit + label_smoothing * (1 / classes - hit)
+    shifted = logits - jax.lax.stop_gradient(jnp.max(logits, axis=1, keepdims=True))
+    # Targets sum to 1: this is -sum(target * log_softmax), and its gradient is softmax less target at once.
+    return jnp.log(jnp.sum(jnp.exp(shifted), axis=1)) - jnp.sum(target * shifted, axis=1)
 
 
 def binary_cross_entropy(

@@ -58,21 +58,20 @@ def one_pass(
     """
 
     def step_on(i: Array, carry: Any) -> Any:
-        params, opt_state, step, summed, weights = carry
+        params, opt_state, summed, weights = carry
         X, y, w = minibatch(data, i, batch_size, order)  # (batch, features), ...
-        loss, gradients = jax.value_and_grad(mean_loss)(params, X, y, w, step)
-        updates, opt_state = rule(step).update(gradients, opt_state, params, value=loss)
+        loss, gradients = jax.value_and_grad(mean_loss)(params, X, y, w, step + i)
+        updates, opt_state = rule(step + i).update(gradients, opt_state, params, value=loss)
         weight = jnp.sum(w)
         return (
             optax.apply_updates(params, updates),
             opt_state,
-            step + 1,
             summed + weight * loss,
             weights + weight,
         )
 
     zero = jnp.zeros((), data.weight.dtype)
-    params, opt_state, step, summed, weights = lax.fori_loop(
-        0, data.steps, step_on, (params, opt_state, step, zero, zero)
+    params, opt_state, summed, weights = lax.fori_loop(
+        0, data.steps, step_on, (params, opt_state, zero, zero)
     )
-    return params, opt_state, step, summed / jnp.maximum(weights, jnp.finfo(zero.dtype).tiny)
+    return params, opt_state, step + data.steps, summed / jnp.maximum(weights, jnp.finfo(zero.dtype).tiny)

@@ -171,7 +171,7 @@ def penalised(
     each = jnp.where(total > 0, 1 / jnp.maximum(total, jnp.finfo(w.dtype).tiny), 0)
     squares = sum(jnp.vdot(W, W) for W, _ in params)
     return weighted_mean(per_example(plan, outputs, y, knobs.label_smoothing), w) + (
-        0.5 * knobs.alpha * each * squares
+        knobs.alpha * each * (0.5 * squares)
     )
 
 
@@ -258,11 +258,12 @@ def advance(
     curves : dict of arrays of shape (epochs,)
         `loss`, and of `held` `score` and `validation_loss`; NaN for the epochs not run.
     """
-    factor = _factor(plan)
+    factor, first = _factor(plan), progress.epoch
     total = 1.0 * knobs.max_iter * data.steps
 
     def run(carry: Any) -> Any:
-        k, progress, curves = carry
+        progress, curves = carry
+        k = progress.epoch - first  # epochs of this call
 
         def mean_loss(params: Params, X: Array, y: Array, w: Array, step: Array) -> Array:
             key = None if knobs.dropout is None else jax.random.fold_in(progress.key, step)
@@ -285,16 +286,15 @@ def advance(
         figures = {"loss": loss} | ({} if held is None else measured(plan, params, held))
         if plan.watch != "host":
             progress = followed(plan, knobs, progress, figures[plan.watch])
-        return k + 1, progress, {name: curves[name].at[k].set(value) for name, value in figures.items()}
+        return progress, {name: curves[name].at[k].set(value) for name, value in figures.items()}
 
     def due(carry: Any) -> Array:
-        k, progress, _ = carry
-        return (k < epochs) & (progress.epoch < knobs.max_iter) & ~progress.stopped
+        progress, _ = carry
+        return (progress.epoch < first + epochs) & (progress.epoch < knobs.max_iter) & ~progress.stopped
 
     names = ("loss",) if held is None else ("loss", "score", "validation_loss")
     curves = {name: jnp.full(epochs, jnp.nan, data.weight.dtype) for name in names}
-    _, progress, curves = lax.while_loop(due, run, (jnp.int32(0), progress, curves))
-    return progress, curves
+    return lax.while_loop(due, run, (progress, curves))
 
 
 def _factor(plan: Plan) -> Callable[[Any], Any]:
