@@ -196,10 +196,8 @@ class Columns:
                 raise InputError(f"column {name!r} is missing{hint}")
         dense: list[np.ndarray] = [np.zeros((frame.height, 0), np.float32)]
         codes: list[np.ndarray] = []
-        for column in self.columns:
-            if column.kind == "constant":
-                continue
-            values = _cells(frame[column.name])
+        varying = [c for c in self.columns if c.kind != "constant"]
+        for column, values in zip(varying, _tidy(frame.select(c.name for c in varying)), strict=True):
             if column.embedded:
                 codes.append(_codes(column, values)[:, None].astype(np.float32))
             else:
@@ -219,7 +217,7 @@ def fit_columns(frame: "pl.DataFrame", kinds: "dict[str, Kind] | None" = None) -
         dates in one format because its training rows happen to be. By default it is told of these rows.
     """
     kinds = kinds or {}
-    columns = tuple(_fit(_cells(frame[name]), kinds.get(name)) for name in frame.columns)
+    columns = tuple(_fit(values, kinds.get(values.name)) for values in _tidy(frame))
     if not any(c.kind != "constant" for c in columns):
         raise InputError("every column is constant; there is nothing to learn from")
     return Columns(columns)
@@ -234,9 +232,9 @@ def with_nulls(values: "pl.Series") -> "pl.Series":
     return values.fill_nan(None) if values.dtype.is_float() else values
 
 
-def _cells(values: "pl.Series") -> "pl.Series":
-    """The same column with its text as in a CSV."""
-    return cleaned(with_nulls(values).to_frame()).to_series()
+def _tidy(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """The same columns with their text as in a CSV."""
+    return cleaned(frame.with_columns(with_nulls(values) for values in frame))
 
 
 class Kind(NamedTuple):
@@ -261,7 +259,7 @@ def kind_of(values: "pl.Series") -> Kind:
     """
     import polars as pl
 
-    values = _cells(values)
+    values = _tidy(values.to_frame()).to_series()
     present = values.drop_nulls()
     if _is_constant(values):
         return Kind("constant")
@@ -306,7 +304,7 @@ def _fit(values: "pl.Series", told: Kind | None) -> Column:
             kept = [level for level, _ in counts] if len(counts) <= ONE_HOT else kept
         return Column(name, kind if kept else "constant", missing=missing, levels=tuple(sorted(kept)))
     if kind == "number":
-        median, scale = _robust(numbers(values))
+        median, scale = _robust(_numbers(values))
         if scale == 0 and not missing:
             return Column(name, "constant")
         return Column(name, kind, (median,), (scale,), missing)
@@ -335,12 +333,16 @@ def numbers(values: "pl.Series") -> np.ndarray:
     InputError
         If a cell is no number, or infinite as a float32, with its row.
     """
+    return _numbers(_tidy(values.to_frame()).to_series())
+
+
+def _numbers(values: "pl.Series") -> np.ndarray:
     import polars as pl
 
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:
         cast_ = values.cast(pl.Float64)
     else:
-        text = _cells(as_text(values))
+        text = as_text(values)
         cast_ = text.cast(pl.Float64, strict=False)
         if cast_.null_count() > text.null_count():
             row = _first(text.is_not_null() & cast_.is_null())
@@ -405,7 +407,7 @@ def _inputs(column: Column, values: "pl.Series") -> np.ndarray:
         keep = [*range(len(column.levels)), *([len(column.levels) + 1] if column.missing else [])]
         return hot[:, keep].astype(np.float32)
     x = (
-        numbers(values)[:, None]
+        _numbers(values)[:, None]
         if column.kind == "number"
         else _date_parts(values, column.date_format, column.name)
     )
