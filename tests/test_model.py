@@ -76,7 +76,9 @@ def test_images_and_integer_pixels():
     [
         (np.zeros(6), r"\(6,\).*6 features"),
         (np.zeros((2, 5)), "X has rows of 5 features; this model takes rows of 6 features"),
-        (np.array([["a"] * 6]), "numbers"),
+        (np.array([["a"] * 6]), "type <U1; this model takes pixels of 0 to 255"),
+        (np.ones((1, 6), bool), "type bool; this model takes pixels of 0 to 255"),
+        (np.zeros((1, 3, 2), np.uint8), r"pictures of \(3, 2\); this model takes \(2, 3\)"),
         (np.array([[0, 0, np.nan, 0, 0, 0]]), "nan at row 0, column 2"),
         (np.array([[0, 0, 0, np.inf, 0, 0]]), "inf at row 0, column 3"),
     ],

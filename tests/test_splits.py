@@ -50,8 +50,26 @@ def test_the_last_rows_in_time():
 @pytest.mark.parametrize("options", [{}, {"time_ordered": True}, {"classes": True}])
 @pytest.mark.parametrize(("rows", "share"), [(2, 0.1), (2, 0.9), (1, 0.4)])
 def test_neither_side_is_empty(options, rows, share):
+    if options.get("classes") and share == 0.9:  # of each class a row is left
+        assert held_out(np.zeros(rows), share, generator(), classes=True).sum() == 1
+        return
     with pytest.raises(InputError, match=rf"holding out {share} of {rows} rows leaves one side empty"):
         held_out(np.zeros(rows), share, generator(), **{"classes": False, **options})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "share", "count"),
+    [([2] * 40, 0.2, 16), ([5] * 40, 0.1, 20), ([1, 50], 0.6, 31), ([1] * 9, 0.5, 0)],
+)
+def test_small_classes_share_what_whole_rows_leave_over(sizes, share, count):
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    held = stratified(y, share, generator())
+    each = np.bincount(y[held], minlength=len(sizes))
+    assert held.sum() == count
+    assert (each < sizes).all()
+    assert np.abs(each - share * np.array(sizes)).max() <= 1
+    if count and len(sizes) == 40:  # drawn, not the first
+        assert y[held].max() > 20
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.2, 1.5, float("nan")])

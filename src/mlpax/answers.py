@@ -68,19 +68,22 @@ def _examples(
 ) -> tuple[Any, Any]:
     """Rows and their true classes or values: of a table, of pictures, or a set's test rows."""
     import numpy as np
+    import polars as pl
+
+    from mlpax.targets import encode, guess_target
 
     if data is not None and model.columns:
-        from mlpax import tables, targets
+        from mlpax import tables
 
         frame = tables.read_table(data)
-        target = targets.guess_target(frame, model.target)
+        target = guess_target(frame, model.target)
         X = frame.filter(frame[target].is_not_null())
         if X.height == 0:
             raise InputError(f"{data} has no row with a target {target!r}; there is nothing to score by")
         if X.height < frame.height:
             say(f"dropped {frame.height - X.height} rows without a target")
         say_extra(model, X)
-        y = targets.encode(X[target], model.classes)
+        y = encode(X[target], model.classes)
     elif data is not None and model.image_shape and Path(data).is_dir():
         from mlpax.images import read_image_folder
 
@@ -88,12 +91,9 @@ def _examples(
         pictures = read_image_folder(
             data, size=shape[0], colour=len(shape) == 3, skip_bad=skip_bad, notice=say
         )
-        return pictures.X, np.asarray(pictures.classes)[pictures.y]
+        X, y = pictures.X, encode(pl.Series("class", pictures.classes), model.classes)[pictures.y]
     elif data is not None and model.image_shape and Path(data).is_file():
-        import polars as pl
-
         from mlpax.readers import read_arrays
-        from mlpax.targets import encode
 
         X, y = read_arrays(data)
         if y is None:
@@ -103,12 +103,15 @@ def _examples(
         dataset = _rows(run, data, data_dir)
         X, y = dataset.X_test, dataset.y_test
         if len(y) == 0 and dataset.X_valid is not None and dataset.y_valid is not None:
-            say("no rows were held out for testing; these are the validation rows, which chose the epoch")
+            chose = ", which chose the epoch" if model.recipe.get("patience") else ""
+            say(f"no rows were held out for testing; these are the validation rows{chose}")
             X, y = dataset.X_valid, dataset.y_valid
         if len(y) == 0:
             raise InputError(
                 f"{run} holds out no test rows; give a file to evaluate on, or train with --test 0.2"
             )
+        if data is not None:  # another set, whose classes need not be the model's
+            y = encode(pl.Series("class", dataset.classes), model.classes)[y]
     return X, np.asarray(model.classes)[y] if model.classes else y[:, 0]
 
 

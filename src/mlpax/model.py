@@ -111,8 +111,11 @@ class Model:
         if X.ndim < 2 or math.prod(X.shape[1:]) != features:
             found = f"rows of {math.prod(X.shape[1:])} features" if X.ndim > 1 else f"shape {X.shape}"
             raise InputError(f"X has {found}; this model takes rows of {features} features")
-        if X.dtype.kind not in "buif":
-            raise InputError(f"X is of type {X.dtype}; this model takes numbers")
+        if X.dtype.kind not in ("uif" if self.image_shape else "buif"):
+            takes = "pixels of 0 to 255" if self.image_shape else "numbers"
+            raise InputError(f"X is of type {X.dtype}; this model takes {takes}")
+        if self.image_shape and X.ndim > 2 and X.shape[1:] not in (self.image_shape, (*self.image_shape, 1)):
+            raise InputError(f"X has pictures of {X.shape[1:]}; this model takes {self.image_shape}")
         X = X.reshape(len(X), features)
         if self.image_shape and X.dtype.kind == "f" and X.size and 0 < X.max() <= 1:
             raise InputError(f"X holds pictures of 0 to {X.max():g}; this model takes pixels of 0 to 255")
@@ -247,18 +250,21 @@ class Model:
         try:
             with atomic(table) as file:
                 for batch in batches:
-                    for start in range(0, len(batch), CHUNK):
-                        frame = self._predictions(batch[start : start + CHUNK])
+                    # An array is in memory as it is, and what it holds is told of all its rows.
+                    pieces = batch.iter_slices(CHUNK) if isinstance(batch, pl.DataFrame) else [batch]
+                    for piece in pieces:
+                        frame = self._predictions(piece)
                         if files is not None:
                             part = files[rows : rows + frame.height]
                             frame.insert_column(0, pl.Series("file", part, pl.String))
-                        frame.write_csv(file, include_header=rows == 0)
+                        frame.write_csv(file, include_header=rows == 0 and not parquet)
                         rows += frame.height
                 if rows == 0:
-                    frame.write_csv(file)
+                    frame.write_csv(file, include_header=not parquet)
             if parquet:  # which is written column by column: from the rows on the disk
                 with atomic(path) as file:
-                    pl.scan_csv(table, schema=frame.schema, glob=False).sink_parquet(file)
+                    read: Any = {"has_header": False, "raise_if_empty": False, "glob": False}
+                    pl.scan_csv(table, schema=frame.schema, **read).sink_parquet(file)
         finally:
             if parquet:
                 table.unlink(missing_ok=True)

@@ -88,7 +88,16 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         with np.load(path, allow_pickle=False) as arrays:
             if "X" not in arrays:
                 raise InputError(f"{path} has no array X; it holds {', '.join(arrays.files) or 'none'}")
-            return arrays["X"], arrays.get("y")
+            found = {name: arrays[name] for name in ("X", "y") if name in arrays}
+        for name, array in found.items():
+            if (
+                not isinstance(array, np.ndarray)
+                or array.dtype.kind not in "biufU"
+                or array.dtype.str[1:] == "f16"
+            ):
+                of = getattr(array, "dtype", "no array")
+                raise InputError(f"{path} has {name} of type {of}; give numbers or text")
+        return found["X"], found.get("y")
     except InputError:
         raise
     except MemoryError:
@@ -114,7 +123,7 @@ def read_rows(path: str | Path, kinds: str = "biuf") -> np.ndarray:
     """
     path = Path(path)
     if path.suffix.lower() == ".npz":
-        return _read_npz(path)[0]
+        return _rows_of(path, _read_npz(path)[0])
     if path.suffix.lower() != ".npy":
         return read_idx(path)
     try:
@@ -127,6 +136,12 @@ def read_rows(path: str | Path, kinds: str = "biuf") -> np.ndarray:
         raise InputError(f"{path} is no .npy file of numbers: {said}") from None
     if array.dtype.kind not in kinds:
         raise InputError(f"{path} is no .npy file of numbers: its type is {array.dtype}")
+    return _rows_of(path, array)
+
+
+def _rows_of(path: Path, array: np.ndarray) -> np.ndarray:
+    if array.ndim == 0:
+        raise InputError(f"{path} holds a single value, not rows")
     return array
 
 

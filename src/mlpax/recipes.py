@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from mlpax.errors import InputError, unknown
 
-__all__ = ["RECIPES", "TASKS", "Hyper", "Recipe", "article", "default", "named", "quick", "table"]
+__all__ = ["RECIPES", "TASKS", "Hyper", "Recipe", "article", "default", "named", "power_of_two", "quick", "table"]
 
 Activation = Literal["relu", "tanh", "logistic", "gelu", "silu", "selu", "mish", "identity"]
 InitialScale = Literal["he", "glorot", "lecun", "article"]
@@ -206,9 +206,14 @@ def article(rows: int, task: str = "classification") -> Recipe:
     )
 
 
+def power_of_two(rows: int) -> int:
+    """The least that is not below: a batch of all rows whose program others of about as many share."""
+    return 2 ** math.ceil(math.log2(max(rows, 1)))
+
+
 def default(rows: int, task: str = "classification") -> Recipe:
     """98 % on MNIST in four epochs; smaller sets get smaller batches and as many steps."""
-    batch_size = 256 if rows >= 20_000 else 64 if rows >= 1_000 else max(1, min(32, rows))
+    batch_size = 256 if rows >= 20_000 else 64 if rows >= 1_000 else min(32, power_of_two(rows))
     steps = math.ceil(max(rows, 1) / batch_size)
     return Recipe(
         batch_size=batch_size,
@@ -231,7 +236,7 @@ def table(rows: int, task: str = "classification") -> Recipe:
         activation="selu" if classification else "mish",
         inputs="raw",
         epochs=epochs,
-        batch_size=512 if rows >= 16_000 else max(1, min(256, rows)),
+        batch_size=512 if rows >= 16_000 else min(256, power_of_two(rows)),
         validation=0.2,
         optimizer="adam",
         learning_rate=0.03,

@@ -10,6 +10,8 @@ from mlpax.errors import InputError, unknown
 from mlpax.recipes import RECIPES, TASKS, Recipe, named
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mlpax.datasets import Dataset
     from mlpax.images import Images
 
@@ -127,9 +129,9 @@ def open_data(
         dataset = datasets.load(data, data_dir, progress=progress)
     else:
         changes = {"validation": 0.2} | changes
-        whole = recipe if isinstance(recipe, Recipe) else named("default", 1, **changes)
+        whole = recipe if isinstance(recipe, Recipe) else named(name, 1, **changes)
         images = arrays or _pictures(path, reading, notice, progress)
-        dataset = _held_out(str(path.resolve()), images, reading.test, whole.validation, whole.seed)
+        dataset = _held_out(str(path.resolve()), images, reading.test, whole, notice)
     if not isinstance(recipe, Recipe):
         recipe = named(name, len(dataset.X_train), **changes)
     return dataset, recipe, name
@@ -181,6 +183,8 @@ def _picture_arrays(path: Path) -> "Images | None":
     if not is_arrays(path):
         return None
     X, y = read_arrays(path)
+    if X.ndim == 4 and X.shape[3] == 1:
+        X = X[..., 0]
     if X.dtype != np.uint8 or not (X.ndim == 3 or (X.ndim == 4 and X.shape[3] == 3)):
         return None
     if y is None:
@@ -197,7 +201,7 @@ def _picture_arrays(path: Path) -> "Images | None":
     return Images(X.reshape(len(X), -1), encode(labels, classes), classes, X.shape[1:])
 
 
-def _held_out(name: str, images: "Images", test: float, validation: float, seed: int) -> "Dataset":
+def _held_out(name: str, images: "Images", test: float, recipe: Recipe, notice: Notice) -> "Dataset":
     """Pictures with the test and the validation rows held out, each class in its proportion."""
     import numpy as np
 
@@ -205,7 +209,7 @@ def _held_out(name: str, images: "Images", test: float, validation: float, seed:
     from mlpax.datasets import Dataset
     from mlpax.splits import held_out
 
-    X, y = images.X, images.y
+    X, y, seed, validation = images.X, images.y, recipe.seed, recipe.validation
     tested, validated = np.zeros((2, len(y)), bool)
     if test:
         tested = held_out(y, test, rng(seed, "test"), classes=True)
@@ -218,7 +222,16 @@ def _held_out(name: str, images: "Images", test: float, validation: float, seed:
         raise InputError(
             f"all pictures of {name} are of the class {', '.join(map(str, classes))}; it takes two"
         )
+    _tell_repeats(X, train, notice)
     return Dataset(
         name, X[train], y[train], X[tested], y[tested], images.classes, images.shape,
         X_valid=X[validated] if validation else None, y_valid=y[validated] if validation else None,
     )  # fmt: skip
+
+
+def _tell_repeats(X: "np.ndarray", train: "np.ndarray", notice: Notice) -> None:
+    known = {hash(picture.tobytes()) for picture in X[train]}
+    if repeats := sum(hash(picture.tobytes()) in known for picture in X[~train]):
+        notice(
+            f"{repeats} held-out pictures have an exact double among the training ones: scores may flatter"
+        )

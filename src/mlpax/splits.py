@@ -8,11 +8,20 @@ __all__ = ["held_out", "stratified"]
 
 
 def stratified(y: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
-    """A mask of `share` of the rows, each class in its proportion to the nearest row."""
+    """A mask of `share` of the rows, each class in its proportion, and of each a row is left.
+
+    What whole rows leave over goes to the largest remainders, drawn among equals.
+    """
+    classes = [generator.permutation(np.flatnonzero(y == label)) for label in np.unique(y)]
+    most = np.array([len(rows) - 1 for rows in classes])
+    fair = share * (most + 1)
+    counts = np.minimum(np.floor(fair).astype(int), most)
+    drawn = generator.permutation(len(classes))
+    by_remainder = drawn[np.argsort((counts - fair)[drawn], kind="stable")]
+    over = max(0, round(share * len(y)) - counts.sum())
+    counts[by_remainder[(counts < most)[by_remainder]][:over]] += 1
     held = np.zeros(len(y), bool)
-    for label in np.unique(y):
-        rows = generator.permutation(np.flatnonzero(y == label))
-        held[rows[: round(share * len(rows))]] = True
+    held[np.concatenate([rows[:count] for rows, count in zip(classes, counts, strict=True)])] = True
     return held
 
 

@@ -21,7 +21,7 @@ from mlpax.losses import Objective, cross_entropy_loss, weighted_mean
 from mlpax.network import Params, initialize_weights
 from mlpax.optimizers import TICKS, optimizer, plateau, schedule
 from mlpax.passes import QUICK, is_small, one_pass
-from mlpax.recipes import Hyper, Recipe
+from mlpax.recipes import Hyper, Recipe, power_of_two
 
 __all__ = [
     "Record",
@@ -284,7 +284,10 @@ def epochs(
         After yielding, when an epoch's loss was NaN or infinite.
     """
     for name, rows in (("training", data), ("validation", valid)):
-        if rows is not None and (name == "training" or recipe.drop_last) and rows.n < recipe.batch_size:
+        if rows is None or (name == "validation" and not recipe.drop_last):
+            continue
+        most = int(rows.n) if recipe.drop_last else power_of_two(int(rows.n))
+        if recipe.batch_size > most:
             raise InputError(
                 f"batch_size {recipe.batch_size} is larger than the {name} data; choose 1 to {rows.n}"
             )
