@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import struct
+import sys
 import threading
 import time
 import warnings
@@ -15,7 +16,8 @@ from PIL import Image
 
 from mlpax import images
 from mlpax.errors import InputError
-from mlpax.images import Images, read_image_folder, read_pictures
+from mlpax.files import TEMPORARY
+from mlpax.images import READ, Images, read_image_folder, read_pictures
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +119,7 @@ def test_classes_and_paths_are_sorted_at_any_depth(tmp_path):
     ]
     for i, name in enumerate(names):
         save(tmp_path / "d" / name, np.full((2, 2), i * 20, np.uint8))
-    for passed in ("b/.hidden.png", "b/.thumbs/x.png", ".git/x.png", "b/x.gif", "loose.png"):
+    for passed in ("b/.hidden.png", "b/.thumbs/x.png", ".git/x.png", "b/x.tif", "loose.png"):
         save(tmp_path / "d" / passed, np.full((2, 2), 255, np.uint8))
     (tmp_path / "d" / "b" / "notes.txt").write_text("no picture")
     found = read_image_folder(str(tmp_path / "d"), size=2)
@@ -149,6 +151,40 @@ def test_links_are_read_but_pipes_are_not(folder, tmp_path):
     )
 
 
+def test_linked_classes_are_predicted_as_they_are_trained_on(folder, tmp_path):
+    save(tmp_path / "elsewhere" / "deep" / "x.png", noise(4, 4, seed=9))
+    (folder / "mouse").symlink_to(tmp_path / "elsewhere")
+    (folder / "cat" / "linked").symlink_to(tmp_path / "elsewhere")  # within a class none is followed
+    (folder / "cat" / "loop").symlink_to(folder)
+    trained = read_image_folder(folder, size=4)
+    X, names = read_pictures(folder, (4, 4))
+    assert names == [f"{'cat' if i < 3 else 'dog'}/{i}.png" for i in range(6)] + ["mouse/deep/x.png"]
+    np.testing.assert_array_equal(X, trained.X)
+
+
+def test_a_class_that_is_a_link_to_nothing_is_told(folder):
+    (folder / "mouse").symlink_to("nowhere")
+    for call in (lambda: read_image_folder(folder), lambda: read_pictures(folder, (4, 4))):
+        assert says(call) == f"{folder / 'mouse'} is a link to nothing; mend or remove it"
+    (folder / "mouse").rename(folder / "lost.png")  # a picture, and none of a class
+    assert len(read_image_folder(folder).y) == 6
+    assert f"{folder / 'lost.png'} is no picture" in says(read_pictures, folder, (4, 4))
+    assert len(read_pictures(folder, (4, 4), skip_bad=True)[0]) == 6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_names_that_are_no_utf8_are_refused_or_escaped(folder):
+    save(folder / "cat" / os.fsdecode(b"\xff.png"), noise(4, 4, seed=9))
+    assert len(read_image_folder(folder).y) == 7, "the name of a picture is no matter"
+    X, names = read_pictures(folder, (4, 4))
+    assert names[3] == r"cat/\xff.png"
+    np.testing.assert_array_equal(X[3], noise(4, 4, seed=9).ravel())
+    save(folder / os.fsdecode(b"caf\xe9") / "x.png", noise(4, 4))
+    line = f"{folder}/caf\\xe9 has a name that is not UTF-8, as a class's must be; rename it"
+    assert says(read_image_folder, folder) == line
+    assert read_pictures(folder, (4, 4))[1][0] == r"caf\xe9/x.png"
+
+
 # Pixels
 
 
@@ -160,6 +196,72 @@ def test_pictures_are_resized_as_pillow_does(tmp_path, colour, given):
     if given != (28, 28):
         expected = expected.resize((28, 28), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(one(tmp_path, encoded(picture), colour=colour), np.asarray(expected))
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_pictures_need_not_be_square(folder, cache, colour):
+    X, _ = read_pictures(folder, (3, 5, 3) if colour else (3, 5))
+    for _ in range(2):
+        found = read_image_folder(folder, size=(3, 5), colour=colour)
+        assert found.shape == ((3, 5, 3) if colour else (3, 5))
+        np.testing.assert_array_equal(found.X, X)
+    read_image_folder(folder, size=(5, 3), colour=colour)
+    assert len(list(cache.iterdir())) == 2
+    assert same(read_image_folder(folder, size=(4, 4)), read_image_folder(folder, size=4))
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("kind", ["WEBP", "BMP", "GIF", "GIF of two"])
+def test_other_formats_are_as_pillow_converts_them(tmp_path, kind, colour):
+    others = {"save_all": True, "append_images": [Image.new("RGB", (9, 9))]} if kind == "GIF of two" else {}
+    content = encoded(Image.fromarray(noise(9, 9, 3)), kind.split()[0], **others)
+    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB" if colour else "L"))
+    name = f"x.{kind.split()[0].lower()}"
+    np.testing.assert_array_equal(one(tmp_path, content, name, size=9, colour=colour), expected)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "GIF"])
+def test_other_formats_are_laid_over_white(tmp_path, kind):
+    pixels = np.zeros((6, 6, 4), np.uint8)
+    pixels[:3, :, 3] = 255
+    content = encoded(Image.fromarray(pixels), kind, **({"lossless": True} if kind == "WEBP" else {}))
+    assert one(tmp_path, content, size=6)[:, 0].tolist() == [0] * 3 + [255] * 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "16 bits", "palette", "alpha"])
+def test_pictures_are_turned_as_they_were_held(tmp_path, kind, orientation):
+    stored = np.repeat(np.repeat(np.array([[0, 60, 120], [180, 240, 30]], np.uint8), 16, 0), 16, 1)
+    turned = {
+        1: stored, 2: stored[:, ::-1], 3: stored[::-1, ::-1], 4: stored[::-1], 5: stored.T,
+        6: stored[::-1].T, 7: stored[::-1, ::-1].T, 8: stored[:, ::-1].T,
+    }[orientation]  # fmt: skip
+    picture = Image.fromarray(stored)
+    if kind == "16 bits":
+        picture = Image.fromarray(stored.astype(np.uint16) << 8)
+    elif kind == "palette":
+        picture = picture.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE)
+    elif kind == "alpha":
+        picture.putalpha(255)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(picture, kind if kind in ("JPEG", "WEBP") else "PNG", exif=exif)
+    found = one(tmp_path, content, size=turned.shape)
+    np.testing.assert_allclose(found.astype(int), turned, atol=8)
+
+
+@pytest.mark.parametrize("exif", [b"", b"Exif\0\0", b"no EXIF", b"II*\0\x08\0\0\0\xff\xff\x12\x01"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_makes_no_picture_unreadable(tmp_path, kind, exif):
+    assert (one(tmp_path, encoded(Image.new("L", (4, 4)), kind, exif=exif)) < 8).all()
+
+
+def test_exif_that_cannot_be_written_anew_still_turns(tmp_path):
+    """Pillow turns first and raises then."""
+    entries = struct.pack("<HHHIIHHIIHHIII", 2, 0x0112, 3, 1, 6, 0x0131, 5, 1, 38, 0, 0, 0, 1, 1)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + entries
+    content = encoded(Image.fromarray(np.array([[0, 255]], np.uint8)), exif=exif)
+    assert one(tmp_path, content, size=(2, 1)).tolist() == [[0], [255]]
 
 
 @pytest.mark.parametrize("colour", [False, True])
@@ -363,19 +465,49 @@ def test_without_a_cache_it_goes_on(folder, cache, monkeypatch):
     assert list(cache.iterdir()) == []
 
 
+def test_the_cache_is_bounded(folder, cache, monkeypatch):
+    def kept(size):
+        before = set(cache.glob("*")) if cache.exists() else set()
+        read_image_folder(folder, size=size)
+        (new,) = set(cache.iterdir()) - before or {None}
+        return new
+
+    first, second, third = kept(20), kept(21), kept(22)
+    for age, file in enumerate([third, second, first]):
+        os.utime(file, (time.time() - 10 - age,) * 2)
+    monkeypatch.setattr(images, "BOUND", first.stat().st_size + third.stat().st_size)
+    assert kept(20) is None, "what is used is young again"
+    fourth = kept(23)
+    assert set(cache.iterdir()) == {first, third, fourth}
+    monkeypatch.setattr(images, "BOUND", 0)
+    newest = kept(24)
+    assert set(cache.iterdir()) == {newest}, "it stays, however large"
+
+
+def test_what_killed_processes_left_in_the_cache_is_swept(folder, cache):
+    cache.mkdir(parents=True)
+    dead, lives = (cache / f".{i}.npz.{i}{TEMPORARY}" for i in range(2))
+    for file in (dead, lives):
+        file.write_bytes(b"half")
+    os.utime(dead, (time.time() - 3700,) * 2)
+    read_image_folder(folder)
+    assert not dead.exists()
+    assert lives.exists()
+
+
 # What is refused
 
 
-@pytest.mark.parametrize("size", [0, -1, 2.5, "28", None, True])
+@pytest.mark.parametrize("size", [0, -1, 2.5, "28", None, True, (), (3,), (3, 0), (3, 4, 3)])
 def test_a_size_out_of_range_is_named(folder, size):
     line = says(read_image_folder, folder, size=size)
-    assert line == f"size is {size!r}, but must be an integer of at least 1, in pixels"
+    assert line == f"size is {size!r}, but must be an integer of at least 1, in pixels, or two"
 
 
 @pytest.mark.parametrize("size", [2**30, 2**40, 10**40])
 def test_a_size_beyond_memory_is_refused(folder, size):
     assert says(read_image_folder, folder, size=size) == (
-        f"6 pictures of size {size} do not fit into memory; choose a smaller --size"
+        f"6 pictures of {size}x{size} do not fit into memory; choose a smaller --size"
     )
 
 
@@ -389,17 +521,55 @@ def test_what_is_no_folder_of_classes_is_refused(tmp_path):
     assert says(read_image_folder, file) == f"{file} is a file{remedy}"
     (path / ".hidden").mkdir()
     assert says(read_image_folder, path) == (
-        f"{path} has no sub-folders; give one for each class, with PNG or JPEG files in them"
+        f"{path} has no sub-folders; give one for each class, with {READ} files in them"
     )
     save(path / "cat" / "x.png", noise(4, 4))
     assert (
         says(read_image_folder, path) == f"{path} has the one class cat; at least two sub-folders are needed"
     )
     (path / "dog").mkdir()
-    (path / "dog" / "x.webp").write_bytes(b"")
+    (path / "dog" / "x.tif").write_bytes(b"")
     assert says(read_image_folder, path) == (
-        f"{path / 'dog'} has no PNG or JPEG files; put some there or remove the folder"
+        f"{path / 'dog'} has no {READ} files; put some there or remove the folder"
     )
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("Training", "TESTING"), ("train", "val", "test")])
+def test_sets_are_not_taken_for_classes(folder, tmp_path, names):
+    for name in names:
+        shutil.copytree(folder, tmp_path / "split" / name)
+    path = tmp_path / "split"
+    assert says(read_image_folder, path) == (
+        f"{path} has sets of examples, {', '.join(sorted(names))}, not classes; train on {path / names[0]}"
+        f" and evaluate on {path / ('test' if 'test' in names else names[1])}"
+    )
+    assert len(read_pictures(path, (4, 4))[0]) == 6 * len(names)
+    shutil.copytree(folder, path / "cable cars")  # one of several classes, whatever the others are called
+    assert len(read_image_folder(path).classes) == 1 + len(names)
+
+
+def test_pictures_straight_in_folders_called_as_sets_are_classes(folder):
+    (folder / "cat").rename(folder / "train")
+    (folder / "dog").rename(folder / "test")
+    assert read_image_folder(folder).classes == ("test", "train")
+    (folder / "train" / "sub").mkdir()
+    (folder / "train" / "0.png").rename(folder / "train" / "sub" / "0.png")
+    assert read_image_folder(folder).classes == ("test", "train")
+
+
+def test_pictures_of_other_formats_are_told(folder):
+    said = {"cat": [], "all": []}
+    for name in ("dog/b.tif", "cat/deep/a.SVG", "cat/c.heic"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"")
+    for other in (".hidden.tif", "notes.txt"):
+        (folder / "cat" / other).write_bytes(b"")
+    read_image_folder(folder, notice=said["all"].append)
+    read_pictures(folder, (4, 4), notice=said["all"].append)
+    line = f"passed over 3 pictures that are not {READ}, as {folder / 'cat' / 'c.heic'}; convert them to PNG"
+    assert said["all"] == [line] * 2
+    read_pictures(folder / "cat" / "0.png", (4, 4), notice=said["cat"].append)
+    assert said["cat"] == []
 
 
 def test_folders_that_cannot_be_listed_are_named(folder, monkeypatch):
@@ -416,15 +586,25 @@ def test_folders_that_cannot_be_listed_are_named(folder, monkeypatch):
 
 
 PHOTO = Image.fromarray(noise(64, 64, 3))
+TINY_WEBP = encoded(Image.new("L", (2, 2)), "WEBP", lossless=True)
 BAD = {
-    "empty": (b"", "it is neither PNG nor JPEG"),
-    "foreign": (b"GIF89a" + bytes(90), "it is neither PNG nor JPEG"),
-    "webp": (encoded(PHOTO, "WEBP"), "it is neither PNG nor JPEG"),
+    "empty": (b"", f"it is not {READ}"),
+    "foreign": (b"no picture" + bytes(90), f"it is not {READ}"),
+    "tiff": (encoded(PHOTO, "TIFF"), f"it is not {READ}"),
     "cut png": (encoded(PHOTO)[:2000], "truncated"),
     "cut jpeg": (encoded(PHOTO, "JPEG")[:1500], "image file is truncated"),
+    "cut gif": (encoded(PHOTO, "GIF")[:1500], "truncated"),
+    "cut bmp": (encoded(PHOTO, "BMP")[:1500], "truncated"),
+    "cut webp": (encoded(PHOTO, "WEBP")[:1500], ""),
     "header": (png(4, 4, 8, 0, [])[:33], ""),
     "damaged": (png(4, 4, 8, 0, [b"abcd"] * 4).replace(b"IDAT", b"IDAT\0"), ""),
     "bomb": (png(20_000, 20_000, 8, 0, []), "decompression bomb"),
+    "gif bomb": (encoded(Image.new("L", (2, 2)), "GIF").replace(b"\2\0\2\0", b"\xff" * 4, 1), "bomb"),
+    "bmp bomb": (
+        encoded(Image.new("L", (2, 2)), "BMP").replace(b"\2\0\0\0" * 2, b"\xff\xff\0\0" * 2, 1),
+        "bomb",
+    ),
+    "webp bomb": (TINY_WEBP[:21] + b"\xff\xff\xff\x0f" + TINY_WEBP[25:], "bomb"),
     "small bomb": (png(10_000, 10_000, 8, 0, []), "decompression bomb"),  # of which Pillow only warns
 }
 

@@ -4,24 +4,30 @@ import hashlib
 import io
 import math
 import os
+import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
 from mlpax.errors import InputError
-from mlpax.files import atomic
+from mlpax.files import TEMPORARY, atomic
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["SUFFIXES", "Images", "read_image_folder", "read_pictures"]
+__all__ = ["SUFFIXES", "UNREAD", "Images", "read_image_folder", "read_pictures"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-FORMAT = 1  # of the cache; another number makes all that was kept unknown
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # Pillow opens no other, whatever a file is called
+READ = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif")
+UNREAD = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".svg")
+SETS = {"train", "training", "test", "testing", "val", "valid", "validation"}  # of examples, not classes
+FORMAT = 2  # of the cache; another number makes all that was kept unknown
+BOUND = 4 * 2**30  # bytes of the arrays that stay in the cache beside a new one
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,24 +57,25 @@ class Images(NamedTuple):
 def read_image_folder(
     path: str | Path,
     *,
-    size: int = 28,
+    size: int | tuple[int, ...] = 28,
     colour: bool = False,
     skip_bad: bool = False,
     progress: bool = False,
     notice: Callable[[str], object] = lambda text: None,
 ) -> Images:
-    """Read the PNG and JPEG files of a folder that has a sub-folder for each class.
+    """Read the pictures (PNG, JPEG, WEBP, BMP, GIF) of a folder that has a sub-folder for each class.
 
-    Pictures lie in the sub-folders at any depth; hidden files and folders, other files and what linked
-    folders within a class hold are passed over. The rows are in the order of the classes, then of the
-    paths within them. What is transparent is read as white, deeper pixels as their upper 8 bits. The
-    array is kept in the user's cache, where the same files with the same settings find it again.
+    They lie in the sub-folders at any depth; hidden files and folders, other files and what linked folders
+    within a class hold are passed over. The rows are in the order of the classes, then of the paths within
+    them. Pictures are turned as EXIF says they were held, of an animation the first is read, what is
+    transparent as white, deeper pixels as their upper 8 bits. The array is kept in the user's cache, where
+    the same files with the same settings find it again.
 
     Parameters
     ----------
     path : path
-    size : int, default 28
-        Height and width in pixels, at least 1, to which pictures of another size are resized.
+    size : int or tuple of int, default 28
+        Height and width in pixels, one number or two, at least 1, to which other pictures are resized.
     colour : bool, default False
         Whether to keep red, green and blue, not only grey.
     skip_bad : bool, default False
@@ -76,7 +83,7 @@ def read_image_folder(
     progress : bool, default False
         Whether to show a bar on stderr.
     notice : callable, optional
-        Is told of pictures left out, in one line.
+        Is told in a line of pictures left out, and of those in formats that are not read.
 
     Returns
     -------
@@ -85,16 +92,18 @@ def read_image_folder(
     Raises
     ------
     InputError
-        If the size is out of range, the folder is missing or a file, has fewer than two classes or one
-        without pictures, or a file is damaged or of more pixels than Pillow thinks safe.
+        If the size is out of range, the folder is missing, a file, or has fewer than two classes, an empty
+        one or sets in their place, or a file is damaged or of more pixels than Pillow thinks safe.
     """
-    _check_size(size)
-    found = _scan(os.fspath(path))
+    sides = _sides(size)
+    unread: list[str] = []
+    found = _scan(os.fspath(path), unread)
+    _tell_unread(unread, notice)
     names = [f"{label}/{name}" for label in found for name in found[label]]
     files = [os.path.join(path, name) for name in names]
     y = np.repeat(np.arange(len(found), dtype=np.int32), [len(inside) for inside in found.values()])
-    shape = (size, size, 3) if colour else (size, size)
-    settings = f"mlpax images {FORMAT}: size {size}, colour {bool(colour)}, skip_bad {bool(skip_bad)}"
+    shape = (*sides, 3) if colour else sides
+    settings = f"mlpax images {FORMAT}: shape {shape}, skip_bad {bool(skip_bad)}"
 
     cache = _cache(settings, names, _each(_fingerprint, files, "looking at pictures", progress))
     cached = _cached(cache, len(files), math.prod(shape), skip_bad)
@@ -105,7 +114,9 @@ def read_image_folder(
         # Of the bytes that were read now, should a file have changed since it was looked at.
         _keep(_cache(settings, names, fingerprints), X, kept)
     y = y[kept]
-    _check_classes(path, found, y)
+    for label, name in enumerate(found):  # leaving out pictures may have emptied a class
+        if not np.any(y == label):
+            raise InputError(f"{os.path.join(path, name)} has no picture that can be read")
     _tell_left_out(files, kept, notice)
     return Images(X, y, tuple(found), shape)
 
@@ -118,7 +129,7 @@ def read_pictures(
     progress: bool = False,
     notice: Callable[[str], object] = lambda text: None,
 ) -> tuple[np.ndarray, list[str]]:
-    """Read a picture, or all of a folder at any depth in the order of their paths, without classes.
+    """Read a picture, or all that `read_image_folder` finds and those beside them, without classes.
 
     Parameters
     ----------
@@ -132,7 +143,7 @@ def read_pictures(
     -------
     X : array of shape (pictures, height * width * channels), uint8
     names : list of str
-        Their paths within the folder; of a picture its name.
+        Their paths within the folder, sorted; of a picture its name. What is no UTF-8 is escaped.
 
     Raises
     ------
@@ -142,15 +153,21 @@ def read_pictures(
     path = os.fspath(path)
     folder, names = os.path.split(path)[0], [os.path.basename(path)]
     if os.path.isdir(path):
-        folder, names = path, sorted(_pictures(path))
+        unread: list[str] = []
+        folder, names = path, _pictures(path, unread)
+        for name in _folders(path):
+            if os.path.islink(linked := os.path.join(path, name)):
+                names += [f"{name}/{inside}" for inside in _pictures(linked, unread)]
+        names.sort()
+        _tell_unread(unread, notice)
     if not names:
-        raise InputError(f"{path} holds no PNG or JPEG files")
+        raise InputError(f"{path} holds no {READ} files")
     files = [os.path.join(folder, name) for name in names]
     X, kept, _ = _read(files, shape, skip_bad, progress)
     if not kept.any():
         raise InputError(f"{path} has no picture that can be read")
     _tell_left_out(files, kept, notice)
-    return X, [name for name, good in zip(names, kept, strict=True) if good]
+    return X, [_text(name) for name, good in zip(names, kept, strict=True) if good]
 
 
 def _tell_left_out(files: Sequence[str], kept: np.ndarray, notice: Callable[[str], object]) -> None:
@@ -159,62 +176,84 @@ def _tell_left_out(files: Sequence[str], kept: np.ndarray, notice: Callable[[str
         notice(f"left out {np.sum(~kept)} of {len(kept)} pictures that cannot be read, the first {first}")
 
 
-def _check_size(size: object) -> None:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise InputError(f"size is {size!r}, but must be an integer of at least 1, in pixels")
+def _tell_unread(files: Sequence[str], notice: Callable[[str], object]) -> None:
+    if files:
+        notice(f"passed over {len(files)} pictures that are not {READ}, as {min(files)}; convert them to PNG")
+
+
+def _sides(size: Any) -> tuple[int, int]:
+    sides = size if isinstance(size, tuple) else (size, size)
+    if len(sides) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sides):
+        raise InputError(f"size is {size!r}, but must be an integer of at least 1, in pixels, or two")
+    return sides
 
 
 # Finding the files
 
 
-def _scan(path: str) -> dict[str, list[str]]:
+def _scan(path: str, unread: list[str]) -> dict[str, list[str]]:
     """The relative paths of each class's pictures, with slashes; both sorted."""
     if not os.path.isdir(path):
         said = "is a file" if os.path.exists(path) else "does not exist"
         raise InputError(f"{path} {said}; give a folder with a sub-folder for each class")
-    try:
-        with os.scandir(path) as entries:
-            classes = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    except OSError as error:
-        _refuse(error)
+    classes = _folders(path)
     if not classes:
-        raise InputError(
-            f"{path} has no sub-folders; give one for each class, with PNG or JPEG files in them"
-        )
-    found = {name: sorted(_pictures(os.path.join(path, name))) for name in classes}
+        raise InputError(f"{path} has no sub-folders; give one for each class, with {READ} files in them")
+    found = {name: sorted(_pictures(os.path.join(path, name), unread)) for name in classes}
     for name, inside in found.items():
+        folder = os.path.join(path, name)
+        if _text(name) != name:
+            raise InputError(f"{_text(folder)} has a name that is not UTF-8, as a class's must be; rename it")
         if not inside:
-            raise InputError(
-                f"{os.path.join(path, name)} has no PNG or JPEG files; put some there or remove the folder"
-            )
+            raise InputError(f"{folder} has no {READ} files; put some there or remove the folder")
     if len(classes) < 2:
         raise InputError(f"{path} has the one class {classes[0]}; at least two sub-folders are needed")
+    if SETS.issuperset(map(str.lower, found)) and any(all("/" in n for n in found[name]) for name in found):
+        train, test, *_ = sorted(classes, key=lambda name: not name.lower().startswith("train"))
+        raise InputError(
+            f"{path} has sets of examples, {', '.join(classes)}, not classes; train on"
+            f" {os.path.join(path, train)} and evaluate on {os.path.join(path, test)}"
+        )
     return found
 
 
-def _pictures(folder: str) -> list[str]:
+def _folders(path: str) -> list[str]:
+    """The names of the folders in this one, linked ones too, sorted."""
+    try:
+        with os.scandir(path) as entries:
+            shown = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        for e in shown:  # what may have been a class is lost, which must be told
+            if e.is_symlink() and not os.path.exists(e.path) and not e.name.lower().endswith(SUFFIXES):
+                raise InputError(f"{_text(e.path)} is a link to nothing; mend or remove it")
+        return [e.name for e in shown if e.is_dir()]
+    except OSError as error:
+        _refuse(error)
+
+
+def _pictures(folder: str, unread: list[str]) -> list[str]:
+    """The relative paths of the pictures, with slashes; those of formats that are not read are appended."""
     found: list[str] = []
     for inside, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             file = os.path.join(inside, name)
-            if name.startswith(".") or not name.lower().endswith(SUFFIXES):
+            if name.startswith(".") or not name.lower().endswith(SUFFIXES + UNREAD):
                 continue
+            if name.lower().endswith(UNREAD):
+                unread.append(file)
             # A pipe would never end; a link to nothing is a picture lost, which must be told.
-            if os.path.isfile(file) or not os.path.exists(file):
+            elif os.path.isfile(file) or not os.path.exists(file):
                 found.append(os.path.relpath(file, folder) if inside != folder else name)
     return [name.replace(os.sep, "/") for name in found]
 
 
+def _text(name: str) -> str:
+    """A file's name with the bytes escaped that are no UTF-8, and else as it is."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def _refuse(error: OSError) -> NoReturn:
     raise InputError(f"{error.filename} cannot be read: {error.strerror or error}") from None
-
-
-def _check_classes(path: str | Path, found: dict[str, list[str]], y: np.ndarray) -> None:
-    """Refuse to go on where leaving out pictures has emptied a class."""
-    for label, name in enumerate(found):
-        if not np.any(y == label):
-            raise InputError(f"{os.path.join(path, name)} has no picture that can be read")
 
 
 # Reading them
@@ -271,7 +310,7 @@ def _read(
         X = np.empty((len(files), math.prod(shape)), np.uint8)
     except (MemoryError, OverflowError, ValueError):
         raise InputError(
-            f"{len(files)} pictures of size {shape[0]} do not fit into memory; choose a smaller --size"
+            f"{len(files)} pictures of {shape[0]}x{shape[1]} do not fit into memory; choose a smaller --size"
         ) from None
 
     def read(row: int) -> tuple[bool, bytes]:
@@ -289,7 +328,7 @@ def _read(
             return False, fingerprint
         return True, fingerprint
 
-    Image.preinit()  # here, since threads would do it all at once
+    Image.init()  # here, since threads would do it all at once
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of oddities in what is readable nonetheless
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -302,19 +341,24 @@ def _reason(error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return "it is neither PNG nor JPEG"  # Pillow names a buffer
+        return f"it is not {READ}"  # Pillow names a buffer
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(said.split())[:200].rstrip(".") or type(error).__name__
 
 
 def _pixels(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """A file's picture as array of this shape, uint8."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
-    image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
     image.load()
     if image.format == "PNG":
         _rescale_key(image, depth=content[24])  # where every PNG file states it
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception as error:  # many kinds, of damaged EXIF, which makes no picture unreadable
+        if isinstance(error, MemoryError):
+            raise
     if image.mode.startswith("I"):
         whole = _upper_bits(image)
     elif image.has_transparency_data:  # before resizing, which would mix in the colour of what is not seen
@@ -373,13 +417,24 @@ def _cached(
         return None
     if X.dtype != np.uint8 or X.shape != (np.sum(kept), features):
         return None
+    with suppress(OSError):
+        os.utime(cache)  # what is used is young
     return X, kept
 
 
 def _keep(cache: Path, X: np.ndarray, kept: np.ndarray) -> None:
-    try:
+    with suppress(OSError):  # a full or read-only disk costs time at the next call, and nothing else
         cache.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(cache.parent)
         with atomic(cache) as file:
             np.savez(file, X=X, kept=kept)
-    except OSError:
-        pass  # a full or read-only disk costs time at the next call, and nothing else
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left, and the arrays unused for longest where all exceed the bound."""
+    total, hour_ago = 0, time.time() - 3600
+    files = [(file, file.stat()) for file in folder.iterdir()]
+    for file, stat in sorted(files, key=lambda pair: pair[1].st_mtime, reverse=True):
+        total += stat.st_size
+        if total > BOUND or (file.name.endswith(TEMPORARY) and stat.st_mtime < hour_ago):
+            file.unlink(missing_ok=True)
