@@ -1,6 +1,9 @@
 """Figures, by what is drawn in them: lines, bars, cells, images and their texts."""
 
 import os
+import warnings
+from itertools import pairwise
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -30,7 +33,7 @@ def column(rows, name):
 
 def drawn(figure):
     """Draw the figure, so that whatever drawing would warn of or fail at happens; returns its axes."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     return figure.axes
 
 
@@ -41,6 +44,86 @@ def texts(labels):
 def ticks(axis):
     low, high = sorted(axis.get_view_interval())
     return [tick for tick in axis.get_ticklocs() if low <= tick <= high]
+
+
+# ---- names, which are the user's
+
+LONG = "a name that somebody gave with much to tell and no thought of pictures, number "
+ODD = [
+    "$_$ x",
+    "gain_$_$_z",
+    r"\$a",
+    "$",
+    "_hidden",
+    "caf\udce9",
+    "two\nlines",
+    "bell\a",
+    "猫",
+    "",
+    LONG + "1",
+]
+
+
+def everything(names):
+    """Each figure that has names in it."""
+    k = len(names)
+    rows = {name: history(3) for name in names}
+    probabilities = np.eye(k)[::-1] if k % 2 == 0 else np.eye(k)[(np.arange(k) + 1) % k]
+    yield plots.comparison(rows)
+    yield plots.confusion_matrix(np.arange(k), np.arange(k), names)
+    yield plots.worst_mistakes(np.eye(k, 4), np.arange(k), probabilities, names, (2, 2))
+    yield plots.importance([(name, 0.5, 0.1) for name in names], "loss")
+    yield plots.epoch_times({name: [0.5, 0.6] for name in names})
+    yield plots.curves(history(3), names[0])
+
+
+def seen(figure):
+    """The texts as they are drawn: without what keeps them from being mathematics."""
+    from matplotlib.text import Text
+
+    return {text._preprocess_math(text.get_text())[0].strip() for text in figure.findobj(Text)}
+
+
+def test_every_name_is_drawn_as_it_stands(tmp_path):
+    for number, figure in enumerate(everything(ODD)):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            plots.save(figure, tmp_path / f"{number}.svg")
+        ElementTree.parse(tmp_path / f"{number}.svg")  # which a control character would break
+        assert not said
+    confusion = seen(plots.confusion_matrix(np.arange(11), np.arange(11), ODD))
+    assert confusion >= {*ODD[:5], "caf\ufffd", "two lines", "bell\ufffd", "猫", ""}
+
+
+def test_long_names_are_told_apart_and_lose_their_middle():
+    names = [LONG + str(i) for i in range(6)]
+    legend = texts(plots.comparison({name: history(3) for name in names}).legends[0].get_texts())
+    assert legend == [f"a name that…es, number {i}" for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    "names", [[LONG + str(i) for i in range(6)], ["n" * 149 + "ab"[i] for i in range(2)]]
+)
+def test_long_names_stay_inside_and_leave_room(names):
+    for figure in everything(names):
+        first = drawn(figure)[0].get_window_extent()
+        assert min(first.width / figure.bbox.width, first.height / figure.bbox.height) > 0.12
+        box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert min(box.x0, box.y0, width - box.x1, height - box.y1) >= 0
+
+
+def test_captions_of_mistakes_do_not_meet():
+    names = [LONG + str(i) for i in range(4)]
+    figure = plots.worst_mistakes(np.eye(4), np.arange(4), np.eye(4)[::-1], names, (2, 2))
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_columns_of_one_name_have_a_bar_each():
+    figure = plots.importance([("a" * 50 + "b" * 50, 0.5, 0), ("a" * 50 + "c" + "b" * 50, 0.25, 0)], "loss")
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [0.25, 0.5]
+    assert len({bar.get_y() for bar in figure.axes[0].patches}) == 2
 
 
 # ---- curves
@@ -144,6 +227,22 @@ def test_nine_runs_are_told_apart():
     for axes in drawn(figure):
         assert len({(to_hex(line.get_color()), line.get_linestyle()) for line in axes.lines}) == 9
     assert len(figure.legends[0].get_texts()) == 9
+
+
+def test_a_run_is_named_whatever_its_first_letter():
+    figure = plots.comparison({"_baseline": history(3), "other": history(3)})
+    assert [name.strip() for name in texts(figure.legends[0].get_texts())] == ["_baseline", "other"]
+
+
+def test_of_forty_runs_all_are_drawn_and_named_as_far_as_they_are_told_apart():
+    figure = plots.comparison({f"run {i}": history(5) for i in range(40)})
+    left, right = drawn(figure)
+    assert len(right.lines) == 40
+    names = texts(figure.legends[0].get_texts())
+    assert names == [*(f"run {i}" for i in range(21)), "and 19 more"]
+    looks = {(to_hex(line.get_color()), line.get_linestyle()) for line in right.lines[:21]}
+    assert len(looks) == 21
+    assert left.get_window_extent().height > 0.4 * figure.bbox.height
 
 
 def test_comparison_never_draws_training_rows_as_validation():

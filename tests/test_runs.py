@@ -16,7 +16,7 @@ import time
 import numpy as np
 import pytest
 
-from mlpax import checkpoints, passes, records, runs
+from mlpax import checkpoints, passes, plots, records, runs
 from mlpax.datasets import Dataset
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.guards import LOCK, MOMENT
@@ -193,6 +193,37 @@ def test_what_changed_is_refused_by_its_name(tmp_path):
     with pytest.raises(InputError, match="data set is 'blobs', not 'other'"):
         runs.train(tmp_path, dataclasses.replace(blobs(), name="other"), RECIPE, resume=True)
     assert outcome(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["/home/ann/pay $_and_$_ off", "/data/caf\udce9.csv"])
+def test_no_name_of_data_costs_a_run(tmp_path, name):
+    said = []
+    data = dataclasses.replace(blobs(), name=name)
+    result = runs.train(tmp_path, data, RECIPE, notice=said.append)
+    assert (result.state, said) == ("finished", [])
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    assert runs.train(tmp_path, data, RECIPE, resume=True).state == "finished"
+
+
+def test_the_curves_are_called_by_the_datas_own_name(tmp_path, monkeypatch):
+    titles, curves = [], plots.curves
+    monkeypatch.setattr(plots, "curves", lambda rows, title: [titles.append(title), curves(rows, title)][1])
+    runs.train(tmp_path, dataclasses.replace(blobs(), name="/home/ann/adult.csv"), RECIPE)
+    assert titles == ["adult, default"]
+
+
+def test_a_picture_that_fails_is_told_and_the_run_is_whole(tmp_path, monkeypatch):
+    def fail(*args):
+        raise ValueError("no\nfont")
+
+    said = []
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "save", fail)
+        assert runs.train(tmp_path, blobs(), RECIPE, notice=said.append).state == "finished"
+    assert said == ["the run is kept, but its curves.png could not be drawn: no font"]
+    assert records.summary(tmp_path).state == "finished"
+    runs.train(tmp_path, blobs(), RECIPE, resume=True)
+    assert (tmp_path / "curves.png").exists()
 
 
 def test_another_version_or_device_is_told(tmp_path):

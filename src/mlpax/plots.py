@@ -1,6 +1,8 @@
 """Figures from plain histories and arrays."""
 
 import math
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,19 @@ Classes = Sequence[str] | Sequence[int]
 # Okabe and Ito's colours, which the colour-blind tell apart.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 COLORS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, "#000000")
+STYLES = ("-", "--", ":")
+
+# Control characters, and the bytes of a file's name that are not UTF-8.
+UNDRAWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def _name(text: object, most: int = 24) -> str:
+    """A text of the user's as it can be drawn: one line of so many characters, none of them an order."""
+    text = UNDRAWABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(text).split()))
+    if len(text) > most:  # runs are told apart by their ends, columns by their beginnings
+        text = f"{text[: (most - 1) // 2]}…{text[-(most // 2) :]}"
+    text = f" {text}" if text.startswith("_") else text  # a legend leaves out what starts with it
+    return text.replace("$", r"\$")  # between two of them is mathematics
 
 
 def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple["Figure", list["Axes"]]:
@@ -62,7 +77,9 @@ def save(figure: "Figure", path: str | Path) -> None:
     kind = Path(path).suffix[1:].lower()
     if kind not in ("png", "svg", "pdf"):
         raise InputError(f"{path} is no picture's name; end it with .png, .svg or .pdf")
-    with atomic(path) as file:
+    with atomic(path) as file, warnings.catch_warnings():
+        # A letter that the font lacks is a box.
+        warnings.filterwarnings("ignore", "Glyph .* missing|Matplotlib currently does not support")
         figure.savefig(file, format=kind)
 
 
@@ -87,6 +104,7 @@ def curves(history: History, title: str = "") -> "Figure":
         A row an epoch: `epoch, loss, train_<metric>, valid_<metric>, ..., seconds`. Values that are
         not finite are left out.
     title : str, optional
+        In one line, without mathematics; the middle of a long one is left out.
     """
     metrics = _metrics(history)
     figure, axes = _figure(3.7 * (2 + len(metrics)), 3.4, 1, 2 + len(metrics))
@@ -108,7 +126,7 @@ def curves(history: History, title: str = "") -> "Figure":
     _plain(axes[-1], "epoch", "seconds", "Time per epoch")
     for axis in axes:
         _whole_numbers(axis, len(history))
-    figure.suptitle(title)
+    figure.suptitle(_name(title, 60))
     return figure
 
 
@@ -118,7 +136,8 @@ def comparison(histories: Mapping[str, History]) -> "Figure":
     Parameters
     ----------
     histories : mapping of str to history
-        By the name shown; each as in `curves`. Runs may have unequal numbers of epochs.
+        By the name shown; each as in `curves`. Runs may have unequal numbers of epochs. All are drawn,
+        and named as far as colours and styles tell them apart.
     """
     if not histories:
         raise InputError("there are no runs to compare; name at least one")
@@ -128,16 +147,20 @@ def comparison(histories: Mapping[str, History]) -> "Figure":
     validated = any(f"valid_{metric}" in h[0] for h in histories.values())
     column = f"valid_{metric}" if validated else f"train_{metric}"
     longest = max(len(h) for h in histories.values())
-    figure, (left, right) = _figure(9, 3.8, 1, 2)
-    for (name, history), i in zip(histories.items(), range(len(histories)), strict=True):
+    named = min(len(histories), len(COLORS) * len(STYLES))
+    figure, (left, right) = _figure(9, 3.6 + 0.2 * math.ceil(named / 3), 1, 2)
+    for i, (name, history) in enumerate(histories.items()):
         color, epoch = COLORS[i % len(COLORS)], _column(history, "epoch")
-        style = ("-", "--", ":")[i // len(COLORS) % 3]
+        style = STYLES[i // len(COLORS) % len(STYLES)]
+        label = _name(name) if i < named else None
         marker = "o" if longest <= 30 or len(history) == 1 else ""  # of one epoch there is no line
         left.plot(
-            epoch, _column(history, "loss"), style, color=color, label=name, marker=marker, markersize=3
+            epoch, _column(history, "loss"), style, color=color, label=label, marker=marker, markersize=3
         )
         if column in history[0]:
             right.plot(epoch, _column(history, column), style, color=color, marker=marker, markersize=3)
+    if others := len(histories) - named:
+        left.plot([], [], " ", label=f"and {others} more")
     _plain(left, "epoch", "loss", "Training loss")
     name = metric.replace("_", " ")
     _plain(right, "epoch", name, f"{'Validation' if validated else 'Training'} {name}")
@@ -166,7 +189,9 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Classes) -
     counts = np.zeros((k, k), int)
     np.add.at(counts, (np.asarray(y_true), np.asarray(y_pred)), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = max(4.0, 0.5 * min(k, 40) + 2)
+    names = [_name(name) for name in classes]
+    longest = max(map(len, names))
+    side = max(4.0, 0.5 * min(k, 40) + 2) + 0.07 * longest
     figure, (axes,) = _figure(side + 0.8, side)
     # The square root lets a share of 1 % be seen beside the diagonal's 98 %.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
@@ -179,8 +204,7 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Classes) -
                 color = "white" if shares[row, column] > 0.35 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
     if k <= 40:
-        names = [str(name) for name in classes]
-        long = max(len(name) for name in names) > 3
+        long = longest > 3
         axes.set_xticks(range(k), names, rotation=45 if long else 0, ha="right" if long else "center")
         axes.set_yticks(range(k), names)
     axes.set_xlabel("predicted")
@@ -223,19 +247,21 @@ def worst_mistakes(
         return figure
     columns = min(5, len(worst))
     rows = math.ceil(len(worst) / columns)
-    figure, grid = _figure(max(1.9 * columns, 3.2), 2.1 * rows + 0.3, rows, columns)  # room for the title
+    said = [
+        f"true {_name(classes[true])}\npredicted {_name(classes[taken])} ({probabilities[row, taken]:.0%})"
+        for row, true, taken in zip(worst, y_true[worst], predicted[worst], strict=True)
+    ]
+    wide = max(1.9, 0.07 * max(len(line) for caption in said for line in caption.split("\n")))
+    figure, grid = _figure(max(wide * columns, 3.2), 2.1 * rows + 0.3, rows, columns)  # room for the title
     for axes in grid[len(worst) :]:
         axes.set_axis_off()
-    for axes, row in zip(grid, worst.tolist(), strict=False):
+    for axes, row, caption in zip(grid, worst.tolist(), said, strict=False):
         axes.imshow(X[row].reshape(image_shape), cmap="gray", vmin=0, vmax=X.max())  # as bright as it is
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color("#cccccc")  # without an edge a blank margin runs into the next caption
-        true, taken = int(y_true[row]), int(predicted[row])
-        axes.set_title(
-            f"true {classes[true]}\npredicted {classes[taken]} ({probabilities[row, taken]:.0%})", fontsize=8
-        )
-    said = f"The worst {len(worst)} of {len(wrong):,} mistakes" if len(wrong) > 1 else "The one mistake"
-    figure.suptitle(said, fontsize=11)
+        axes.set_title(caption, fontsize=8)
+    title = f"The worst {len(worst)} of {len(wrong):,} mistakes" if len(wrong) > 1 else "The one mistake"
+    figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -289,7 +315,9 @@ def epoch_times(times: Mapping[str, Sequence[float]]) -> "Figure":
     spread = np.array([[m - min(v), max(v) - m] for m, (_, v) in zip(medians, ordered, strict=True)]).T
     figure, (axes,) = _figure(7, 0.42 * len(ordered) + 1)
     colors = [RED if "mlpax" in name else SKY for name, _ in ordered]
-    axes.barh([name for name, _ in ordered], medians, color=colors, xerr=spread, ecolor="#444444", capsize=2)
+    places = range(len(ordered))
+    axes.barh(places, medians, color=colors, xerr=spread, ecolor="#444444", capsize=2)
+    axes.set_yticks(places, [_name(name, 48) for name, _ in ordered])
     axes.set_xscale("log")
     for i, median in enumerate(medians):
         text = f" {median:.2f} s" if median >= 1 else f" {median * 1000:.0f} ms"
@@ -315,9 +343,9 @@ def importance(rows: Sequence[Any], what: str) -> "Figure":
     """
     shown = list(rows)[:30][::-1]
     figure, (axes,) = _figure(7, 0.3 * len(shown) + 1.2)
-    axes.barh(
-        [str(r[0]) for r in shown], [r[1] for r in shown], xerr=[r[2] for r in shown], color=SKY, capsize=2
-    )
+    places = range(len(shown))  # by their names, columns of one name would be one bar
+    axes.barh(places, [r[1] for r in shown], xerr=[r[2] for r in shown], color=SKY, capsize=2)
+    axes.set_yticks(places, [_name(r[0]) for r in shown])
     axes.set_xlabel(f"{what} when the column is shuffled")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -143,11 +143,11 @@ def train(
                 writer.settle(state, history)
         except DivergedError:  # the writer has ended: nobody else writes the files
             still_ours()
-            _finish(path, config, problem, dataset, state, history, "diverged")
+            _finish(path, config, problem, dataset, state, history, "diverged", notice)
             raise
         ended = ended or ("finished" if len(history) == recipe.epochs else "stopped early")
         still_ours()
-        result = _finish(path, config, problem, dataset, state, history, ended)
+        result = _finish(path, config, problem, dataset, state, history, ended, notice)
         if caught and ended == "interrupted":
             raise InterruptedRun(caught[0], f"interrupted after epoch {len(history)}; nothing is lost")
         if unheard:
@@ -212,11 +212,9 @@ class _Writer:
 
 def _finish(
     path: Path, config: Config, problem: Problem, dataset: Dataset, state: TrainState,
-    history: list[Record], ended: str,
+    history: list[Record], ended: str, notice: Callable[[str], object],
 ) -> Result:  # fmt: skip
-    """Write the model, the curves and the result of the parameters that are kept."""
-    from mlpax import plots  # matplotlib takes half a second
-
+    """Write the model and the result of the parameters that are kept, and the curves."""
     recipe = config.recipe
     best = int(state.watch.epoch)
     kept = best if ended == "diverged" or (recipe.patience and best) else len(history)
@@ -234,12 +232,23 @@ def _finish(
         metrics = {k: v for k, v in metrics.items() if math.isfinite(v)}  # JSON has no NaN
         model = dataclasses.replace(model, metrics=metrics, provenance=provenance)
         model.save(path / "model.safetensors")
-        plots.save(
-            plots.curves(history, title=f"{config.dataset}, {config.recipe_name}"), path / "curves.png"
-        )
     result = Result(ended, len(history), best, sum(row["seconds"] for row in history), metrics)
     write_json(path / "result.json", result._asdict())
+    if kept:
+        _draw(path, config, history, notice)
     return result
+
+
+def _draw(path: Path, config: Config, history: list[Record], notice: Callable[[str], object]) -> None:
+    """Draw the curves; without a picture the run is as whole."""
+    from mlpax import plots  # matplotlib takes half a second
+
+    try:
+        title = f"{Path(config.dataset).stem}, {config.recipe_name}"
+        plots.save(plots.curves(history, title), path / "curves.png")
+    except Exception as error:  # whatever a library of pictures raises
+        said = " ".join(str(error).split()) or type(error).__name__
+        notice(f"the run is kept, but its curves.png could not be drawn: {said}")
 
 
 def _check_folder(path: Path, resume: bool) -> None:
