@@ -12,16 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlpax.errors import InputError
-from mlpax.preprocessing import (
-    DATE_FORMATS,
-    Column,
-    Columns,
-    as_frame,
-    fit_columns,
-    fit_scaling,
-    kind_of,
-    numbers,
-)
+from mlpax.kinds import DATE_FORMATS, kind_of, numbers
+from mlpax.preprocessing import Column, Columns, as_frame, fit_columns, fit_scaling
 
 
 def column(values, **types):

@@ -278,3 +278,51 @@ def test_weights_that_do_not_fit():
         TableRegressor().fit(X, price, sample_weight=[1, 2, 3])
     with pytest.raises(InputError, match="weight 'sample_weight' is zero in every training row"):
         TableRegressor().fit(X, price, sample_weight=0 * price)
+
+
+def test_a_model_file_answers_the_arrays_its_estimator_learned_from(tmp_path):
+    X = np.random.default_rng(0).normal(size=(120, 2)) * [1e3, 1e-3]
+    X[::7, 1] = np.nan
+    y = 1e3 * np.nan_to_num(X[:, 1]) + X[:, 0] / 1e3
+    estimator = TableRegressor(settings=SETTINGS, random_state=0).fit(X, y)
+    estimator.save(tmp_path / "m.safetensors")
+    model = mlpax.load(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(model.predict(X), estimator.predict(X))
+    assert model.evaluate(X, y)["r2"] == pytest.approx(estimator.score(X, y), abs=1e-5)
+    as_columns = {f"x{i}": X[:, i] for i in range(2)}
+    assert model.evaluate(as_columns, y) == model.evaluate(X, y)
+    assert model.write_predictions([X], tmp_path / "p.csv") == model.write_predictions(
+        [pl.LazyFrame(as_columns)], tmp_path / "p.parquet"
+    )
+    with pytest.raises(InputError, match="2"):
+        model.predict(X[:, :1])
+    with pytest.raises(InputError, match="2"):
+        model.predict(np.hstack([X, X]))
+
+
+def test_importance_shuffles_what_the_network_sees_of_a_column():
+    """The same as shuffling the frame's cells, of one-hot, embedded, dated and missing ones too."""
+    generator = np.random.default_rng(0)
+    n = 800
+    frame = pl.DataFrame(
+        {
+            "town": generator.choice(["a", "b", "c"], n),
+            "code": [f"k{i}" for i in generator.integers(0, 100, n)],
+            "one": np.ones(n),
+            "x": np.where(generator.random(n) < 0.1, np.nan, generator.normal(size=n)),
+            "day": pl.Series(generator.integers(0, 900, n)).cast(pl.Date),
+        }
+    ).with_columns(pl.col("x").fill_nan(None))
+    kind = np.where((frame["town"] == "a").to_numpy(), "yes", "no")
+    model = TableClassifier(settings=SETTINGS, random_state=0).fit(frame, kind).model_
+    assert model.columns.embeddings
+    found = {row.column: row for row in model.importance(frame, kind, repeats=2, seed=3)}
+    assert found.keys() == {"town", "code", "x", "day"}
+    assert max(found, key=lambda name: found[name].loss) == "town"
+    whole, shuffle = model.evaluate(frame, kind)["accuracy"], np.random.default_rng(3)
+    for name in ("town", "x", "day", "code"):  # in the inputs' order: codes are last
+        losses = []
+        for _ in range(2):
+            cells = frame[name].gather(shuffle.permutation(n))
+            losses.append(whole - model.evaluate(frame.with_columns(cells), kind)["accuracy"])
+        assert found[name].loss == pytest.approx(np.mean(losses))

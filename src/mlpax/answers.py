@@ -89,7 +89,7 @@ def _examples(
 
         shape = model.image_shape
         pictures = read_image_folder(
-            data, size=shape[0], colour=len(shape) == 3, skip_bad=skip_bad, notice=say
+            data, size=shape[:2], colour=len(shape) == 3, skip_bad=skip_bad, notice=say
         )
         X, y = pictures.X, encode(pl.Series("class", pictures.classes), model.classes)[pictures.y]
     elif data is not None and model.image_shape and Path(data).is_file():
@@ -136,7 +136,8 @@ def evaluate(
     from mlpax.model_files import load
 
     model = load(run)
-    figures = model.evaluate(*_examples(model, run, data, data_dir, skip_bad))
+    X, y = _examples(model, run, data, data_dir, skip_bad)
+    figures = model.figures(model.forward(X) if data is None else model.outputs(X), y)  # its own are inputs
     if json_:
         print(json.dumps(figures))
         return
@@ -175,7 +176,9 @@ def predict(
     if not model.columns:
         check_data(data)
         files = None
-        if model.image_shape and (Path(data).is_dir() or data.lower().endswith(images.SUFFIXES)):
+        if model.image_shape and (
+            Path(data).is_dir() or data.lower().endswith(images.SUFFIXES + images.UNREAD)
+        ):
             X, files = images.read_pictures(data, model.image_shape, skip_bad=skip_bad, notice=say)
         else:
             X = readers.read_rows(data) if Path(data).is_file() else datasets.load(data, data_dir).X_test
@@ -243,6 +246,8 @@ def plot(
     data_dir: DataDir = None,
 ) -> None:
     """Draw curves, confusion, calibration, worst mistakes and weights."""
+    import scipy.special
+
     from mlpax import plots, records
     from mlpax.model_files import load
     from mlpax.sources import short_name
@@ -259,7 +264,7 @@ def plot(
     if len(y) == 0 and dataset.X_valid is not None and dataset.y_valid is not None:
         X, y = dataset.X_valid, dataset.y_valid
     if model.classes and len(y):
-        probabilities = model.predict_proba(X)
+        probabilities = scipy.special.softmax(model.forward(X), axis=1)
         figures["confusion"] = plots.confusion_matrix(y, probabilities.argmax(axis=1), model.classes)
         figures["calibration"] = plots.calibration(y, probabilities)
         if model.image_shape:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -91,8 +91,8 @@ class Model:
         Parameters
         ----------
         X : array of shape (rows, features) or (rows, height, width), uint8 or float, or frame
-            Of a table: a polars, pandas or pyarrow table, or a dict, with the model's columns; or its
-            inputs, float32, as `columns` makes them.
+            Of a table: a polars, pandas or pyarrow table, or a dict, with the model's columns; or an array
+            of them in their order.
 
         Returns
         -------
@@ -104,21 +104,30 @@ class Model:
             If the shape does not fit the network, a column is missing, or a value is not of its kind, NaN
             or infinite.
         """
-        if self.columns and not isinstance(X, np.ndarray):
-            X = self.columns(as_frame(X))
+        if self.columns:
+            return self.forward(self.columns(self._frame(X)))
         X = np.asarray(X)
+        if self.image_shape:
+            if X.dtype.kind not in "uif":
+                raise InputError(f"X is of type {X.dtype}; this model takes pixels of 0 to 255")
+            if X.ndim > 2 and X.shape[1:] not in (self.image_shape, (*self.image_shape, 1)):
+                raise InputError(f"X has pictures of {X.shape[1:]}; this model takes {self.image_shape}")
+            if X.dtype.kind == "f" and X.size and 0 < X.max() <= 1:
+                raise InputError(f"X holds pictures of 0 to {X.max():g}; this model takes pixels of 0 to 255")
+        return self.forward(X)
+
+    def _frame(self, X: Any) -> "pl.DataFrame":
+        return as_frame(X, [c.name for c in self.columns.columns] if self.columns else None)
+
+    def forward(self, X: np.ndarray) -> np.ndarray:
+        """The outputs of the network's inputs: of a table, as `columns` makes them; else see `outputs`."""
         features = self.columns.dense + len(self.embeddings) if self.columns else self.sizes[0]
         if X.ndim < 2 or math.prod(X.shape[1:]) != features:
             found = f"rows of {math.prod(X.shape[1:])} features" if X.ndim > 1 else f"shape {X.shape}"
             raise InputError(f"X has {found}; this model takes rows of {features} features")
-        if X.dtype.kind not in ("uif" if self.image_shape else "buif"):
-            takes = "pixels of 0 to 255" if self.image_shape else "numbers"
-            raise InputError(f"X is of type {X.dtype}; this model takes {takes}")
-        if self.image_shape and X.ndim > 2 and X.shape[1:] not in (self.image_shape, (*self.image_shape, 1)):
-            raise InputError(f"X has pictures of {X.shape[1:]}; this model takes {self.image_shape}")
+        if X.dtype.kind not in "buif":
+            raise InputError(f"X is of type {X.dtype}; this model takes numbers")
         X = X.reshape(len(X), features)
-        if self.image_shape and X.dtype.kind == "f" and X.size and 0 < X.max() <= 1:
-            raise InputError(f"X holds pictures of 0 to {X.max():g}; this model takes pixels of 0 to 255")
         if not np.isfinite(X).all():
             row, column = np.argwhere(~np.isfinite(X))[0]
             raise InputError(f"X holds {X[row, column]} at row {row}, column {column}; all must be finite")
@@ -148,11 +157,10 @@ class Model:
             return np.asarray(self.classes)[outputs.argmax(axis=1)]
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
-    def score(self, X: Any, y: np.ndarray) -> dict[str, float]:
-        """Accuracy by labels (rows,), or the RMSE of a regression's values (rows, 1)."""
-        outputs = self.outputs(X)
+    def score(self, outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        """Accuracy of outputs by labels (rows,), or the RMSE by a regression's values (rows, outputs)."""
         if self.task == "regression":
-            return {"rmse": float(np.sqrt(np.mean((outputs - y) ** 2)))}
+            return {"rmse": float(np.sqrt(np.mean((outputs - y.reshape(outputs.shape)) ** 2)))}
         return {"accuracy": float(np.mean(outputs.argmax(axis=1) == y))}
 
     def evaluate(self, X: Any, y: np.ndarray) -> dict[str, Any]:
@@ -175,11 +183,16 @@ class Model:
         InputError
             If there are no rows, lengths differ, or a class is not one of the model's.
         """
-        if len(X) == 0 or len(X) != len(y):
-            raise InputError(f"X has {len(X)} rows and y {len(y)}; they must be equal and at least one")
+        return self.figures(self.outputs(X), y)
+
+    def figures(self, outputs: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+        """Score outputs; see `evaluate`."""
+        rows, y = len(outputs), np.asarray(y)
+        if rows == 0 or rows != len(y):
+            raise InputError(f"X has {rows} rows and y {len(y)}; they must be equal and at least one")
         if self.task == "regression":
-            return scores.regression(y, self.predict(X))
-        return scores.classification(self._labels(y), self.predict_proba(X), self.classes)
+            return scores.regression(y, outputs[:, 0] if outputs.shape[1] == 1 else outputs)
+        return scores.classification(self._labels(y), scipy.special.softmax(outputs, axis=1), self.classes)
 
     def _labels(self, y: np.ndarray) -> np.ndarray:
         """Positions of true classes among the model's."""
@@ -211,13 +224,12 @@ class Model:
         """
         if self.columns is None:
             raise InputError("this model takes images, which have no columns")
-        truth = self._labels(y) if self.classes else np.asarray(y, np.float32)[:, None]
+        truth = self._labels(np.asarray(y)) if self.classes else np.asarray(y, np.float32)
         name, sign = self.score_name, 1 if self.classes else -1
-        names = [c.name for c in self.columns.columns if c.kind != "constant"]
         return scores.importance(
-            as_frame(X),
-            names,
-            lambda frame: sign * self.score(frame, truth)[name],
+            self.columns(self._frame(X)),
+            self.columns.places,
+            lambda inputs: sign * self.score(self.forward(inputs), truth)[name],
             repeats=repeats,
             seed=seed,
         )
@@ -241,34 +253,41 @@ class Model:
         int
             Rows written.
         """
+        from polars.io.plugins import register_io_source
+
+        path, rows, empty = Path(path), 0, self._predicted(None, files, 0)
+
+        def frames(*_: object) -> "Iterator[pl.DataFrame]":
+            nonlocal rows
+            for batch in batches:
+                # An array is in memory as it is, and what it holds is told of all its rows.
+                for piece in self._frame(batch).iter_slices(CHUNK) if self.columns else [batch]:
+                    try:
+                        frame = self._predicted(piece, files, rows)
+                    except InputError as error:
+                        counted = f" (rows counted from row {rows + 1})" if rows else ""
+                        raise InputError(f"{error}{counted}") from None
+                    rows += frame.height
+                    yield frame
+
+        with atomic(path) as file:
+            if path.suffix == ".parquet":
+                register_io_source(frames, schema=empty.schema).sink_parquet(file)
+            else:
+                empty.write_csv(file)
+                for frame in frames():
+                    frame.write_csv(file, include_header=False)
+        return rows
+
+    def _predicted(self, X: Any, files: Sequence[str] | None, start: int) -> "pl.DataFrame":
+        """The predictions of some rows, beside the files from `start` on that they are of."""
         import polars as pl
 
-        path = Path(path)
-        rows, frame = 0, self._predictions(None)
-        parquet = path.suffix == ".parquet"
-        table = path.with_suffix(".csv.part") if parquet else path
-        try:
-            with atomic(table) as file:
-                for batch in batches:
-                    # An array is in memory as it is, and what it holds is told of all its rows.
-                    pieces = batch.iter_slices(CHUNK) if isinstance(batch, pl.DataFrame) else [batch]
-                    for piece in pieces:
-                        frame = self._predictions(piece)
-                        if files is not None:
-                            part = files[rows : rows + frame.height]
-                            frame.insert_column(0, pl.Series("file", part, pl.String))
-                        frame.write_csv(file, include_header=rows == 0 and not parquet)
-                        rows += frame.height
-                if rows == 0:
-                    frame.write_csv(file, include_header=not parquet)
-            if parquet:  # which is written column by column: from the rows on the disk
-                with atomic(path) as file:
-                    read: Any = {"has_header": False, "raise_if_empty": False, "glob": False}
-                    pl.scan_csv(table, schema=frame.schema, **read).sink_parquet(file)
-        finally:
-            if parquet:
-                table.unlink(missing_ok=True)
-        return rows
+        frame = self._predictions(X)
+        if files is not None:
+            of_rows = pl.Series("file", files[start : start + frame.height], pl.String)
+            frame.insert_column(0, of_rows)
+        return frame
 
     def _predictions(self, X: Any) -> "pl.DataFrame":
         """A frame of the predictions of some rows; of None, its header."""

@@ -2,19 +2,21 @@
 
 import dataclasses
 import difflib
+import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mlpax.errors import InputError
-from mlpax.tables import as_frame, as_text, cleaned
+from mlpax.kinds import DATE_FORMATS, DATE_PARTS, Kind, date_parts, is_constant, kind_of, tidied, tidy_numbers
+from mlpax.tables import as_frame, as_text
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Column", "Columns", "Scaling", "as_frame", "fit_columns", "fit_scaling", "numbers"]
+__all__ = ["Column", "Columns", "Scaling", "as_frame", "fit_columns", "fit_scaling"]
 
 
 class Scaling(NamedTuple):
@@ -53,13 +55,7 @@ def fit_scaling(X: np.ndarray, inputs: str) -> Scaling:
 ONE_HOT = 64  # levels; a category of more is embedded
 MOST_LEVELS = 10_000  # the most frequent; all others are one
 RARE = 2  # a level of fewer training rows is "other"
-DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y%m%dT%H%M%S", "%d.%m.%Y", "%m/%d/%Y",
-                "%Y/%m/%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%d/%m/%Y",
-                "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M",
-                "%d/%m/%Y %H:%M")  # fmt: skip
 LARGEST = float(np.finfo(np.float64).max)
-LARGEST_INPUT = float(np.finfo(np.float32).max)  # the network's numbers are float32
-DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
 
 
 @dataclass(frozen=True)
@@ -180,6 +176,14 @@ class Columns:
         """Inputs that are no codes."""
         return sum(c.features for c in self.columns)
 
+    @property
+    def places(self) -> dict[str, list[int]]:
+        """Where among the inputs each column is that varies."""
+        dense = iter(range(self.dense + len(self.embeddings)))
+        widths = [c for c in self.columns if c.kind != "constant"]
+        found = {c.name: list(itertools.islice(dense, c.features)) for c in widths if not c.embedded}
+        return found | {c.name: [next(dense)] for c in widths if c.embedded}
+
     def __call__(self, frame: "pl.DataFrame") -> np.ndarray:
         """Inputs of the rows of a frame: (rows, dense + embeddings), float32.
 
@@ -197,7 +201,7 @@ class Columns:
         dense: list[np.ndarray] = [np.zeros((frame.height, 0), np.float32)]
         codes: list[np.ndarray] = []
         varying = [c for c in self.columns if c.kind != "constant"]
-        for column, values in zip(varying, _tidy(frame.select(c.name for c in varying)), strict=True):
+        for column, values in zip(varying, tidied(frame.select(c.name for c in varying)), strict=True):
             if column.embedded:
                 codes.append(_codes(column, values)[:, None].astype(np.float32))
             else:
@@ -217,83 +221,15 @@ def fit_columns(frame: "pl.DataFrame", kinds: "dict[str, Kind] | None" = None) -
         dates in one format because its training rows happen to be. By default it is told of these rows.
     """
     kinds = kinds or {}
-    columns = tuple(_fit(values, kinds.get(values.name)) for values in _tidy(frame))
+    columns = tuple(_fit(values, kinds.get(values.name)) for values in tidied(frame))
     if not any(c.kind != "constant" for c in columns):
         raise InputError("every column is constant; there is nothing to learn from")
     return Columns(columns)
 
 
-def with_nulls(values: "pl.Series") -> "pl.Series":
-    """The same column with NaN as null; refused if its cells are no single values."""
-    import polars as pl
-
-    if values.dtype.is_nested() or isinstance(values.dtype, (pl.Object, pl.Binary)):
-        raise InputError(f"column {values.name!r} is of type {values.dtype}; give numbers, text or dates")
-    return values.fill_nan(None) if values.dtype.is_float() else values
-
-
-def _tidy(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """The same columns with their text as in a CSV."""
-    return cleaned(frame.with_columns(with_nulls(values) for values in frame))
-
-
-class Kind(NamedTuple):
-    """A column's kind, and of a date in text its format."""
-
-    name: str
-    date_format: str = ""
-
-
-def _is_constant(values: "pl.Series") -> bool:
-    distinct = values.drop_nulls().n_unique()
-    return distinct == 0 or (distinct == 1 and not values.null_count())
-
-
-def kind_of(values: "pl.Series") -> Kind:
-    """What a column holds, told of all its cells.
-
-    Raises
-    ------
-    InputError
-        If it holds numbers but for a slip, with its row.
-    """
-    import polars as pl
-
-    values = _tidy(values.to_frame()).to_series()
-    present = values.drop_nulls()
-    if _is_constant(values):
-        return Kind("constant")
-    if values.dtype.is_temporal():
-        return Kind("date")
-    if values.dtype.is_numeric():
-        return Kind("number")
-    if values.dtype != pl.String:
-        return Kind("category")
-    parsed = present.cast(pl.Float64, strict=False)
-    bad = parsed.null_count()
-    if bad == 0:
-        return Kind("number")
-    # One in a hundred, or the one, beside many different numbers is a slip; codes are fewer.
-    if bad <= max(1, present.len() / 100) and parsed.n_unique() > max(10, min(50, present.len() / 2)):
-        row = _first(values.is_not_null() & values.cast(pl.Float64, strict=False).is_null())
-        raise InputError(
-            f"column {values.name!r} holds numbers but {values[row]!r} in row {row + 1};"
-            " mend it, or empty the cell"
-        )
-    if any(c.isdigit() for c in str(present[0])):
-        for text in DATE_FORMATS:
-            if present.str.to_datetime(text, strict=False).null_count() == 0:
-                return Kind("date", text)
-    return Kind("category")
-
-
-def _first(mask: "pl.Series") -> int:
-    return cast(int, mask.arg_max())
-
-
 def _fit(values: "pl.Series", told: Kind | None) -> Column:
     name = values.name
-    kind, date_format = Kind("constant") if _is_constant(values) else told or kind_of(values)
+    kind, date_format = Kind("constant") if is_constant(values) else told or kind_of(values)
     missing = values.null_count() > 0
     if kind == "constant":
         return Column(name, kind)
@@ -304,11 +240,11 @@ def _fit(values: "pl.Series", told: Kind | None) -> Column:
             kept = [level for level, _ in counts] if len(counts) <= ONE_HOT else kept
         return Column(name, kind if kept else "constant", missing=missing, levels=tuple(sorted(kept)))
     if kind == "number":
-        median, scale = _robust(_numbers(values))
+        median, scale = _robust(tidy_numbers(values))
         if scale == 0 and not missing:
             return Column(name, "constant")
         return Column(name, kind, (median,), (scale,), missing)
-    robust = [_robust(part) for part in _date_parts(values, date_format, name).T]
+    robust = [_robust(part) for part in date_parts(values, date_format, name).T]
     medians, scales = zip(*robust, strict=True)
     return Column(name, kind, medians, scales, missing, date_format=date_format)
 
@@ -325,78 +261,6 @@ def _robust(x: np.ndarray) -> tuple[float, float]:
     return float(median), float(scale) if math.isfinite(scale) else 0.0
 
 
-def numbers(values: "pl.Series") -> np.ndarray:
-    """A column as float64, NaN where missing.
-
-    Raises
-    ------
-    InputError
-        If a cell is no number, or infinite as a float32, with its row.
-    """
-    return _numbers(_tidy(values.to_frame()).to_series())
-
-
-def _numbers(values: "pl.Series") -> np.ndarray:
-    import polars as pl
-
-    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
-        cast_ = values.cast(pl.Float64)
-    else:
-        text = as_text(values)
-        cast_ = text.cast(pl.Float64, strict=False)
-        if cast_.null_count() > text.null_count():
-            row = _first(text.is_not_null() & cast_.is_null())
-            raise InputError(
-                f"column {values.name!r} holds {text[row]!r} in row {row + 1}, which is no number"
-            )
-    x = cast_.fill_null(math.nan).to_numpy()
-    large = np.abs(x) > LARGEST_INPUT
-    if large.any():
-        row = int(np.argmax(large))
-        raise InputError(
-            f"column {values.name!r} holds {x[row]} in row {row + 1}; numbers lie within ±{LARGEST_INPUT:.1e}"
-        )
-    return x
-
-
-def _date_parts(values: "pl.Series", date_format: str, name: str) -> np.ndarray:
-    """Calendar parts of dates, NaN where missing: (rows, 6), float64."""
-    import polars as pl
-
-    if values.null_count() == values.len():  # of whatever type no cell makes it
-        return np.full((values.len(), len(DATE_PARTS)), math.nan)
-    dates = values
-    if values.dtype == pl.String:
-        formats = [date_format] if date_format else DATE_FORMATS  # those fitted were no text
-        read = [values.str.to_datetime(f, strict=False).cast(pl.Datetime("us")) for f in formats]
-        dates, *others = sorted(read, key=lambda dates: dates.null_count())
-        if dates.null_count() > values.null_count():
-            row = _first(values.is_not_null() & dates.is_null())
-            raise InputError(
-                f"column {name!r} holds {values[row]!r} in row {row + 1}, which is no date as {formats[0]}"
-            )
-        for other in others:  # the month first, or the day
-            differs = (other != dates).fill_null(value=False)
-            if other.null_count() == values.null_count() and differs.any():
-                row = _first(differs)
-                raise InputError(
-                    f"column {name!r} holds {values[row]!r} in row {row + 1}, which may be one of two dates;"
-                    f" write {dates[row]:%Y-%m-%d} or {other[row]:%Y-%m-%d}"
-                )
-    if not dates.dtype.is_temporal():
-        raise InputError(f"column {name!r} is of type {values.dtype}, not a date")
-    if dates.dtype == pl.Time or dates.dtype == pl.Duration:
-        x = dates if dates.dtype == pl.Time else dates.cast(pl.Duration("us"))
-        x = x.cast(pl.Int64).cast(pl.Float64).fill_null(math.nan).to_numpy()
-        return np.repeat(x[:, None], len(DATE_PARTS), axis=1)
-    dates = dates.cast(pl.Datetime("us"))
-    parts = [
-        dates.cast(pl.Int64).cast(pl.Float64) / 86_400e6,
-        dates.dt.year(), dates.dt.month(), dates.dt.day(), dates.dt.weekday(), dates.dt.hour(),
-    ]  # fmt: skip
-    return np.stack([p.cast(pl.Float64).fill_null(math.nan).to_numpy() for p in parts], axis=1)
-
-
 def _inputs(column: Column, values: "pl.Series") -> np.ndarray:
     """The dense inputs of a column: (rows, features), float32."""
     if column.kind == "category":
@@ -407,9 +271,9 @@ def _inputs(column: Column, values: "pl.Series") -> np.ndarray:
         keep = [*range(len(column.levels)), *([len(column.levels) + 1] if column.missing else [])]
         return hot[:, keep].astype(np.float32)
     x = (
-        _numbers(values)[:, None]
+        tidy_numbers(values)[:, None]
         if column.kind == "number"
-        else _date_parts(values, column.date_format, column.name)
+        else date_parts(values, column.date_format, column.name)
     )
     lacks = np.isnan(x[:, :1])
     x = np.where(np.isnan(x), column.medians, x)

@@ -106,7 +106,7 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
         embeddings = with_new_codes(embeddings, codes)
         made = _model(dataset, recipe, layers, embeddings=embeddings, columns=columns, target=dataset.target)
         if dataset.classes and len(X_valid):  # label smoothing makes the network less sure than it may be
-            warmth = temperature(made.outputs(X_valid), y_valid, dataset.weight_valid)
+            warmth = temperature(made.forward(X_valid), y_valid, dataset.weight_valid)
             made = dataclasses.replace(made, params=fold(params, warmth)[1])
         return made
 

@@ -9,7 +9,18 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from mlpax.errors import InputError, unknown
 
-__all__ = ["RECIPES", "TASKS", "Hyper", "Recipe", "article", "default", "named", "power_of_two", "quick", "table"]
+__all__ = [
+    "RECIPES",
+    "TASKS",
+    "Hyper",
+    "Recipe",
+    "article",
+    "default",
+    "named",
+    "power_of_two",
+    "quick",
+    "table",
+]
 
 Activation = Literal["relu", "tanh", "logistic", "gelu", "silu", "selu", "mish", "identity"]
 InitialScale = Literal["he", "glorot", "lecun", "article"]

@@ -227,7 +227,8 @@ def _finish(
         provenance = {"dataset": config.dataset, "fingerprint": config.fingerprint, **config.versions}
         if len(dataset.X_test):
             metrics |= {
-                f"test_{name}": value for name, value in model.score(dataset.X_test, dataset.y_test).items()
+                f"test_{name}": value
+                for name, value in model.score(model.forward(dataset.X_test), dataset.y_test).items()
             }
         metrics = {k: v for k, v in metrics.items() if math.isfinite(v)}  # JSON has no NaN
         model = dataclasses.replace(model, metrics=metrics, provenance=provenance)

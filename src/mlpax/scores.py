@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    import polars as pl
+    pass
 
 __all__ = ["Importance", "calibration_error", "classification", "importance", "regression"]
 
@@ -84,17 +84,21 @@ class Importance(NamedTuple):
 
 
 def importance(
-    frame: "pl.DataFrame", columns: Sequence[str], score: Callable[["pl.DataFrame"], float], *, repeats: int,
+    inputs: np.ndarray, places: dict[str, list[int]], score: Callable[[np.ndarray], float], *, repeats: int,
     seed: int,
 ) -> list[Importance]:  # fmt: skip
-    """What a score, larger being better, loses when a column is shuffled (Breiman 2001), largest first."""
-    whole = score(frame)
+    """What a score, larger being better, loses when a column is shuffled (Breiman 2001), largest first.
+
+    `places` are each column's among the inputs.
+    """
+    whole = score(inputs)
     generator = np.random.default_rng(seed)
     rows: list[Importance] = []
-    for name in columns:
-        losses = [
-            whole - score(frame.with_columns(frame[name].gather(generator.permutation(frame.height))))
-            for _ in range(repeats)
-        ]
+    for name, place in places.items():
+        losses: list[float] = []
+        for _ in range(repeats):
+            shuffled = inputs.copy()
+            shuffled[:, place] = inputs[generator.permutation(len(inputs))][:, place]
+            losses.append(whole - score(shuffled))
         rows.append(Importance(name, float(np.mean(losses)), float(np.std(losses))))
     return sorted(rows, key=lambda row: -row.loss)

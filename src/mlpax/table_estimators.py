@@ -10,8 +10,9 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from mlpax.errors import InputError
+from mlpax.kinds import with_nulls
 from mlpax.model import Model
-from mlpax.preprocessing import as_frame, with_nulls
+from mlpax.preprocessing import as_frame
 from mlpax.problems import prepare
 from mlpax.recipes import named
 from mlpax.targets import from_frame
@@ -102,11 +103,7 @@ class _Table(BaseEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """Predicted class or value of each row."""
         check_is_fitted(self)
-        return self.model_.predict(self._frame(X))
-
-    def _frame(self, X: Any) -> Any:
-        assert self.model_.columns is not None
-        return as_frame(X, [column.name for column in self.model_.columns.columns])
+        return self.model_.predict(X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -231,7 +228,7 @@ class TableClassifier(ClassifierMixin, _Table):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class, of shape (rows, classes)."""
         check_is_fitted(self)
-        return self.model_.predict_proba(self._frame(X))
+        return self.model_.predict_proba(X)
 
 
 class TableRegressor(RegressorMixin, _Table):

@@ -10,7 +10,8 @@ import numpy as np
 from mlpax.batches import rng
 from mlpax.datasets import Dataset
 from mlpax.errors import InputError, unknown
-from mlpax.preprocessing import MOST_LEVELS, Columns, fit_columns, kind_of, numbers, with_nulls
+from mlpax.kinds import kind_of, numbers, with_nulls
+from mlpax.preprocessing import MOST_LEVELS, Columns, fit_columns
 from mlpax.recipes import TASKS
 from mlpax.splits import held_out
 
