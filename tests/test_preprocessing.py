@@ -6,6 +6,7 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import given
@@ -512,3 +513,15 @@ def test_frames_of_pyarrow():
     table = pa.table({"a": [1, None], "b": pa.array(["x", "y"]).dictionary_encode()})
     assert as_frame(table).rows() == as_frame(table.to_batches()[0]).rows() == [(1, "x"), (None, "y")]
     assert as_frame({"y": pa.array(["u", None])})["y"].to_list() == ["u", None]
+
+
+def test_levels_that_are_fractions_are_spelled_alike_everywhere():
+    values = [0.0, 1e-7, 2e-7, 0.1, 1e20]
+    learned = as_frame(pd.DataFrame({"c": pd.Categorical(values * 4)}))
+    columns = fit_columns(learned)
+    expected = columns(learned)[: len(values)]
+    assert (expected.sum(axis=1) == 1).all()
+    np.testing.assert_array_equal(columns(pl.DataFrame({"c": values})), expected)
+    cents = as_frame(pd.DataFrame({"c": pd.Categorical([0.5, 1.25] * 4)}))
+    decimals = pl.DataFrame({"c": pl.Series(["0.50", "1.25"]).cast(pl.Decimal(10, 2))})
+    np.testing.assert_array_equal(fit_columns(cents)(decimals), fit_columns(cents)(cents)[:2])

@@ -326,3 +326,34 @@ def test_importance_shuffles_what_the_network_sees_of_a_column():
             cells = frame[name].gather(shuffle.permutation(n))
             losses.append(whole - model.evaluate(frame.with_columns(cells), kind)["accuracy"])
         assert found[name].loss == pytest.approx(np.mean(losses))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"settings": {"epoch": 5}}, "unknown setting 'epoch'; did you mean 'epochs'"),
+        ({"settings": {"rows": 3}}, "give fields of Recipe"),
+        ({"settings": "epochs=5"}, "give fields of Recipe"),
+        ({"settings": {"optimizer": ["sgd"]}}, "unknown optimizer"),
+        ({"recipe": ["table"]}, "unknown recipe"),
+        ({"time_ordered": "yes"}, "time_ordered 'yes' is no True or False"),
+    ],
+)
+def test_wrong_constructor_parameters_are_named(options, words):
+    X = np.arange(40.0).reshape(20, 2)
+    with pytest.raises(InputError, match=words):
+        TableRegressor(**options).fit(X, X[:, 0])
+
+
+@pytest.mark.parametrize("weight", [np.ones(19), np.ones((20, 1)), 2.0])
+def test_sample_weights_are_one_a_row_beside_class_weights_too(weight):
+    X, y = np.arange(40.0).reshape(20, 2), ["a", "b"] * 10
+    with pytest.raises(InputError, match="sample_weight has shape"):
+        TableClassifier(class_weight={"a": 2}).fit(X, y, sample_weight=weight)
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e21])
+def test_targets_whose_squares_pass_float32_are_refused(unit):
+    X = np.arange(40.0).reshape(20, 2)
+    with pytest.raises(InputError, match="passes the range of float32; multiply it by 1e"):
+        TableRegressor(settings=BRIEF).fit(X, unit * X[:, 0])

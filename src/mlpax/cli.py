@@ -71,6 +71,8 @@ def _verdict(error: Exception) -> tuple[str, int]:
             return str(error), 2
         case MlpaxError():
             return str(error), 1
+        case MemoryError():
+            return "this takes more memory than there is; choose smaller layers or less data", 2
         case typer.TyperException():
             return " ".join(error.format_message().split()), error.exit_code
         case typer.Abort():
@@ -274,7 +276,8 @@ def _train(
     elif not quiet:
         scores = [name for name in result.metrics if name.startswith(("test_", "valid_"))]
         figures = "".join(f", {screen.figure(name, result.metrics[name])}" for name in _shown(scores))
-        best = f"best epoch {result.best_epoch} of {result.epochs}"
+        last = "" if recipe.patience or result.best_epoch == result.epochs else ", the last kept"
+        best = f"best epoch {result.best_epoch} of {result.epochs}{last}"
         print(f"{path}: {result.state}; {best}{figures}, trained in {result.seconds:.2f} sec.")
 
 

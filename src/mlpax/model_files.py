@@ -18,7 +18,7 @@ from mlpax.recipes import TASKS
 
 __all__ = ["load"]
 
-HEADER_LIMIT = 2**24  # bytes; ours are a few thousand, and the names of the levels
+HEADER_LIMIT = 10**8  # bytes, the format's own; ours are a few thousand, and the names of the levels
 LINKS = ("identity", "exp")
 
 

@@ -166,7 +166,7 @@ class Recipe:
     def replace(self, **changes: Any) -> "Recipe":
         """A copy with `changes`; another optimizer without a rate of its own gets its usual one."""
         if changes.get("optimizer", self.optimizer) != self.optimizer:
-            changes = {"learning_rate": USUAL_RATE.get(changes["optimizer"], 0.01), **changes}
+            changes = {"learning_rate": USUAL_RATE.get(str(changes["optimizer"]), 0.01), **changes}
         return dataclasses.replace(self, **changes)
 
 
@@ -280,7 +280,10 @@ def named(
     InputError
         If no recipe has that name, or a value is outside its range.
     """
-    if name not in RECIPES:
+    if name not in [*RECIPES]:  # which need not be hashed
         raise unknown("recipe", name, RECIPES)
+    for change in changes:
+        if change not in (fields := Recipe.__dataclass_fields__):
+            raise unknown("setting", change, fields)
     waits = {} if validated else {"patience": 0, "monitor": ""}
     return RECIPES[name](rows, task).replace(**waits | changes)

@@ -14,11 +14,16 @@ __all__ = ["bar", "epoch_line", "figure", "line", "say", "table", "table_of_runs
 def epoch_line(record: dict[str, float], epochs: int) -> str:
     """The article's line: `Epoch 1/25: loss: 1.5768, train acc.: 0.818, ..., time: 0.24 sec.`"""
     figures = [
-        f"{name.replace('_', ' ').replace('accuracy', 'acc.')}: {value:.{4 if name == 'loss' else 3}f}"
+        f"{name.replace('_', ' ').replace('accuracy', 'acc.')}: {_decimal(value, 4 if name == 'loss' else 3)}"
         for name, value in record.items()
         if name not in ("epoch", "seconds")
     ]
     return f"Epoch {record['epoch']}/{epochs}: {', '.join(figures)}, time: {record['seconds']:.2f} sec."
+
+
+def _decimal(value: float, digits: int) -> str:
+    """With so many digits after the point, where that says something."""
+    return f"{value:.4g}" if 0 < abs(value) < 1e-3 or abs(value) >= 1e6 else f"{value:.{digits}f}"
 
 
 def line(row: dict[str, float], epochs: int) -> None:
@@ -74,7 +79,7 @@ def table_of_runs(rows: "list[Summary]", as_json: bool) -> None:
 
 def table(rows: Sequence[Sequence[object]]) -> None:
     """Print rows in columns as wide as their widest cell."""
-    cells = [[f"{c:.4f}" if isinstance(c, float) else str(c) for c in row] for row in rows]
+    cells = [[_decimal(c, 4) if isinstance(c, float) else str(c) for c in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -114,6 +114,11 @@ def open_data(
     check_data(data)
     arrays = _picture_arrays(path) if data not in NAMES and path.is_file() else None
     if data not in NAMES and path.is_file() and arrays is None:
+        for name in ("size", "colour", "skip_bad"):
+            if name in reading.given():
+                raise InputError(
+                    f"{name} is an option for folders of pictures, which {data} is not; leave it out"
+                )
         return _table(path, recipe or "table", changes, reading, notice)
     allowed = set[str]() if data in NAMES else {"test"} if arrays else {"size", "colour", "skip_bad", "test"}
     strange = sorted(reading.given().keys() - allowed)

@@ -62,26 +62,32 @@ class _Table(BaseEstimator):
         vars(self).pop("feature_names_in_", None)
         if isinstance(X, dict) or hasattr(type(X), "columns"):  # an array's are made up
             self.feature_names_in_ = np.array(frame.columns, dtype=object)
+        settings: Any = self.settings or {}
+        in_time: Any = self.time_ordered
+        if not isinstance(settings, dict) or {"rows", "task", "name", "validated"} & settings.keys():
+            raise InputError(f"settings are {settings!r}; give fields of Recipe, as {{'epochs': 50}}")
+        if not isinstance(in_time, (bool, np.bool_)):
+            raise InputError(f"time_ordered {in_time!r} is no True or False")
         target = _free(values.name, frame)
         frame = frame.with_columns(values.alias(target))
         options: dict[str, Any] = {}
+        weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        if weight is not None and weight.shape != (frame.height,):
+            raise InputError(
+                f"sample_weight has shape {weight.shape}; X has {frame.height} rows, each of one weight"
+            )
         if isinstance(class_weight, dict):
             of_class = _class_weights(values, class_weight)
-            sample_weight = of_class if sample_weight is None else of_class * np.asarray(sample_weight)
+            weight = of_class if weight is None else of_class * weight
         else:
             options["class_weight"] = class_weight
-        if sample_weight is not None:
-            weight = np.asarray(sample_weight, np.float64)
-            if weight.shape != (frame.height,):
-                raise InputError(
-                    f"sample_weight has shape {weight.shape}; X has {frame.height} rows, each of one weight"
-                )
+        if weight is not None:
             options["weight"] = _free("sample_weight", frame)
             frame = frame.with_columns(pl.Series(options["weight"], weight))
         seed = 0 if self.random_state is None else self.random_state
         if isinstance(seed, np.random.RandomState):
             seed = seed.randint(2**31)
-        changes: dict[str, Any] = {"seed": seed, "validation": self.validation} | (self.settings or {})
+        changes: dict[str, Any] = {"seed": seed, "validation": self.validation} | settings
         recipe = named(self.recipe, frame.height, self._task, **changes)
         dataset = from_frame(
             frame, target=target, task=self._task, validation=recipe.validation, seed=recipe.seed,

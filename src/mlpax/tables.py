@@ -373,8 +373,14 @@ def _from_objects(name: str, cells: list[Any]) -> "pl.Series":
 
 def _written(cells: list[Any]) -> list[str | None]:
     """As text, where 1.0, which pandas makes of a 1 beside missing cells, is 1."""
-    cells = [int(v) if isinstance(v, float) and v.is_integer() else v for v in cells]
-    return [None if v is None else str(v) for v in cells]
+    import polars as pl
+
+    cells = [int(v) if isinstance(v, float) and v.is_integer() and abs(v) < 2**63 else v for v in cells]
+    floats = list({v for v in cells if isinstance(v, float)})
+    spelled = dict(
+        zip(floats, pl.Series(floats, dtype=pl.Float64).cast(pl.String), strict=True)
+    )  # as columns
+    return [None if v is None else spelled[v] if isinstance(v, float) else str(v) for v in cells]
 
 
 def as_text(values: "pl.Series") -> "pl.Series":
@@ -383,8 +389,10 @@ def as_text(values: "pl.Series") -> "pl.Series":
 
     if values.dtype == pl.Boolean:
         return values.replace_strict({True: "true", False: "false"}, return_dtype=pl.String)
+    if values.dtype.is_decimal():
+        values = values.cast(pl.Float64)
     if values.dtype.is_float():  # 1.0 in one file is 1 in another
         whole = values.drop_nulls()
-        if (whole == whole.round(0)).all():
+        if (whole == whole.round(0)).all() and (whole.abs() < 2**63).all():
             values = values.cast(pl.Int64, strict=False)
     return values.cast(pl.String)

@@ -1,6 +1,7 @@
 """From a table to arrays: which column is the target, what task it sets, which rows are held out."""
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Fact", "describe", "encode", "from_frame", "guess_target", "infer_task"]
 
 TARGETS = ("target", "label", "class", "y")  # the names a target usually has
+SPREADS = 1e-15, 1e19  # of a regression's values: float32 squares them
 LEAST_SPREAD = 1e-4  # of a regression's values to their mean: predictions are float32, of 7 digits
 FEW = 20  # distinct whole numbers without a gap are classes
 WHOLE = r"(0|-?[1-9]\d{0,17})"  # as they are written; 007 is a name
@@ -299,6 +301,11 @@ def _check_target(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
                 f"target {target!r} holds one value only, {y[0, 0]:g}; there is nothing to learn"
             )
         mean, spread = float(y.mean()), float(y.std())
+        if not SPREADS[0] < spread < SPREADS[1]:
+            raise InputError(
+                f"target {target!r} spreads by {spread:.3g}, whose square passes the range of float32;"
+                f" multiply it by {10.0 ** -round(math.log10(spread)):.0e}"
+            )
         if spread < LEAST_SPREAD * abs(mean):
             raise InputError(
                 f"target {target!r} lies within {spread:.3g} of {mean:.10g}, too near for predictions of 7"
@@ -318,6 +325,9 @@ def _tell_columns(columns: Columns, notice: Notice) -> None:
     if left_out:
         notice(f"columns left out, being constant or of a level a row: {', '.join(left_out)[:200]}")
     for c in columns.columns:
+        if c.date_format.startswith(("%m/", "%d/")):  # where both fit, a wrong guess would be silent
+            order = "month/day" if c.date_format.startswith("%m/") else "day/month"
+            notice(f"{c.name!r} holds dates, read as {order}/year; write 2024-12-31 to be sure")
         if len(c.levels) == MOST_LEVELS:
             notice(f"of the levels of {c.name!r} the {MOST_LEVELS:,} most frequent are told apart")
 
