@@ -32,18 +32,24 @@ LARGEST_INPUT = float(np.finfo(np.float32).max)  # the network's numbers are flo
 DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
 
 
-def with_nulls(values: "pl.Series") -> "pl.Series":
-    """The same column with NaN as null; refused if its cells are no single values."""
+def _check_cells(values: "pl.Series") -> None:
     import polars as pl
 
     if values.dtype.is_nested() or isinstance(values.dtype, (pl.Object, pl.Binary)):
         raise InputError(f"column {values.name!r} is of type {values.dtype}; give numbers, text or dates")
+
+
+def with_nulls(values: "pl.Series") -> "pl.Series":
+    """The same column with NaN as null; refused if its cells are no single values."""
+    _check_cells(values)
     return values.fill_nan(None) if values.dtype.is_float() else values
 
 
 def tidied(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """The same columns with their text as in a CSV."""
-    return cleaned(frame.with_columns(with_nulls(values) for values in frame))
+    """The same columns with their cells as in a CSV; refused as `with_nulls` refuses."""
+    for values in frame:
+        _check_cells(values)
+    return cleaned(frame)
 
 
 class Kind(NamedTuple):

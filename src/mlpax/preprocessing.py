@@ -180,9 +180,12 @@ class Columns:
     def places(self) -> dict[str, list[int]]:
         """Where among the inputs each column is that varies."""
         dense = iter(range(self.dense + len(self.embeddings)))
-        widths = [c for c in self.columns if c.kind != "constant"]
-        found = {c.name: list(itertools.islice(dense, c.features)) for c in widths if not c.embedded}
-        return found | {c.name: [next(dense)] for c in widths if c.embedded}
+        found = {c.name: list(itertools.islice(dense, c.features)) for c in self._varying if not c.embedded}
+        return found | {c.name: [next(dense)] for c in self._varying if c.embedded}
+
+    @property
+    def _varying(self) -> list[Column]:
+        return [c for c in self.columns if c.kind != "constant"]
 
     def __call__(self, frame: "pl.DataFrame") -> np.ndarray:
         """Inputs of the rows of a frame: (rows, dense + embeddings), float32.
@@ -200,8 +203,8 @@ class Columns:
                 raise InputError(f"column {name!r} is missing{hint}")
         dense: list[np.ndarray] = [np.zeros((frame.height, 0), np.float32)]
         codes: list[np.ndarray] = []
-        varying = [c for c in self.columns if c.kind != "constant"]
-        for column, values in zip(varying, tidied(frame.select(c.name for c in varying)), strict=True):
+        cells = tidied(frame.select(c.name for c in self._varying))
+        for column, values in zip(self._varying, cells, strict=True):
             if column.embedded:
                 codes.append(_codes(column, values)[:, None].astype(np.float32))
             else:

@@ -377,9 +377,8 @@ def _written(cells: list[Any]) -> list[str | None]:
 
     cells = [int(v) if isinstance(v, float) and v.is_integer() and abs(v) < 2**63 else v for v in cells]
     floats = list({v for v in cells if isinstance(v, float)})
-    spelled = dict(
-        zip(floats, pl.Series(floats, dtype=pl.Float64).cast(pl.String), strict=True)
-    )  # as columns
+    words = pl.Series(floats, dtype=pl.Float64).cast(pl.String)  # as a column of numbers spells them
+    spelled = dict(zip(floats, words, strict=True))
     return [None if v is None else spelled[v] if isinstance(v, float) else str(v) for v in cells]
 
 
