@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpax import images
+from mlpax import image_cache, images
 from mlpax.errors import InputError
 from mlpax.files import TEMPORARY
 from mlpax.images import READ, Images, read_image_folder, read_pictures
@@ -475,11 +475,11 @@ def test_the_cache_is_bounded(folder, cache, monkeypatch):
     first, second, third = kept(20), kept(21), kept(22)
     for age, file in enumerate([third, second, first]):
         os.utime(file, (time.time() - 10 - age,) * 2)
-    monkeypatch.setattr(images, "BOUND", first.stat().st_size + third.stat().st_size)
+    monkeypatch.setattr(image_cache, "BOUND", first.stat().st_size + third.stat().st_size)
     assert kept(20) is None, "what is used is young again"
     fourth = kept(23)
     assert set(cache.iterdir()) == {first, third, fourth}
-    monkeypatch.setattr(images, "BOUND", 0)
+    monkeypatch.setattr(image_cache, "BOUND", 0)
     newest = kept(24)
     assert set(cache.iterdir()) == {newest}, "it stays, however large"
 

@@ -1,20 +1,19 @@
-"""Pictures from a folder with one sub-folder a class, read once and kept as one array."""
+"""Pictures from a folder with one sub-folder a class, as the rows of one array."""
 
 import hashlib
 import io
 import math
 import os
-import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
+from mlpax import image_cache
 from mlpax.errors import InputError
-from mlpax.files import TEMPORARY, atomic
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,8 +25,6 @@ READ = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif")
 UNREAD = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".svg")
 SETS = {"train", "training", "test", "testing", "val", "valid", "validation"}  # of examples, not classes
-FORMAT = 2  # of the cache; another number makes all that was kept unknown
-BOUND = 4 * 2**30  # bytes of the arrays that stay in the cache beside a new one
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -103,16 +100,16 @@ def read_image_folder(
     files = [os.path.join(path, name) for name in names]
     y = np.repeat(np.arange(len(found), dtype=np.int32), [len(inside) for inside in found.values()])
     shape = (*sides, 3) if colour else sides
-    settings = f"mlpax images {FORMAT}: shape {shape}, skip_bad {bool(skip_bad)}"
+    settings = f"shape {shape}, skip_bad {bool(skip_bad)}"
 
-    cache = _cache(settings, names, _each(_fingerprint, files, "looking at pictures", progress))
-    cached = _cached(cache, len(files), math.prod(shape), skip_bad)
+    cache = image_cache.place(settings, names, _each(_fingerprint, files, "looking at pictures", progress))
+    cached = image_cache.find(cache, len(files), math.prod(shape), skip_bad)
     if cached:
         X, kept = cached
     else:
         X, kept, fingerprints = _read(files, shape, skip_bad, progress)
         # Of the bytes that were read now, should a file have changed since it was looked at.
-        _keep(_cache(settings, names, fingerprints), X, kept)
+        image_cache.keep(image_cache.place(settings, names, fingerprints), X, kept)
     y = y[kept]
     for label, name in enumerate(found):  # leaving out pictures may have emptied a class
         if not np.any(y == label):
@@ -388,53 +385,3 @@ def _rescale_key(image: "Image.Image", depth: int) -> None:
         image.info["transparency"] = key * 255 // (2**depth - 1)
     elif image.mode == "RGB" and depth == 16 and isinstance(key, tuple):
         image.info["transparency"] = tuple(part >> 8 for part in key)
-
-
-# The cache
-
-
-def _cache(settings: str, names: Sequence[str], fingerprints: Sequence[bytes]) -> Path:
-    """Where the array of these files, read with these settings, is kept."""
-    import platformdirs
-
-    digest = hashlib.sha256(settings.encode())
-    for name, fingerprint in zip(names, fingerprints, strict=True):
-        digest.update(b"\0%b\0%d\0%b" % (os.fsencode(name), len(fingerprint), fingerprint))
-    return Path(platformdirs.user_cache_dir("mlpax")) / "images" / f"{digest.hexdigest()}.npz"
-
-
-def _cached(
-    cache: Path, pictures: int, features: int, skip_bad: bool
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Rows and which pictures they are of; None where nothing whole is kept. Labels are the folders'."""
-    try:
-        # NumPy leaves open what it opened and then finds damaged.
-        with open(cache, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            X, kept = arrays["X"], arrays["kept"]
-    except Exception:  # a damaged file can raise anything, and is replaced
-        return None
-    if kept.dtype != np.bool_ or kept.shape != (pictures,) or not (skip_bad or kept.all()):
-        return None
-    if X.dtype != np.uint8 or X.shape != (np.sum(kept), features):
-        return None
-    with suppress(OSError):
-        os.utime(cache)  # what is used is young
-    return X, kept
-
-
-def _keep(cache: Path, X: np.ndarray, kept: np.ndarray) -> None:
-    with suppress(OSError):  # a full or read-only disk costs time at the next call, and nothing else
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(cache.parent)
-        with atomic(cache) as file:
-            np.savez(file, X=X, kept=kept)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left, and the arrays unused for longest where all exceed the bound."""
-    total, hour_ago = 0, time.time() - 3600
-    files = [(file, file.stat()) for file in folder.iterdir()]
-    for file, stat in sorted(files, key=lambda pair: pair[1].st_mtime, reverse=True):
-        total += stat.st_size
-        if total > BOUND or (file.name.endswith(TEMPORARY) and stat.st_mtime < hour_ago):
-            file.unlink(missing_ok=True)

@@ -255,7 +255,7 @@ class Model:
         """
         from polars.io.plugins import register_io_source
 
-        path, rows, empty = Path(path), 0, self._predicted(None, files, 0)
+        path, rows, empty = Path(path), 0, self._predictions(None, files, 0)
 
         def frames(*_: object) -> "Iterator[pl.DataFrame]":
             nonlocal rows
@@ -263,7 +263,7 @@ class Model:
                 # An array is in memory as it is, and what it holds is told of all its rows.
                 for piece in self._frame(batch).iter_slices(CHUNK) if self.columns else [batch]:
                     try:
-                        frame = self._predicted(piece, files, rows)
+                        frame = self._predictions(piece, files, rows)
                     except InputError as error:
                         counted = f" (rows counted from row {rows + 1})" if rows else ""
                         raise InputError(f"{error}{counted}") from None
@@ -279,30 +279,19 @@ class Model:
                     frame.write_csv(file, include_header=False)
         return rows
 
-    def _predicted(self, X: Any, files: Sequence[str] | None, start: int) -> "pl.DataFrame":
-        """The predictions of some rows, beside the files from `start` on that they are of."""
-        import polars as pl
-
-        frame = self._predictions(X)
-        if files is not None:
-            of_rows = pl.Series("file", files[start : start + frame.height], pl.String)
-            frame.insert_column(0, of_rows)
-        return frame
-
-    def _predictions(self, X: Any) -> "pl.DataFrame":
-        """A frame of the predictions of some rows; of None, its header."""
+    def _predictions(self, X: Any, files: Sequence[str] | None, start: int) -> "pl.DataFrame":
+        """A frame of the predictions of rows, which `files` names from `start` on; of None, its header."""
         import polars as pl
 
         outputs = np.empty((0, self.sizes[-1]), np.float32) if X is None else self.outputs(X)
+        of_rows = [] if files is None else [pl.Series("file", files[start : start + len(outputs)], pl.String)]
         if self.task == "regression":
-            return pl.DataFrame({"prediction": outputs[:, 0]})
+            return pl.DataFrame([*of_rows, pl.Series("prediction", outputs[:, 0])])
         p = scipy.special.softmax(outputs, axis=1)
         of_kind = pl.Series(self.classes).dtype
-        predicted = pl.Series(
-            "prediction", [self.classes[i] for i in outputs.argmax(axis=1).tolist()], of_kind
-        )
+        predicted = [self.classes[i] for i in outputs.argmax(axis=1).tolist()]
         shares = [pl.Series(f"probability_{c}", np.round(p[:, i], 6)) for i, c in enumerate(self.classes)]
-        return pl.DataFrame([predicted, *shares])
+        return pl.DataFrame([*of_rows, pl.Series("prediction", predicted, of_kind), *shares])
 
     def save(self, path: str | Path) -> None:
         """Write the model as safetensors, whole or not at all."""
