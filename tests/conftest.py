@@ -1,6 +1,5 @@
 """What all tests share: checked shapes, `--slow`, the data directory, and a network in float64 NumPy."""
 
-import functools
 import os
 from pathlib import Path
 
@@ -28,7 +27,13 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """The same mutated files each time; 10,000 of each kind with `--slow`."""
+    """The same mutated files each time; 10,000 of each kind with `--slow`, and programs as users have them.
+
+    Else the compiler's optimiser stays off, in processes begun by tests as well: a third of the time.
+    """
+    if not config.getoption("--slow"):
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {flags}"
     settings.register_profile(
         "mlpax",
         max_examples=10_000 if config.getoption("--slow") else 300,
@@ -51,24 +56,6 @@ def data_dir():
     if not path:
         pytest.skip("needs the downloaded data sets; set MLPAX_DATA_DIR")
     return Path(path)
-
-
-@pytest.fixture
-def quickly_compiled(monkeypatch):
-    """The estimators' program without the compiler's optimisations, for tests of many small fits."""
-    import jax
-
-    from mlpax import perceptron
-
-    monkeypatch.setattr(perceptron, "advance", unoptimised(jax))
-
-
-@functools.cache
-def unoptimised(jax):
-    from mlpax.solvers import advance
-
-    options = {"xla_backend_optimization_level": 0}
-    return jax.jit(advance.__wrapped__, static_argnames=("plan", "epochs"), compiler_options=options)
 
 
 SELU = 1.0507009873554805, 1.6732632423543772

@@ -22,10 +22,7 @@ import mlpax
 from mlpax import MLPClassifier, MLPRegressor, perceptron, solvers
 from mlpax.errors import InputError
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.usefixtures("quickly_compiled"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 IRIS = load_iris(return_X_y=True)
 X_IRIS, Y_IRIS = StandardScaler().fit_transform(IRIS[0]), IRIS[1]

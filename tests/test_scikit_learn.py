@@ -31,10 +31,7 @@ def collected():
 TESTS = collected()
 globals().update({name: test for name, test in TESTS.items() if name not in EXCEPTIONS})
 
-pytestmark = [
-    pytest.mark.filterwarnings("default"),  # they warn where scikit-learn's do
-    pytest.mark.usefixtures("quickly_compiled"),
-]
+pytestmark = pytest.mark.filterwarnings("default")  # they warn where scikit-learn's do
 
 
 @pytest.fixture
