@@ -463,6 +463,11 @@ def test_sparse_labels_are_weighed_and_validate():
     assert model.validation_scores_ == dense.validation_scores_
 
 
+def test_an_optimizer_is_a_transformation_of_optax():
+    with pytest.raises(ValueError, match=r"must be an instance of 'optax.*GradientTransformation' or None"):
+        MLPClassifier(optimizer=("adam", 0.1)).fit(X_IRIS, Y_IRIS)
+
+
 def test_optax_rules_that_want_the_loss():
     model = MLPClassifier(optimizer=optax.polyak_sgd(max_learning_rate=0.1), **SMALL).fit(X_IRIS, Y_IRIS)
     assert model.loss_curve_[-1] < model.loss_curve_[0]

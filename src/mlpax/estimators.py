@@ -3,6 +3,7 @@
 from numbers import Real
 from typing import Any, ClassVar
 
+import optax
 from sklearn import neural_network
 from sklearn.utils._param_validation import (  # pyright: ignore[reportPrivateUsage]
     Interval,
@@ -22,7 +23,7 @@ CONSTRAINTS: dict[str, Any] = {
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "weight_decay": [Interval(Real, 0, None, closed="left")],
     "scoring": [str, callable, None],
-    "optimizer": [tuple, None],  # optax's transformations are named tuples
+    "optimizer": [optax.GradientTransformation, None],
     "dtype": [StrOptions({"float32", "float64"})],
     "device": [str, None],
 }
