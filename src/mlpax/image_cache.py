@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from mlpax.files import TEMPORARY, atomic
 
@@ -20,6 +19,8 @@ BOUND = 4 * 2**30  # bytes of the arrays that stay beside a new one
 
 def place(settings: str, names: Sequence[str], fingerprints: Sequence[bytes]) -> Path:
     """Where the array of these files, read with these settings, is kept."""
+    import platformdirs
+
     digest = hashlib.sha256(f"mlpax images {FORMAT}: {settings}".encode())
     for name, fingerprint in zip(names, fingerprints, strict=True):
         digest.update(b"\0%b\0%d\0%b" % (os.fsencode(name), len(fingerprint), fingerprint))
