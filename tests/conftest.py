@@ -49,6 +49,13 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
 
 
+@pytest.fixture(autouse=True)
+def numbers_of_its_own(request):
+    """A module's generator starts anew for each test: no other test, nor their order, decides its numbers."""
+    if hasattr(request.module, "RNG"):
+        request.module.RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 @pytest.fixture(scope="session")
 def data_dir():
     """The folder of the downloaded data sets, of which some tests read MNIST."""

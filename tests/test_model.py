@@ -18,14 +18,14 @@ from mlpax.model import Model
 from mlpax.model_files import load
 from mlpax.preprocessing import Scaling, fit_scaling
 
-rng = np.random.default_rng(0)
+RNG = np.random.default_rng(0)
 
 
 def small(**changes) -> Model:
     """A 6-4-3 network with random weights."""
     layers = [(6, 4), (4, 3)]
     params = [
-        (rng.normal(size=shape).astype(np.float32), rng.normal(size=shape[1]).astype(np.float32))
+        (RNG.normal(size=shape).astype(np.float32), RNG.normal(size=shape[1]).astype(np.float32))
         for shape in layers
     ]
     settings = {
@@ -52,7 +52,7 @@ def oracle(model: Model, X: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 300])
 def test_outputs_and_probabilities_match_float64(rows):
-    model, X = small(), rng.normal(size=(rows, 6)).astype(np.float32)
+    model, X = small(), RNG.normal(size=(rows, 6)).astype(np.float32)
     expected = oracle(model, X)
     np.testing.assert_allclose(model.outputs(X), expected, rtol=1e-5, atol=1e-5)
     p = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
@@ -62,12 +62,12 @@ def test_outputs_and_probabilities_match_float64(rows):
 
 def test_more_rows_than_a_chunk(monkeypatch):
     monkeypatch.setattr("mlpax.model.CHUNK", 8)
-    model, X = small(), rng.normal(size=(21, 6)).astype(np.float32)
+    model, X = small(), RNG.normal(size=(21, 6)).astype(np.float32)
     np.testing.assert_allclose(model.outputs(X), oracle(model, X), rtol=1e-5, atol=1e-5)
 
 
 def test_images_and_integer_pixels():
-    model, X = small(), rng.integers(0, 256, (7, 2, 3)).astype(np.uint8)
+    model, X = small(), RNG.integers(0, 256, (7, 2, 3)).astype(np.uint8)
     np.testing.assert_allclose(model.outputs(X), oracle(model, X), rtol=1e-5, atol=1e-4)
 
 
@@ -90,7 +90,7 @@ def test_bad_rows_are_named(X, words):
 
 def test_predictions_beside_the_files_they_are_of(tmp_path, monkeypatch):
     monkeypatch.setattr("mlpax.model.CHUNK", 2)
-    model, X, files = small(), rng.normal(size=(5, 6)), [f"{i}.png" for i in range(5)]
+    model, X, files = small(), RNG.normal(size=(5, 6)), [f"{i}.png" for i in range(5)]
     for name in ("p.csv", "p.parquet"):
         assert model.write_predictions([X[:3], X[3:]], tmp_path / name, files=files) == 5
     for frame in (pl.read_csv(tmp_path / "p.csv"), pl.read_parquet(tmp_path / "p.parquet")):
@@ -107,7 +107,7 @@ def test_predictions_in_parquet_are_of_the_classes_kind(tmp_path):
         (("True", "False", "x"), pl.String),
     ):
         model = dataclasses.replace(model, classes=classes)
-        model.write_predictions([rng.normal(size=(5, 6))], tmp_path / "p[1].parquet")
+        model.write_predictions([RNG.normal(size=(5, 6))], tmp_path / "p[1].parquet")
         frame = pl.read_parquet(tmp_path / "p[1].parquet", glob=False)
         assert frame.dtypes == [kind, pl.Float32, pl.Float32, pl.Float32]
         model.write_predictions([], tmp_path / "none.parquet")
@@ -139,8 +139,8 @@ def test_a_regression():
 
 
 def test_evaluate_is_scikit_learns():
-    model, X = small(), rng.normal(size=(200, 6))
-    y = np.array(model.classes)[rng.integers(0, 3, 200)]
+    model, X = small(), RNG.normal(size=(200, 6))
+    y = np.array(model.classes)[RNG.integers(0, 3, 200)]
     p = model.predict_proba(X).astype(np.float64)
     p /= p.sum(axis=1, keepdims=True)
     figures = model.evaluate(X, y)
@@ -273,7 +273,7 @@ def test_mutated_files_give_a_model_or_our_error(tmp_path_factory, data):
 
 
 def test_scaling_of_inputs():
-    X = rng.integers(0, 256, (50, 4)).astype(np.uint8)
+    X = RNG.integers(0, 256, (50, 4)).astype(np.uint8)
     assert fit_scaling(X, "raw") == (0, 1)
     assert fit_scaling(X, "unit") == (0, pytest.approx(1 / X.max()))
     for same in (X, X.astype(np.float32)):
