@@ -219,7 +219,7 @@ def test_where_all_levels_are_rare_they_stay():
 
 
 def test_identifiers_are_constant_but_not_the_level_beside_them():
-    with pytest.raises(InputError, match=r"every column is constant"):
+    with pytest.raises(InputError, match=r"no column is left: nearly every row has another text in c"):
         column([f"id{i}" for i in range(100)])
     learned, columns = column(["none"] * 50 + [f"id{i}" for i in range(100)])
     assert learned == Column("c", "category", levels=("none",))
@@ -277,6 +277,38 @@ def test_dates_in_text(text):
         for when in WHEN
     ]
     assert check_dates(written, parts).date_format == text
+
+
+def test_dates_but_for_a_slip_or_in_two_ways_are_refused():
+    days = [f"2021-{1 + i % 12:02}-{1 + i % 28:02}" for i in range(300)]
+    with pytest.raises(InputError, match=r"column 'c' holds dates but 'unknown' in row 8; mend it, or empty"):
+        kind_of(pl.Series("c", [*days[:7], "unknown", *days]))
+    says = (
+        r"column 'c' holds dates written in two ways, '2021-01-01' in row 1 and '31.12.2020' in row 301;"
+        " write all as 2024-12-31"
+    )
+    with pytest.raises(InputError, match=says):
+        kind_of(pl.Series("c", [*days, "31.12.2020", None, "30.12.2020"] * 3))
+    with pytest.raises(InputError, match=r"'02/13/2020' in row 1 and '13/02/2020' in row 2"):
+        kind_of(pl.Series("c", ["02/13/2020", "13/02/2020", "01/02/2020"]))
+    assert kind_of(pl.Series("c", ["2021-01-01", "2021-01-02", "later"] * 9)).name == "category"
+
+
+def test_numbers_with_separators_are_refused():
+    for cells, row, number in (
+        (["1.286.595", "3.552"], 1, "1286595"),
+        (["952", "2,552,022"], 2, "2552022"),
+        (["-1,234.50", None], 1, "-1234.50"),
+        (["1.234.567,8"], 1, "1234567.8"),
+        (["12", "3,552"], 2, "3552 or 3.5520"),
+        (["12,5", "3"], 1, "12.5"),
+        (["7", ",25"], 2, ".25"),
+    ):
+        says = rf"column 'c' holds '.*' in row {row}, which is no number here; write {number}$"
+        with pytest.raises(InputError, match=says):
+            kind_of(pl.Series("c", [*cells, *cells, "17"]))
+    for cells in (["1,2,3", "4"], ["1,234", "a"], ["1234,567,890", "2"]):
+        assert kind_of(pl.Series("c", cells)).name == "category"
 
 
 def test_dates_of_polars():
@@ -415,6 +447,14 @@ def test_frames_pass():
     assert as_frame(FRAME.lazy()).equals(FRAME)
 
 
+def test_single_values_are_no_columns():
+    for value in (1.5, "x", None, np.float64(2)):
+        with pytest.raises(
+            InputError, match=r"X holds one value for column 'b'; give lists, a cell for each row"
+        ):
+            as_frame({"a": [1.0], "b": value})
+
+
 def test_frames_of_dicts():
     frame = as_frame({"a": [1, None, 3], "b": np.array([1.0, np.nan, 2.0]), "c": ["x", None, "y"],
                       "d": [True, False, None], "e": [1, "x", None], "f": [math.nan, "x", "y"],
@@ -446,7 +486,7 @@ def test_frames_of_arrays():
         (7, r"X has shape \(\)"),
         ([[1], [1, 2]], r"X is no table: "),
         ({"a": [1, 2], "b": [1]}, r"X is no table: "),
-        ({"a": 1}, r"X is no table: "),
+        ({"a": 1}, r"X holds one value for column 'a'"),
     ],
 )
 def test_what_is_no_table_is_refused(X, says):

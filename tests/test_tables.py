@@ -161,6 +161,7 @@ def test_decimal_commas(tmp_path):
         (["2.000", "1.234,5"], "has '2.000' in column 'sales', which may be of thousands or a fraction;"
          " write 2000 or 2.0000"),
         (["2564", "2.5640"], ["2564", "2.5640"]),
+        (["2.564", "2.490"], ["2.564", "2.490"]),
     ],
 )  # fmt: skip
 def test_thousands_or_decimals(tmp_path, monkeypatch, cells, expected):
@@ -172,6 +173,23 @@ def test_thousands_or_decimals(tmp_path, monkeypatch, cells, expected):
             assert expected in says(lambda path: next(read_batches(path, 1)), path)
         else:
             assert pl.concat(read_batches(path, 1))["sales"].to_list() == expected
+
+
+def test_blanks_are_no_separator(tmp_path):
+    said = "has its columns separated by blanks; write commas, semicolons, tabs or |"
+    for text in ("x y kind\n1 2 a\n3 4 b\n", "1.5  2\n3  4.5\n5  6\n"):
+        assert said in says(read_table, write(tmp_path, text))
+    for text in ("said\ncall me\nnot now\n", "a\n1\n2\n", "size\n1 m\n2 m\n"):
+        assert len(read(tmp_path, text)[1]) == 2
+
+
+def test_points_beside_decimal_commas(tmp_path):
+    """Where another column writes 1,5 a point may set off thousands."""
+    said = "has '3.477' in column 'sales', which may be of thousands or a fraction; write 3477 or 3.4770"
+    for sizes in ("0,5", "1.234,5"):
+        assert said in says(read_table, write(tmp_path, f"sales;size\n952;{sizes}\n3.477;7\n"))
+    pointed = "sales;size\n3.477;0,5\n3.47;7\n"  # these are fractions
+    assert read(tmp_path, pointed)[1] == [("3.477", "0.5"), ("3.47", "7")]
 
 
 @pytest.mark.parametrize("cell", ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"])

@@ -1,12 +1,14 @@
 """What a table's column holds (numbers, dates, a category, or one value), and its cells as numbers."""
 
+import itertools
 import math
+import re
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
 from mlpax.errors import InputError
-from mlpax.tables import as_text, cleaned
+from mlpax.tables import DOUBTFUL, as_text, cleaned
 
 if TYPE_CHECKING:
     import polars as pl
@@ -15,6 +17,8 @@ __all__ = [
     "DATE_FORMATS",
     "DATE_PARTS",
     "Kind",
+    "check_separated",
+    "date_order",
     "date_parts",
     "is_constant",
     "kind_of",
@@ -28,6 +32,8 @@ DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y%m%dT%H
                 "%Y/%m/%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%d/%m/%Y",
                 "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M",
                 "%d/%m/%Y %H:%M")  # fmt: skip
+# A number by commas, or with its thousands set off by points: 1,234.5 or 1,5 or 1.234.567
+SEPARATED = r"^[+-]?(?:\d{1,3}(?:(?:,\d{3})+(?:\.\d+)?|(?:\.\d{3}){2,}(?:,\d+)?)|\d*,\d+)$"
 LARGEST_INPUT = float(np.finfo(np.float32).max)  # the network's numbers are float32
 DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
 
@@ -85,21 +91,86 @@ def kind_of(values: "pl.Series") -> Kind:
     if values.dtype != pl.String:
         return Kind("category")
     parsed = present.cast(pl.Float64, strict=False)
-    bad = parsed.null_count()
-    if bad == 0:
+    if parsed.null_count() == 0:
         return Kind("number")
-    # One in a hundred, or the one, beside many different numbers is a slip; codes are fewer.
-    if bad <= max(1, present.len() / 100) and parsed.n_unique() > max(10, min(50, present.len() / 2)):
-        row = _first(values.is_not_null() & values.cast(pl.Float64, strict=False).is_null())
+    _check_slip(values, values.cast(pl.Float64, strict=False), "numbers")
+    check_separated(values)
+    date_format = _date_format(values)
+    return Kind("date", date_format) if date_format else Kind("category")
+
+
+def _check_slip(values: "pl.Series", parsed: "pl.Series", what: str) -> None:
+    """Refuse one in a hundred, or the one, beside many different values; codes are fewer."""
+    bad, present = parsed.null_count() - values.null_count(), values.len() - values.null_count()
+    if bad <= max(1, present / 100) and parsed.drop_nulls().n_unique() > max(10, min(50, present / 2)):
+        row = _first(values.is_not_null() & parsed.is_null())
         raise InputError(
-            f"column {values.name!r} holds numbers but {values[row]!r} in row {row + 1};"
+            f"column {values.name!r} holds {what} but {values[row]!r} in row {row + 1};"
             " mend it, or empty the cell"
         )
-    if any(c.isdigit() for c in str(present[0])):
-        for text in DATE_FORMATS:
-            if present.str.to_datetime(text, strict=False).null_count() == 0:
-                return Kind("date", text)
-    return Kind("category")
+
+
+def check_separated(values: "pl.Series") -> None:
+    """Refuse text of numbers by commas or in thousands, which would be as many categories.
+
+    Raises
+    ------
+    InputError
+        With the first such cell.
+    """
+    import polars as pl
+
+    separated = values.str.contains(SEPARATED)
+    if separated.any() and (separated | values.cast(pl.Float64, strict=False).is_not_null()).all():
+        row = _first(separated.fill_null(value=False))
+        text = values[row]
+        first = next(c for c in text if c in ",.")
+        whole, fraction = text.replace(first, "").replace(",", "."), text.replace(",", ".")
+        if re.fullmatch(DOUBTFUL, text):
+            number = f"{whole} or {fraction}0"
+        else:
+            number = whole if text.count(first) > 1 or {",", "."} <= set(text) else fraction
+        raise InputError(
+            f"column {values.name!r} holds {text!r} in row {row + 1}, which is no number here; write {number}"
+        )
+
+
+def _date_format(values: "pl.Series") -> str:
+    """The format that every cell is a date in; "" where they are no dates.
+
+    Raises
+    ------
+    InputError
+        If they are dates but for a slip, or in two formats.
+    """
+    found: list[pl.Series] = []
+    present = values.len() - values.null_count()
+    if values.str.contains(r"\d").sum() < 0.9 * present:  # spares the trouble
+        return ""
+    for text in DATE_FORMATS:
+        dates = values.str.to_datetime(text, strict=False)
+        if dates.null_count() == values.null_count():
+            return text
+        if dates.null_count() < values.len():
+            found.append(dates)
+    for one, other in itertools.combinations((dates.is_not_null() for dates in found), 2):
+        if (one | other).sum() == present:
+            rows = _first(one & ~other), _first(other & ~one)
+            first, second = (f"{values[row]!r} in row {row + 1}" for row in rows)
+            raise InputError(
+                f"column {values.name!r} holds dates written in two ways, {first} and {second};"
+                " write all as 2024-12-31"
+            )
+    for dates in found:
+        _check_slip(values, dates, "dates")
+    return ""
+
+
+def date_order(date_format: str) -> str:
+    """How dates as 03/04/2024 are read, where a wrong guess would be silent."""
+    if date_format.startswith("%m/"):
+        return "month/day/year"
+    return "day/month/year" if date_format.startswith("%d/") else ""
 
 
 def _first(mask: "pl.Series") -> int:

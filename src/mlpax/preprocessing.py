@@ -225,7 +225,11 @@ def fit_columns(frame: "pl.DataFrame", kinds: "dict[str, Kind] | None" = None) -
     """
     kinds = kinds or {}
     columns = tuple(_fit(values, kinds.get(values.name)) for values in tidied(frame))
-    if not any(c.kind != "constant" for c in columns):
+    if all(c.kind == "constant" for c in columns):
+        if texts := [v.name for v in frame if not (v.dtype.is_numeric() or is_constant(v))]:
+            raise InputError(
+                f"no column is left: nearly every row has another text in {', '.join(texts)[:200]}"
+            )
         raise InputError("every column is constant; there is nothing to learn from")
     return Columns(columns)
 

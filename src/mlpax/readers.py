@@ -280,6 +280,8 @@ def dialect(path: Path) -> tuple[str, dict[str, Any]]:
         raise InputError(f"{path} is empty")
     separator = stated[1] if stated else max(SEPARATORS, key=lambda separator: _fit(table, separator))
     header, *others = _first_rows(table, separator)
+    if len(header) == 1 and _is_by_blanks([row[0].split() for row in others]):
+        raise InputError(f"{path} has its columns separated by blanks; write commas, semicolons, tabs or |")
     names = [cell.strip() for cell in header]
     skipped = text[: len(text) - len(table)].count(end)
     point = "." if separator == ";" else ","  # of a decimal comma
@@ -298,6 +300,12 @@ def dialect(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _has_cell(row: list[str]) -> bool:
     return any(cell.strip() for cell in row)
+
+
+def _is_by_blanks(rows: list[list[str]]) -> bool:
+    """Whether all have as many words, more than one, and mostly numbers: a sentence is no row."""
+    words = [word for row in rows for word in row]
+    return len({len(row) for row in rows}) == 1 and 2 * sum(map(_is_number, words)) > len(words) > len(rows)
 
 
 def _first_rows(text: str, separator: str) -> list[list[str]]:

@@ -14,7 +14,7 @@ from mlpax.readers import MISSING, as_utf8, check_rows, dialect, is_arrays, is_g
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["SUFFIXES", "as_frame", "as_text", "cleaned", "is_table", "read_batches", "read_table"]
+__all__ = ["DOUBTFUL", "SUFFIXES", "as_frame", "as_text", "cleaned", "is_table", "read_batches", "read_table"]
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet", ".arrow", ".feather", ".ipc",
             ".npz", ".npy")  # fmt: skip
@@ -194,23 +194,30 @@ DECIMAL = r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$"
 THOUSANDS = r"^[+-]?\d{1,3}(?:\.\d{3})+,\d+$"  # 1.234,5
 DOUBTFUL = r"^[+-]?[1-9]\d{0,2},\d{3}$"  # 1,234: elsewhere these are thousands
 SURE = r"^[+-]?(?:\d*,(?:\d{1,2}|\d{4,}|\d+[eE][+-]?\d+)|(?:0\d*|\d{4,})?,\d{3})$"  # all other decimals
-POINTED = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$"  # 1.234, in a column of 1.234,5
+POINTED = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$"  # 1.234: beside decimal commas these are thousands
+POINT = r"^[+-]?(?:\d*\.(?:\d{1,2}|\d{4,}|\d+[eE][+-]?\d+)|(?:0\d*|\d{4,})?\.\d{3})$"  # all other fractions
 
 
 def _check_commas(path: Path, frames: Iterable["pl.DataFrame"]) -> None:
-    """Refuse 1,234 where no cell of its column shows that the comma is a decimal's."""
+    """Refuse 1,234 where no cell of its column shows that the comma is a decimal's, and 1.234 likewise.
+
+    A point is taken for a decimal's where none of the file's commas is.
+    """
     import polars as pl
 
     found: dict[str, dict[str, str]] = {}  # of each column the first cell of a pattern
     for frame in frames:
         frame = frame.select(pl.all().str.strip_chars())
-        for pattern in (THOUSANDS, DOUBTFUL, SURE, POINTED) if frame.height else ():
+        for pattern in (THOUSANDS, DOUBTFUL, SURE, POINTED, POINT) if frame.height else ():
             firsts = frame.select(pl.all().filter(pl.all().str.contains(pattern)).first()).row(0)
             for name, cell in zip(frame.columns, firsts, strict=True):
                 if cell:
                     found.setdefault(name.strip(), {}).setdefault(pattern, cell)
+    commas = any(SURE in cells or THOUSANDS in cells for cells in found.values())
     for name, cells in found.items():
-        cell = cells.get(POINTED) if THOUSANDS in cells else None if SURE in cells else cells.get(DOUBTFUL)
+        pointed = THOUSANDS in cells or (commas and POINT not in cells)
+        cell = cells.get(POINTED) if pointed else None
+        cell = cell or (None if {SURE, THOUSANDS} & cells.keys() else cells.get(DOUBTFUL))
         if cell:
             whole, fraction = cell.replace(",", "").replace(".", ""), cell.replace(",", ".")
             raise InputError(
@@ -303,6 +310,8 @@ def _as_frame(X: Any, names: Sequence[str] | None) -> "pl.DataFrame":
     if hasattr(X, "columns") and hasattr(X, "iloc"):  # pandas', without needing pyarrow
         return pl.DataFrame([_from_pandas(str(name), X.iloc[:, i]) for i, name in enumerate(X.columns)])
     if isinstance(X, dict):
+        if single := [name for name, column in X.items() if np.ndim(column) == 0]:
+            raise InputError(f"X holds one value for column {single[0]!r}; give lists, a cell for each row")
         return pl.DataFrame([_from_any(str(name), column) for name, column in X.items()])
     array = np.asarray(X)
     if array.dtype.kind == "c":
