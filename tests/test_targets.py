@@ -187,7 +187,7 @@ def test_half_of_the_targets_may_lack_not_more():
         (
             [1.7e9 + 100 * i for i in range(20)],
             {},
-            r"target 'y' lies within 577 of 1700000950, too near for predictions of 7 digits; subtract that",
+            r"target 'y' deviates by 577 from its mean 1700000950, too little for predictions of 7 digits",
         ),
         (["a"] * 19 + ["b"], {}, r"class 'b' of target 'y' has one row; give it more, or drop it"),
         (
@@ -396,15 +396,59 @@ def test_columns_left_out_are_said():
     said = []
     frame = classified(100, same=["k"] * 100, id=[f"i{i}" for i in range(100)])
     from_frame(frame, notice=said.append)
-    assert said[-1] == "columns left out, being constant or of a level a row: same, id"
+    assert said[-2:] == [
+        "columns left out, being constant: same",
+        "columns left out, of another text in nearly every row: id",
+    ]
     said.clear()
     rows = 60_000
     names = [f"u{i % 12_000}" for i in range(rows)]
     from_frame(classified(rows, name=names, id=[f"i{i}" for i in range(rows)]), notice=said.append)
     assert said[-2:] == [
-        "columns left out, being constant or of a level a row: id",
+        "columns left out, of another text in nearly every row: id",
         "of the levels of 'name' the 10,000 most frequent are told apart",
     ]
+
+
+@pytest.mark.parametrize(
+    "ids", [range(100), range(5, 105), [i * i for i in range(100)], [*range(50, 100), *range(50)]]
+)
+def test_row_numbers_are_said(ids):
+    said = []
+    from_frame(classified(100, id=list(ids)), notice=said.append)
+    assert said[-1] == "x, id may number the rows; drop what says nothing of new rows"
+
+
+@pytest.mark.parametrize("cells", [[i // 2 for i in range(100)], [i * i % 101 for i in range(100)],
+                                   [i + 0.5 for i in range(100)], [None, *range(99)]])  # fmt: skip
+def test_other_whole_numbers_are_no_row_numbers(cells):
+    said = []
+    from_frame(classified(100, id=cells), notice=said.append)
+    assert said[-1] == "x may number the rows; drop what says nothing of new rows"
+
+
+def test_the_index_of_pandas_is_no_input():
+    """Of a CSV; that of a Parquet file is told by its name."""
+    said = []
+    frame = classified(20)
+    indexed = frame.select(pl.Series("", range(20)), pl.all())
+    columns = from_frame(indexed, notice=said.append).columns
+    assert [c.name for c in columns.columns] == [c for c in frame.columns if c != "y"]
+    assert "left out the first column, which has no name: it is taken for the index of pandas or R" in said
+    assert describe(indexed)[2][0].remark == "no name: taken for an index, and left out"
+
+
+@pytest.mark.parametrize(
+    "cells", [["1.286.595", "3.552", "12"], ["2,552,022", "3,552", None], ["1,5", "2", "3"]]
+)
+def test_numbers_by_commas_and_thousands_are_refused(cells):
+    """Not left out as so many different texts, nor taken for classes."""
+    cells = (cells * 7)[:20]
+    for frame in (classified(20, price=cells), pl.DataFrame({"a": range(20), "kind": cells})):
+        with pytest.raises(
+            InputError, match=r"column '(price|kind)' holds .* in row 1, which is no number here"
+        ):
+            from_frame(frame)
 
 
 # Looking at a table
@@ -423,7 +467,7 @@ def test_describe():
     assert facts == [
         ("row", "number", 0, 8, "looks like a row number"),
         ("id", "category", 0, 8, "looks like an identifier"),
-        ("same", "constant", 0, 1, "will be dropped"),
+        ("same", "constant", 0, 1, "will be left out"),
         ("size", "number", 2, 3, ""),
         ("when", "date", 0, 2, ""),
         ("kind", "category", 0, 2, "target of a classification: a 75%, b 25%"),
@@ -432,7 +476,32 @@ def test_describe():
         remark="target of a regression"), facts[4], facts[5]._replace(remark="")])  # fmt: skip
     with pytest.raises(InputError, match=r"no column 'kinds' in the data; did you mean 'kind'\?"):
         describe(frame, "kinds")
+
+
+def test_describe_tells_what_training_will_refuse():
+    frame = pl.DataFrame(
+        {
+            "size": [1.5, math.inf, 2.0], "price": ["1,234", "2", "3"],
+            "when": ["13/01/2020", "02/01/2020", None], "kind": ["a", "b", "a"],
+        }
+    )  # fmt: skip
+    assert [fact.remark for fact in describe(frame)[2]] == [
+        "refused: column 'size' holds inf in row 2; numbers lie within ±3.4e+38",
+        "refused: column 'price' holds '1,234' in row 1, which is no number here; write 1234 or 1.2340",
+        "read as day/month/year",
+        "target of a classification: a 67%, b 33%; refused: class 'b' of target 'kind' has one row; give it"
+        " more, or drop it",
+    ]
+    frame = pl.DataFrame({"a": [1, 2, 3], "kind": ["x", "x", None]})
+    assert describe(frame)[2][1].remark == (
+        "target of a classification: x 100%; refused: target 'kind' holds one class only, 'x'; there is"
+        " nothing to learn"
+    )
+
+
+def test_describe_shows_eight_classes():
     frame = pl.DataFrame({"row": [3, 1, 2, 5, 4, 6, 8, 7, 9, 0], "kind": list("abcdefghij")})
+    frame = pl.concat([frame, frame.with_columns(pl.col("row") + 10)])
     assert [fact.remark for fact in describe(frame)[2]] == [
         "looks like a row number",
         "target of a classification: a 10%, b 10%, c 10%, d 10%, e 10%, f 10%, g 10%, h 10% and 2 more",

@@ -28,14 +28,14 @@ def _option(default: Any, help: str, *options: str) -> Any:
 class Reading:
     """How data are read, beside the recipe: the command's options of these names."""
 
-    target: str | None = _option(None, "the column to predict [target, label, class, y, or the last]")
-    task: str | None = _option(None, "what the target sets [as its values say]", *TASKS)
+    target: str | None = _option(None, "a table's column to predict [target, label, class, y, or the last]")
+    task: str | None = _option(None, "what a table's target sets [as its values say]", *TASKS)
     valid_data: str | None = _option(None, "a table whose rows validate, in place of held-out ones")
     test: float = _option(0.0, "share of the rows held out for the final score")
-    time_ordered: bool = _option(False, "hold out the last rows instead of random ones")
-    group: str | None = _option(None, "a column no value of which is both trained on and held out")
-    weight: str | None = _option(None, "a column of the rows' weights")
-    class_weight: str | None = _option(None, "weigh classes as if all had as many rows", "balanced")
+    time_ordered: bool = _option(False, "hold out a table's last rows instead of random ones")
+    group: str | None = _option(None, "a table's column no value of which is both trained on and held out")
+    weight: str | None = _option(None, "a table's column of the rows' weights")
+    class_weight: str | None = _option(None, "weigh a table's classes as if all had as many rows", "balanced")
     size: int = _option(28, "side in pixels that pictures are resized to")
     colour: bool = _option(False, "keep the pictures' colours")
     skip_bad: bool = _option(False, "leave out pictures that cannot be read")

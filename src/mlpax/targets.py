@@ -11,7 +11,7 @@ import numpy as np
 from mlpax.batches import rng
 from mlpax.datasets import Dataset
 from mlpax.errors import InputError, unknown
-from mlpax.kinds import kind_of, numbers, with_nulls
+from mlpax.kinds import Kind, check_separated, date_order, kind_of, numbers, with_nulls
 from mlpax.preprocessing import MOST_LEVELS, Columns, fit_columns
 from mlpax.recipes import TASKS
 from mlpax.splits import held_out
@@ -25,6 +25,7 @@ TARGETS = ("target", "label", "class", "y")  # the names a target usually has
 SPREADS = 1e-15, 1e19  # of a regression's values: float32 squares them
 LEAST_SPREAD = 1e-4  # of a regression's values to their mean: predictions are float32, of 7 digits
 FEW = 20  # distinct whole numbers without a gap are classes
+NAMELESS = ""  # of the column in front in a CSV that pandas or R wrote with its index
 WHOLE = r"(0|-?[1-9]\d{0,17})"  # as they are written; 007 is a name
 
 Notice = Callable[[str], object]
@@ -94,6 +95,8 @@ def classes_of(values: "pl.Series") -> tuple[Any, ...]:
             )
         if present.dtype.is_numeric():
             return tuple(int(v) for v in x)
+    if present.dtype == pl.String:
+        check_separated(present)
     texts = sorted(present.cast(pl.String).unique().to_list())
     for end in ("", r"\.0"):  # alike, so that no two are one number
         if present.dtype == pl.String and all(re.fullmatch(WHOLE + end, text) for text in texts):
@@ -198,18 +201,11 @@ def from_frame(
         raise unknown("class_weight", class_weight, ["balanced"])
     if task not in (None, *TASKS):
         raise unknown("task", task, TASKS)
-    present = with_nulls(frame[target]).is_not_null()
-    lacking = frame.height - int(present.sum())
-    if lacking > frame.height / 2:
-        raise InputError(f"target {target!r} is missing in {lacking} of {frame.height} rows, more than half")
-    if lacking:
+    inferred = task is None
+    present, task, classes, y = _labels(frame[target], task)
+    if lacking := frame.height - len(y):
         notice(f"dropped {lacking} rows without a target")
     whole, frame = frame, frame.filter(present)
-    inferred = task is None
-    task = task or infer_task(frame[target])
-    classes = classes_of(frame[target]) if task == "classification" else ()
-    y = encode(frame[target], classes)
-    _check_target(y, classes, target)
     if class_weight and not classes:
         raise InputError(f"class_weight {class_weight!r} is for classes; target {target!r} sets a regression")
     if inferred:
@@ -240,14 +236,22 @@ def from_frame(
         gone = next(c for i, c in enumerate(classes) if i not in y[train])
         raise InputError(f"class {gone!r} has no training row after the split; choose another split")
     inputs = whole.drop([c for c in {target, group, weight} if c])
+    if inputs.columns[:1] == [NAMELESS]:
+        notice("left out the first column, which has no name: it is taken for the index of pandas or R")
+        inputs = inputs.drop(NAMELESS)
     if inputs.width == 0:
-        raise InputError(f"the data has no column beside {target!r}; there is nothing to predict from")
+        raise InputError(
+            f"the data has no column beside {target!r}, there is nothing to predict from; the separators that"
+            " are known are comma, semicolon, tab and |"
+        )
     kinds = {values.name: kind_of(values) for values in inputs}
     for name_, kind in kinds.items():  # a cell that is refused is named by its row among all
         if kind.name == "number":
             numbers(inputs[name_])
     columns = fit_columns(inputs.filter(present).filter(train), kinds)
-    _tell_columns(columns, notice)
+    if numbered := [n for n, kind in kinds.items() if kind.name == "number" and _numbers_rows(inputs[n])]:
+        notice(f"{_listed(numbered)} may number the rows; drop what says nothing of new rows")
+    _tell_columns(columns, kinds, notice)
     weights = _weights(whole, weight)[present.to_numpy()]
     X = columns(inputs)[present.to_numpy()]
     X_valid, y_valid, weight_valid = X[validated], y[validated], weights[validated]
@@ -267,6 +271,21 @@ def from_frame(
         name, X[train], y[train], X[tested], y[tested], classes, X_valid=X_valid, y_valid=y_valid,
         weight=weights[train], weight_valid=weight_valid, columns=columns, target=target,
     )  # fmt: skip
+
+
+def _labels(values: "pl.Series", task: str | None) -> tuple["pl.Series", str, tuple[Any, ...], np.ndarray]:
+    """Which rows have a target, its task, the classes, and the labels of those rows."""
+    present = with_nulls(values).is_not_null()
+    lacking, values = int((~present).sum()), values.filter(present)
+    if lacking > len(present) / 2:
+        raise InputError(
+            f"target {values.name!r} is missing in {lacking} of {len(present)} rows, more than half"
+        )
+    task = task or infer_task(values)
+    classes = classes_of(values) if task == "classification" else ()
+    y = encode(values, classes)
+    _check_target(y, classes, values.name)
+    return present, task, classes, y
 
 
 def _groups(values: "pl.Series") -> np.ndarray:
@@ -308,8 +327,8 @@ def _check_target(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
             )
         if spread < LEAST_SPREAD * abs(mean):
             raise InputError(
-                f"target {target!r} lies within {spread:.3g} of {mean:.10g}, too near for predictions of 7"
-                " digits; subtract that from it first"
+                f"target {target!r} deviates by {spread:.3g} from its mean {mean:.10g}, too little for"
+                " predictions of 7 digits; subtract the mean first"
             )
         return
     if len(classes) < 2:
@@ -320,16 +339,24 @@ def _check_target(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
         raise InputError(f"class {name!r} of target {target!r} has one row; give it more, or drop it")
 
 
-def _tell_columns(columns: Columns, notice: Notice) -> None:
+def _tell_columns(columns: Columns, kinds: dict[str, Kind], notice: Notice) -> None:
     left_out = [c.name for c in columns.columns if c.kind == "constant"]
-    if left_out:
-        notice(f"columns left out, being constant or of a level a row: {', '.join(left_out)[:200]}")
+    texts = [name for name in left_out if kinds[name].name == "category"]
+    for why, names in (
+        ("being constant", [name for name in left_out if name not in texts]),
+        ("of another text in nearly every row", texts),
+    ):
+        if names:
+            notice(f"columns left out, {why}: {_listed(names)}")
     for c in columns.columns:
-        if c.date_format.startswith(("%m/", "%d/")):  # where both fit, a wrong guess would be silent
-            order = "month/day" if c.date_format.startswith("%m/") else "day/month"
-            notice(f"{c.name!r} holds dates, read as {order}/year; write 2024-12-31 to be sure")
+        if order := date_order(c.date_format):
+            notice(f"{c.name!r} holds dates, read as {order}; write 2024-12-31 to be sure")
         if len(c.levels) == MOST_LEVELS:
             notice(f"of the levels of {c.name!r} the {MOST_LEVELS:,} most frequent are told apart")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)[:200]
 
 
 def _tell_duplicates(
@@ -353,33 +380,46 @@ class Fact(NamedTuple):
 
 def describe(frame: "pl.DataFrame", target: str | None = None) -> tuple[str, str, list[Fact]]:
     """Target, task, and each column's kind, missing cells, distinct values and what to look at."""
-    said: list[str] = []
-    target = guess_target(frame, target, said.append)
-    task = infer_task(frame[target])
+    target = guess_target(frame, target, lambda text: None)
+    values = with_nulls(frame[target])
+    task = infer_task(values)
     facts: list[Fact] = []
-    for name in frame.columns:
+    for i, name in enumerate(frame.columns):
         values = with_nulls(frame[name])
-        kind = kind_of(values).name
-        distinct = values.drop_nulls().n_unique()
-        remark = ""
-        if kind == "constant":
-            remark = "will be dropped"
-        elif name == target:
-            remark = f"target of a {task}"
-            if task == "classification":
-                counts = values.drop_nulls().value_counts().rows()
-                counts.sort(key=lambda row: (-row[1], str(row[0])))
-                remark += ": " + ", ".join(f"{c} {n / frame.height:.0%}" for c, n in counts[:8])
-                remark += f" and {len(counts) - 8} more" * (len(counts) > 8)
-        elif distinct == frame.height and kind == "category":
-            remark = "looks like an identifier"
-        elif distinct == frame.height and kind == "number" and _counts(values):
-            remark = "looks like a row number"
-        facts.append(Fact(name, kind, values.null_count(), distinct, remark))
+        distinct, kind, remarks = values.drop_nulls().n_unique(), "", list[str]()
+        try:
+            kind, date_format = kind_of(values)
+            if name == target:
+                remarks = [f"target of a {task}{_shares(values) if task == 'classification' else ''}"]
+                _labels(values, task)
+            elif name == NAMELESS and i == 0:
+                remarks = ["no name: taken for an index, and left out"]
+            elif kind == "constant":
+                remarks = ["will be left out"]
+            elif kind == "number" and _numbers_rows(values):
+                remarks = ["looks like a row number"]
+            elif kind == "category" and distinct == frame.height:
+                remarks = ["looks like an identifier"]
+            elif order := date_order(date_format):
+                remarks = [f"read as {order}"]
+        except InputError as error:
+            remarks.append(f"refused: {error}")
+        facts.append(Fact(name, kind, values.null_count(), distinct, "; ".join(remarks)))
     return target, task, facts
 
 
-def _counts(values: "pl.Series") -> bool:
-    """Whether distinct numbers are a row's number, in whatever order."""
+def _shares(values: "pl.Series") -> str:
+    """The classes and their shares of the rows that have one."""
+    counts = values.drop_nulls().value_counts().rows()
+    counts.sort(key=lambda row: (-row[1], str(row[0])))
+    rows = sum(n for _, n in counts)
+    more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
+    return ": " + ", ".join(f"{c} {n / rows:.0%}" for c, n in counts[:8]) + more
+
+
+def _numbers_rows(values: "pl.Series") -> bool:
+    """Whether whole numbers, one a row, have no gap or rise from row to row."""
     x = numbers(values)
-    return bool(np.all(x == np.round(x)) and x.max() - x.min() == len(x) - 1)
+    if values.null_count() or len(x) < 3 or np.any(x != np.round(x)):
+        return False
+    return bool(np.all(np.diff(np.sort(x)) == 1) or np.all(np.diff(x) > 0))
