@@ -12,6 +12,7 @@ from test_cli import mlpax as mlpax  # the fixture
 from test_tables import encoded
 
 QUICK = ("--epochs", 30, "--hidden", "16,16")
+ENDED = (0, "", "mlpax: run had come to its end; no epoch was left to train\n")  # of a resume
 
 
 @pytest.fixture
@@ -42,10 +43,19 @@ def test_a_regression_from_file_to_prediction(mlpax, houses):
     assert np.corrcoef(predicted, pl.read_csv("houses.csv")["price"].to_numpy())[0, 1] > 0.95
     mlpax("predict", "run", "houses.csv", "--out", "p.parquet")
     np.testing.assert_allclose(pl.read_parquet("p.parquet")["prediction"].to_numpy(), predicted)
-    code, out, _ = mlpax("importance", "run", "houses.csv")
+    code, out, err = mlpax("importance", "run", "houses.csv")
     assert code == 0
+    assert (
+        err
+        == "mlpax: run was trained on rows of houses.csv, which flatter; leave it out for the rows held out\n"
+    )
     assert out.splitlines()[1].startswith("rooms")
     assert (houses / "run/importance.png").exists()
+    code, held, err = mlpax("importance", "run")  # of the 60 rows held out
+    assert (code, err) == (0, "")
+    assert held.splitlines()[1].startswith("rooms")
+    assert held != out
+    assert mlpax("plot", "run")[1] == "run/curves.png\nrun/predicted.png\n"
 
 
 def test_a_file_that_changed_is_no_test(mlpax, houses):
@@ -57,7 +67,10 @@ def test_a_file_that_changed_is_no_test(mlpax, houses):
     for words in (("evaluate", "run"), ("plot", "run")):
         code, _, err = mlpax(*words)
         assert code == 2
-        assert "kinds.csv is not as it was when run was trained; give a file of rows it has not seen" in err
+        assert (
+            "kinds.csv is not as it was when run was trained; train again, or evaluate on a file of rows"
+            in err
+        )
     assert mlpax("evaluate", "run", "kinds.csv")[0] == 0
 
 
@@ -106,8 +119,7 @@ def test_a_table_run_resumes_to_the_same_bits(mlpax, houses):
     words = ("--target", "price", *QUICK, "--seed", 3, "--group", "town", "--quiet")
     mlpax("train", "houses.csv", *words, "--out", "one")
     mlpax("train", "houses.csv", *words, "--out", "two")
-    code, _, err = mlpax("resume", "two")
-    assert (code, err) == (0, "")
+    assert mlpax("resume", "two")[0] == 0
     assert (houses / "one/model.safetensors").read_bytes() == (houses / "two/model.safetensors").read_bytes()
     assert json.loads((houses / "two/config.json").read_text())["options"] == {
         "target": "price",
@@ -127,8 +139,11 @@ def test_a_table_trains_without_validation_rows(mlpax, houses, words):
     assert "run: finished; best epoch 3 of 3" in out
     recipe = json.loads((houses / "run/config.json").read_text())["recipe"]
     assert (recipe["patience"], recipe["monitor"]) == (0, "")
-    assert mlpax("resume", "run", "--quiet") == (0, "", "")
+    assert mlpax("resume", "run", "--quiet") == ENDED
     assert json.loads(mlpax("runs", ".", "--json")[1])[0]["metric"] == "loss"
+    assert mlpax("evaluate", "run")[::2] == (
+        2, "mlpax: run held out no rows; give a file of others, or train with --test 0.2\n"
+    )  # fmt: skip
     code, _, err = mlpax("train", *words, "--valid", 0, "--patience", 5)
     assert (code, err.splitlines()[-1]) == (
         2, "mlpax: patience 5 needs validation rows; hold some out with validation 0.2",
@@ -225,7 +240,7 @@ def test_options_hold_in_another_folder(mlpax, houses, monkeypatch):
     mlpax("train", "houses.csv", *words, "--out", "run")
     (houses / "elsewhere").mkdir()
     monkeypatch.chdir(houses / "elsewhere")
-    assert mlpax("resume", "../run", "--quiet") == (0, "", "")
+    assert mlpax("resume", "../run", "--quiet")[0] == 0
 
 
 @pytest.fixture
@@ -245,7 +260,7 @@ def pictures(tmp_path, monkeypatch):
 @pytest.mark.parametrize("words", [(), ("--test", 0.25)])
 def test_rows_held_out_of_pictures_are_so_whatever_the_seed(mlpax, pictures, words):
     mlpax("train", "pictures", "--size", 8, "--seed", 3, *words, "--epochs", 2, "--out", "run", "--quiet")
-    assert mlpax("resume", "run", "--quiet") == (0, "", "")
+    assert mlpax("resume", "run", "--quiet") == ENDED
     code, out, err = mlpax("evaluate", "run", "--json")
     assert code == 0
     assert np.sum(json.loads(out)["confusion"]) == (20 if words else 16)
@@ -282,6 +297,11 @@ def test_arrays_of_pictures(mlpax, tmp_path, kind):
     assert "test accuracy 100.00%" in out
     assert json.loads(mlpax("evaluate", "run", "--json")[1])["accuracy"] == 1
     assert json.loads(mlpax("evaluate", "run", rows, "--json")[1])["accuracy"] == 1
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    for command in (("evaluate", "run", "table.csv"), ("predict", "run", "table.csv", "--out", "p.csv")):
+        assert mlpax(*command) == (
+            2, "", "mlpax: table.csv holds no array as this model takes; give IDX, .npy, .npz or pictures\n"
+        )  # fmt: skip
     assert "run/mistakes.png" in mlpax("plot", "run")[1]
     assert mlpax("predict", "run", rows, "--out", "p.csv")[1] == "p.csv: 80 predictions\n"
     predicted = pl.read_csv("p.csv")["prediction"].to_list()
@@ -322,7 +342,7 @@ def test_pictures_by_the_articles_recipe_split_alike_ever_after(mlpax, pictures)
     """Its seed is its own, and what is held out goes by it."""
     words = ("--recipe", "article", "--batch-size", 8, "--epochs", 2, "--test", 0.2, "--size", 8)
     assert mlpax("train", "pictures", *words, "--out", "run", "--quiet")[0] == 0
-    assert mlpax("resume", "run", "--quiet") == (0, "", "")
+    assert mlpax("resume", "run", "--quiet") == ENDED
     assert mlpax("evaluate", "run")[0] == 0
     assert mlpax("plot", "run")[0] == 0
 

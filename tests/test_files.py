@@ -35,3 +35,11 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError) as error, atomic(tmp_path / "no" / "f"):
         pass
     assert str(tmp_path / "no") in error.value.filename
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match=r"there is no such folder: '.*nowhere'"),
+        atomic(tmp_path / "nowhere/file"),
+    ):
+        pass

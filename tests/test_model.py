@@ -138,6 +138,12 @@ def test_a_regression():
         model.predict_proba(np.zeros((1, 2)))
 
 
+def test_a_model_is_told_in_one_line():
+    assert repr(Model([(np.zeros((3, 4)), np.zeros(4)), (np.zeros((4, 2)), np.zeros(2))], ("a", "b"))) == (
+        "Model(classification, 3 - 4 - 2, relu)"
+    )
+
+
 def test_evaluate_is_scikit_learns():
     model, X = small(), RNG.normal(size=(200, 6))
     y = np.array(model.classes)[RNG.integers(0, 3, 200)]

@@ -245,6 +245,12 @@ def test_of_forty_runs_all_are_drawn_and_named_as_far_as_they_are_told_apart():
     assert left.get_window_extent().height > 0.4 * figure.bbox.height
 
 
+def test_comparison_says_which_runs_lack_its_metric():
+    other = [{"epoch": 1, "loss": 1.0, "valid_rmse": 2.0, "seconds": 0.1}]
+    legend = plots.comparison({"one": history(3), "two": other}).legends[0]
+    assert texts(legend.get_texts()) == ["one", "two, without accuracy"]
+
+
 def test_comparison_never_draws_training_rows_as_validation():
     mixed = {"without": history(3, valid=False), "with": history(4)}
     _, metric = drawn(plots.comparison(mixed))
@@ -522,6 +528,15 @@ def test_importance_has_the_largest_on_top_and_thirty_bars():
     assert (labels[-1], labels[0], len(labels)) == ("c0", "c29", 30)
     bars = next(c for c in axes.containers if isinstance(c, BarContainer))
     assert_allclose([bar.get_width() for bar in bars], [row[1] for row in rows[:30][::-1]])
+
+
+def test_predictions_lie_beside_the_truth():
+    y, out = np.array([1.0, 2.0, 4.0]), np.array([1.5, 2.0, 3.0])
+    (axes,) = drawn(plots.predicted(y, out, "price"))
+    assert_allclose(axes.collections[0].get_offsets(), np.stack([y, out], axis=1))
+    assert_allclose(axes.lines[0].get_xydata(), [[1, 1], [4, 4]])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("true price", "predicted price")
+    assert axes.get_title() == "RMSE 0.6455, MAE 0.5, R² 0.7321"
 
 
 def test_calibration_by_hand():

@@ -326,6 +326,8 @@ def test_importance_shuffles_what_the_network_sees_of_a_column():
             cells = frame[name].gather(shuffle.permutation(n))
             losses.append(whole - model.evaluate(frame.with_columns(cells), kind)["accuracy"])
         assert found[name].loss == pytest.approx(np.mean(losses))
+    with pytest.raises(InputError, match=r"repeats 0 is outside \[1, inf\)"):
+        model.importance(frame, kind, repeats=0)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def _rows(run: Path, data: str | None, data_dir: Path | None) -> "Dataset":
     )
     if dataset.fingerprint != config.fingerprint:  # then other rows would be held out than were
         raise InputError(
-            f"{config.dataset} is not as it was when {run} was trained; give a file of rows it has not seen"
+            f"{config.dataset} is not as it was when {run} was trained; train again, or evaluate on a file of"
+            " rows it has not seen"
         )
     return dataset
 
@@ -66,12 +67,14 @@ def _rows(run: Path, data: str | None, data_dir: Path | None) -> "Dataset":
 def _examples(
     model: "Model", run: Path, data: str | None, data_dir: Path | None, skip_bad: bool = False
 ) -> tuple[Any, Any]:
-    """Rows and their true classes or values: of a table, of pictures, or a set's test rows."""
+    """Inputs and their true classes or values: of a table, of pictures, or a set's test rows."""
     import numpy as np
     import polars as pl
 
     from mlpax.targets import encode, guess_target
 
+    if data is not None and model.provenance.get("dataset") == str(Path(data).resolve()):
+        say(f"{run} was trained on rows of {data}, which flatter; leave it out for the rows held out")
     if data is not None and model.columns:
         from mlpax import tables
 
@@ -83,7 +86,7 @@ def _examples(
         if X.height < frame.height:
             say(f"dropped {frame.height - X.height} rows without a target")
         say_extra(model, X)
-        y = encode(X[target], model.classes)
+        X, y = model.inputs(X), encode(X[target], model.classes)
     elif data is not None and model.image_shape and Path(data).is_dir():
         from mlpax.images import read_image_folder
 
@@ -91,25 +94,24 @@ def _examples(
         pictures = read_image_folder(
             data, size=shape[:2], colour=len(shape) == 3, skip_bad=skip_bad, notice=say
         )
-        X, y = pictures.X, encode(pl.Series("class", pictures.classes), model.classes)[pictures.y]
+        X = model.inputs(pictures.X)
+        y = encode(pl.Series("class", pictures.classes), model.classes)[pictures.y]
     elif data is not None and model.image_shape and Path(data).is_file():
         from mlpax.readers import read_arrays
 
+        _check_arrays(data)
         X, y = read_arrays(data)
         if y is None:
             raise InputError(f"{data} has no labels beside it; there is nothing to score by")
-        y = encode(pl.Series("y", y), model.classes)
+        X, y = model.inputs(X), encode(pl.Series("y", y), model.classes)
     else:
         dataset = _rows(run, data, data_dir)
-        X, y = dataset.X_test, dataset.y_test
-        if len(y) == 0 and dataset.X_valid is not None and dataset.y_valid is not None:
+        X, y = dataset.held_out
+        if len(y) == 0:
+            raise InputError(f"{run} held out no rows; give a file of others, or train with --test 0.2")
+        if y is not dataset.y_test:
             chose = ", which chose the epoch" if model.recipe.get("patience") else ""
             say(f"no rows were held out for testing; these are the validation rows{chose}")
-            X, y = dataset.X_valid, dataset.y_valid
-        if len(y) == 0:
-            raise InputError(
-                f"{run} holds out no test rows; give a file to evaluate on, or train with --test 0.2"
-            )
         if data is not None:  # another set, whose classes need not be the model's
             y = encode(pl.Series("class", dataset.classes), model.classes)[y]
     return X, np.asarray(model.classes)[y] if model.classes else y[:, 0]
@@ -117,7 +119,7 @@ def _examples(
 
 def say_extra(model: "Model", frame: Any) -> None:
     known = {c.name for c in model.columns.columns} | {model.target} if model.columns else set(frame.columns)
-    extra = [c for c in frame.columns if c not in known]
+    extra = [c for c in frame.columns if c and c not in known]  # an index has no name
     if extra and known - {model.target} <= set(frame.columns):  # else the error to come says more
         say(f"ignored columns that the model does not know: {', '.join(extra)[:200]}")
 
@@ -137,7 +139,7 @@ def evaluate(
 
     model = load(run)
     X, y = _examples(model, run, data, data_dir, skip_bad)
-    figures = model.figures(model.forward(X) if data is None else model.outputs(X), y)  # its own are inputs
+    figures = model.figures(model.forward(X), y)
     if json_:
         print(json.dumps(figures))
         return
@@ -181,7 +183,11 @@ def predict(
         ):
             X, files = images.read_pictures(data, model.image_shape, skip_bad=skip_bad, notice=say)
         else:
-            X = readers.read_rows(data) if Path(data).is_file() else datasets.load(data, data_dir).X_test
+            if Path(data).is_file():
+                _check_arrays(data)
+                X = readers.read_rows(data)
+            else:
+                X = datasets.load(data, data_dir).X_test
         rows = model.write_predictions([X], out, files=files)
     else:
         batches = tables.read_batches(data)
@@ -189,6 +195,13 @@ def predict(
         say_extra(model, first)
         rows = model.write_predictions(_chain(first, batches), out)
     print(f"{out}: {rows} predictions")
+
+
+def _check_arrays(data: str) -> None:
+    from mlpax.readers import is_arrays
+
+    if not is_arrays(data):
+        raise InputError(f"{data} holds no array as this model takes; give IDX, .npy, .npz or pictures")
 
 
 def _check_out(out: Path) -> None:
@@ -206,7 +219,7 @@ def _chain(first: Any, others: Any) -> Any:
 
 def importance(
     run: RunArgument,
-    data: Annotated[str | None, typer.Argument(help="A table [the run's own].")] = None,
+    data: Annotated[str | None, typer.Argument(help="A table [the run's rows held out].")] = None,
     *,
     repeats: Annotated[int, typer.Option(help="Shuffles of each column.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Picture [importance.png in the run].")] = None,
@@ -219,17 +232,10 @@ def importance(
     model = load(run)
     if not model.columns:
         raise InputError(f"{run} was trained on images, which have no columns")
-    if repeats < 1:
-        raise InputError(f"repeats {repeats} is outside [1, inf)")
     out = out or (run if run.is_dir() else run.parent) / "importance.png"
     _check_out(out)
-    if data is None:
-        from mlpax.records import read_config
-
-        data = read_config(run).dataset
-        say(f"on all rows of {data}, those trained on among them; give a file of others")
     X, y = _examples(model, run, data, None)
-    rows = model.importance(X, y, repeats=repeats)
+    rows = model.importance_of(X, y, repeats=repeats)
     what = f"{'loss' if model.classes else 'rise'} of {model.score_name}"
     plots.save(plots.importance(rows, what), out)
     if json_:
@@ -245,30 +251,29 @@ def plot(
     out: Annotated[Path | None, typer.Option(help="Folder for the pictures [the run's].")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Draw curves, confusion, calibration, worst mistakes and weights."""
+    """Draw curves and confusion, calibration, worst mistakes, weights; or a regression's predictions."""
     import scipy.special
 
     from mlpax import plots, records
     from mlpax.model_files import load
     from mlpax.sources import short_name
 
+    config, history, model = records.read_config(run), records.read_history(run), load(run)
     folder = out or run
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
         raise InputError(f"{there} is a file; --out takes a folder")
-    config, history, model = records.read_config(run), records.read_history(run), load(run)
     title = f"{short_name(config.dataset)}, {config.recipe_name}"
     figures = {"curves": plots.curves(history, title=title)}
-    dataset = _rows(run, None, data_dir)
-    X, y = dataset.X_test, dataset.y_test
-    if len(y) == 0 and dataset.X_valid is not None and dataset.y_valid is not None:
-        X, y = dataset.X_valid, dataset.y_valid
+    X, y = _rows(run, None, data_dir).held_out
     if model.classes and len(y):
         probabilities = scipy.special.softmax(model.forward(X), axis=1)
         figures["confusion"] = plots.confusion_matrix(y, probabilities.argmax(axis=1), model.classes)
         figures["calibration"] = plots.calibration(y, probabilities)
         if model.image_shape:
             figures["mistakes"] = plots.worst_mistakes(X, y, probabilities, model.classes, model.image_shape)
+    elif len(y):
+        figures["predicted"] = plots.predicted(y[:, 0], model.forward(X)[:, 0], model.target)
     if model.image_shape and len(model.image_shape) == 2:
         figures["weights"] = plots.weights(model.params[0][0], model.image_shape)
     folder.mkdir(parents=True, exist_ok=True)

@@ -57,6 +57,13 @@ class Dataset:
     target: str = ""
 
     @property
+    def held_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """The test rows and their labels; where there are none, those of validation, if any."""
+        if len(self.y_test) == 0 and self.X_valid is not None and self.y_valid is not None:
+            return self.X_valid, self.y_valid
+        return self.X_test, self.y_test
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over the arrays' names, types, shapes and bytes."""
         digest = hashlib.sha256()

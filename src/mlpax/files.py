@@ -1,5 +1,6 @@
 """Writing a file so that it is whole or not there, whatever happens to the process."""
 
+import errno
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ def atomic(path: str | Path) -> Generator[BinaryIO]:
     nothing is left of them and a file that `path` named before is as it was.
     """
     path = Path(path)
+    if not path.parent.is_dir():  # else the temporary name would be blamed
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         with open(temporary, "wb") as file:

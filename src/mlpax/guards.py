@@ -41,7 +41,7 @@ def locked(path: Path, notice: Callable[[str], object] = lambda text: None) -> G
         path.mkdir(parents=True, exist_ok=True)
         file = open(path / LOCK, "a+", errors="replace")  # noqa: SIM115 - held as long as the run
     except OSError as error:
-        raise InputError(f"cannot write to {path}: {error.strerror}; choose another --out") from None
+        raise InputError(f"cannot write to {path}: {error.strerror}; choose another folder") from None
 
     def still_ours() -> None:
         if not os.path.samestat(os.fstat(file.fileno()), os.stat(path / LOCK)):

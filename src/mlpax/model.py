@@ -33,7 +33,7 @@ FORMAT = 1
 CHUNK = 8192  # rows a program: bounds the memory of a prediction
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A trained network.
 
@@ -80,6 +80,9 @@ class Model:
     metrics: dict[str, float] = field(default_factory=dict[str, float])
     provenance: dict[str, str] = field(default_factory=dict[str, str])
 
+    def __repr__(self) -> str:
+        return f"Model({self.task}, {' - '.join(map(str, self.sizes))}, {self.activation})"
+
     @property
     def sizes(self) -> tuple[int, ...]:
         """Units of each layer, the inputs first."""
@@ -104,8 +107,12 @@ class Model:
             If the shape does not fit the network, a column is missing, or a value is not of its kind, NaN
             or infinite.
         """
+        return self.forward(self.inputs(X))
+
+    def inputs(self, X: Any) -> np.ndarray:
+        """What `forward` takes, of rows as in `outputs`: of a table, as its columns' transform makes it."""
         if self.columns:
-            return self.forward(self.columns(self._frame(X)))
+            return self.columns(self._frame(X))
         X = np.asarray(X)
         if self.image_shape:
             if X.dtype.kind not in "uif":
@@ -114,7 +121,7 @@ class Model:
                 raise InputError(f"X has pictures of {X.shape[1:]}; this model takes {self.image_shape}")
             if X.dtype.kind == "f" and X.size and 0 < X.max() <= 1:
                 raise InputError(f"X holds pictures of 0 to {X.max():g}; this model takes pixels of 0 to 255")
-        return self.forward(X)
+        return X
 
     def _frame(self, X: Any) -> "pl.DataFrame":
         return as_frame(X, [c.name for c in self.columns.columns] if self.columns else None)
@@ -221,13 +228,26 @@ class Model:
         repeats : int, default 5
             Shuffles of each column; mean and deviation are over them.
         seed : int, default 0
+
+        Raises
+        ------
+        InputError
+            If the model takes no table, or repeats are fewer than one; and see `outputs`.
         """
+        return self.importance_of(self.inputs(X), y, repeats=repeats, seed=seed)
+
+    def importance_of(
+        self, inputs: np.ndarray, y: np.ndarray, *, repeats: int = 5, seed: int = 0
+    ) -> list[scores.Importance]:
+        """The same of a table's `inputs`."""
         if self.columns is None:
             raise InputError("this model takes images, which have no columns")
+        if repeats < 1:
+            raise InputError(f"repeats {repeats} is outside [1, inf)")
         truth = self._labels(np.asarray(y)) if self.classes else np.asarray(y, np.float32)
         name, sign = self.score_name, 1 if self.classes else -1
         return scores.importance(
-            self.columns(self._frame(X)),
+            inputs,
             self.columns.places,
             lambda inputs: sign * self.score(self.forward(inputs), truth)[name],
             repeats=repeats,

@@ -11,14 +11,14 @@ import numpy as np
 
 from mlpax.errors import InputError
 from mlpax.files import atomic
-from mlpax.scores import calibration_error
+from mlpax.scores import calibration_error, regression
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["calibration", "comparison", "confusion_matrix", "curves", "epoch_times", "importance", "save",
-           "weights", "worst_mistakes"]  # fmt: skip
+__all__ = ["calibration", "comparison", "confusion_matrix", "curves", "epoch_times", "importance",
+           "predicted", "save", "weights", "worst_mistakes"]  # fmt: skip
 
 History = Sequence[Mapping[str, float]]
 Classes = Sequence[str] | Sequence[int]
@@ -152,7 +152,8 @@ def comparison(histories: Mapping[str, History]) -> "Figure":
     for i, (name, history) in enumerate(histories.items()):
         color, epoch = COLORS[i % len(COLORS)], _column(history, "epoch")
         style = STYLES[i // len(COLORS) % len(STYLES)]
-        label = _name(name) if i < named else None
+        lacks = "" if column in history[0] else f", without {metric.replace('_', ' ')}"
+        label = f"{_name(name)}{lacks}" if i < named else None
         marker = "o" if longest <= 30 or len(history) == 1 else ""  # of one epoch there is no line
         left.plot(
             epoch, _column(history, "loss"), style, color=color, label=label, marker=marker, markersize=3
@@ -348,6 +349,29 @@ def importance(rows: Sequence[Any], what: str) -> "Figure":
     axes.set_yticks(places, [_name(r[0]) for r in shown])
     axes.set_xlabel(f"{what} when the column is shuffled")
     axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def predicted(y_true: np.ndarray, y_pred: np.ndarray, target: str = "") -> "Figure":
+    """A regression's predictions against the truth.
+
+    Parameters
+    ----------
+    y_true, y_pred : arrays of shape (rows,)
+    target : str, optional
+        What is predicted, for the axes.
+    """
+    figures = regression(y_true, y_pred)
+    figure, (axes,) = _figure(5, 4.6)
+    ends = [min(y_true.min(), y_pred.min()), max(y_true.max(), y_pred.max())]
+    axes.plot(ends, ends, color="0.7", linestyle="--", label="perfect")
+    alpha = min(0.7, max(0.05, 200 / len(y_true)))  # a crowd is told by its density
+    axes.scatter(y_true, y_pred, s=10, color=BLUE, alpha=alpha, linewidths=0, label="this network")
+    said = [f"{name.upper()} {value:.4g}" for name, value in figures.items()]
+    _plain(axes, f"true {_name(target)}", f"predicted {_name(target)}", ", ".join(said).replace("R2", "R²"))
+    for handle in axes.legend(frameon=False, fontsize=9).legend_handles:
+        if handle:
+            handle.set_alpha(1)
     return figure
 
 

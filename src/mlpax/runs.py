@@ -108,7 +108,7 @@ def train(
         options=options or {},
     )
     if process := holder(path):
-        raise InputError(f"{path} is being written by {process}; wait for it, or choose another --out")
+        raise InputError(f"{path} is being written by {process}; wait for it, or choose another folder")
     _check_folder(path, resume)
     with locked(path, notice) as still_ours, signals() as caught:
         checkpoints.sweep(path)
@@ -120,7 +120,7 @@ def train(
         state, record, damaged = checkpoints.latest(path / "checkpoints", state, config.identity)
         for line in damaged:
             notice(f"passed over {line}; going on from epoch {record['epoch']}")
-        history: list[Record] = record.get("history", [])
+        history: list[Record] = list(record.get("history", []))
         for row in history:
             on_epoch(row)
         ended, unheard = "", None
@@ -147,6 +147,8 @@ def train(
             raise
         ended = ended or ("finished" if len(history) == recipe.epochs else "stopped early")
         still_ours()
+        if resume and len(history) == len(record.get("history", [])):
+            notice(f"{path} had come to its end; no epoch was left to train")
         result = _finish(path, config, problem, dataset, state, history, ended, notice)
         if caught and ended == "interrupted":
             raise InterruptedRun(caught[0], f"interrupted after epoch {len(history)}; nothing is lost")
@@ -256,11 +258,11 @@ def _check_folder(path: Path, resume: bool) -> None:
     """Whether a run may start, or go on, in `path`; nothing is written yet."""
     exists = (path / "config.json").exists()
     if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; --out takes a folder")
+        raise InputError(f"{path} is a file; a run takes a folder")
     if resume and not exists:
-        raise InputError(f"{path} holds no run to resume; leave out --resume to start one")
+        raise InputError(f"{path} holds no run to resume; start one without resume")
     if exists and not resume:
-        raise InputError(f"{path} already holds a run; go on with it by --resume, or choose another --out")
+        raise InputError(f"{path} already holds a run; resume it, or choose another folder")
     others = path.iterdir() if path.is_dir() and not exists else ()
     if any(p.name != LOCK and not p.name.endswith(TEMPORARY) for p in others):  # what a killed start left
         raise InputError(f"{path} has other things in it; choose an empty or a new folder")

@@ -37,7 +37,7 @@ def say(text: str) -> None:
 
 def figure(name: str, value: float) -> str:
     """A figure in words: `test accuracy 98.10%`, `valid rmse 0.5231`."""
-    return f"{name.replace('_', ' ')} {f'{value:.2%}' if name.endswith('accuracy') else f'{value:.4g}'}"
+    return f"{name.replace('_', ' ')} {f'{value:.2%}' if name.endswith('accuracy') else _decimal(value, 4)}"
 
 
 class bar:  # noqa: N801 - used as a function
