@@ -41,6 +41,7 @@ HOUSE = {
     "model": "errors files network preprocessing tabular scores",
     "model_files": "errors model network preprocessing recipes",
     "targets": "errors batches datasets kinds preprocessing recipes splits",
+    "description": "errors kinds targets",
     "problems": "errors batches datasets losses model preprocessing recipes splits tabular training",
     "sources": "errors batches datasets images readers recipes splits tables targets",
     "rows": "batches solvers",
@@ -53,7 +54,8 @@ HOUSE = {
     "records": "errors files guards recipes",
     "logs": "errors",
     "screen": "records",
-    "answers": "errors screen records datasets readers images tables targets sources plots model model_files",
+    "answers": "errors screen records datasets description readers images tables targets sources plots model"
+    " model_files",
     "runs": "errors files guards checkpoints records training problems recipes datasets plots",
     "__main__": "cli",
 }

@@ -45,10 +45,7 @@ def test_a_regression_from_file_to_prediction(mlpax, houses):
     np.testing.assert_allclose(pl.read_parquet("p.parquet")["prediction"].to_numpy(), predicted)
     code, out, err = mlpax("importance", "run", "houses.csv")
     assert code == 0
-    assert (
-        err
-        == "mlpax: run was trained on rows of houses.csv, which flatter; leave it out for the rows held out\n"
-    )
+    assert err == "mlpax: run was trained on rows of houses.csv: figures of these flatter\n"
     assert out.splitlines()[1].startswith("rooms")
     assert (houses / "run/importance.png").exists()
     code, held, err = mlpax("importance", "run")  # of the 60 rows held out
@@ -56,6 +53,19 @@ def test_a_regression_from_file_to_prediction(mlpax, houses):
     assert held.splitlines()[1].startswith("rooms")
     assert held != out
     assert mlpax("plot", "run")[1] == "run/curves.png\nrun/predicted.png\n"
+
+
+def test_the_index_of_pandas_is_no_input(mlpax, houses):
+    """Of a CSV, whose file without it is then as good."""
+    table = pl.read_csv("kinds.csv")
+    table.select(pl.int_range(pl.len()).alias(""), pl.all()).write_csv("indexed.csv")
+    code, _, err = mlpax("train", "indexed.csv", "--valid-data", "kinds.csv", *QUICK, "--out", "run")
+    assert code == 0
+    assert "the first column has no name and is left out, as an index; name it to keep it" in err
+    for name in ("kinds", "indexed"):
+        code, _, err = mlpax("predict", "run", f"{name}.csv", "--out", f"{name}-predicted.csv")
+        assert (code, err) == (0, "")
+    assert (houses / "kinds-predicted.csv").read_text() == (houses / "indexed-predicted.csv").read_text()
 
 
 def test_a_file_that_changed_is_no_test(mlpax, houses):

@@ -179,7 +179,7 @@ def test_blanks_are_no_separator(tmp_path):
     said = "has its columns separated by blanks; write commas, semicolons, tabs or |"
     for text in ("x y kind\n1 2 a\n3 4 b\n", "1.5  2\n3  4.5\n5  6\n"):
         assert said in says(read_table, write(tmp_path, text))
-    for text in ("said\ncall me\nnot now\n", "a\n1\n2\n", "size\n1 m\n2 m\n"):
+    for text in ("said it\ncall me\nnot now\n", "a\n1\n2\n", "size\n1 m\n2 m\n", "phone\n5 2\n3 4\n"):
         assert len(read(tmp_path, text)[1]) == 2
 
 
@@ -188,6 +188,11 @@ def test_points_beside_decimal_commas(tmp_path):
     said = "has '3.477' in column 'sales', which may be of thousands or a fraction; write 3477 or 3.4770"
     for sizes in ("0,5", "1.234,5"):
         assert said in says(read_table, write(tmp_path, f"sales;size\n952;{sizes}\n3.477;7\n"))
+    for cells in (["10.0.0.1", "192.168.100.101"], ["abc", "3.477"], ["A1", "3.477"], ["1.234.567", "x"]):
+        text = "code;size\n" + "".join(f"{cell};0,5\n" for cell in cells)
+        assert [row[0] for row in read(tmp_path, text)[1]] == cells  # no column of numbers
+    said = "has '1.234.567' in column 'sales', which may be of thousands or a fraction; write 1234567"
+    assert says(read_table, write(tmp_path, "sales;size\n1.234.567;0,5\n")).endswith(said)
     pointed = "sales;size\n3.477;0,5\n3.47;7\n"  # these are fractions
     assert read(tmp_path, pointed)[1] == [("3.477", "0.5"), ("3.47", "7")]
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mlpax.errors import InputError
-from mlpax.targets import classes_of, describe, encode, from_frame, guess_target, infer_task
+from mlpax.targets import classes_of, encode, from_frame, guess_target, index_of, infer_task
 
 
 def classified(rows=20, **columns):
@@ -410,6 +410,12 @@ def test_columns_left_out_are_said():
     ]
 
 
+def test_constant_in_training_alone_is_constant():
+    said = []
+    from_frame(classified(100, flag=["a"] * 99 + ["b"]), time_ordered=True, notice=said.append)
+    assert "columns left out, being constant: flag" in said
+
+
 @pytest.mark.parametrize(
     "ids", [range(100), range(5, 105), [i * i for i in range(100)], [*range(50, 100), *range(50)]]
 )
@@ -429,13 +435,14 @@ def test_other_whole_numbers_are_no_row_numbers(cells):
 
 def test_the_index_of_pandas_is_no_input():
     """Of a CSV; that of a Parquet file is told by its name."""
-    said = []
     frame = classified(20)
-    indexed = frame.select(pl.Series("", range(20)), pl.all())
-    columns = from_frame(indexed, notice=said.append).columns
-    assert [c.name for c in columns.columns] == [c for c in frame.columns if c != "y"]
-    assert "left out the first column, which has no name: it is taken for the index of pandas or R" in said
-    assert describe(indexed)[2][0].remark == "no name: taken for an index, and left out"
+    for index in (range(20), [7, 3, *range(100, 118)], [str(i) for i in range(20)]):
+        indexed = frame.select(pl.Series("", index), pl.all())
+        assert index_of(indexed, "y") == ""
+    days = [datetime.date(2024, 1, 1 + i) for i in range(20)]
+    for cells in ([1, *range(19)], [i / 2 for i in range(20)], [None, *range(19)], days, ["a"] * 20):
+        assert index_of(frame.select(pl.Series("", cells), pl.all()), "y") is None
+    assert index_of(frame, "y") is index_of(frame.select(pl.col("x").alias(""), "y"), "y") is None
 
 
 @pytest.mark.parametrize(
@@ -451,58 +458,7 @@ def test_numbers_by_commas_and_thousands_are_refused(cells):
             from_frame(frame)
 
 
-# Looking at a table
-
-
-def test_describe():
-    frame = pl.DataFrame(
-        {
-            "row": range(1, 9), "id": [f"i{i}" for i in range(8)], "same": ["k"] * 8,
-            "size": [1.5, None, 2.0, math.nan, 1.5, 3.0, 1.5, 2.0], "when": ["2020-01-01", "2020-01-02"] * 4,
-            "kind": ["a", "b", "a", "a"] * 2,
-        }
-    )  # fmt: skip
-    target, task, facts = describe(frame)
-    assert (target, task) == ("kind", "classification")
-    assert facts == [
-        ("row", "number", 0, 8, "looks like a row number"),
-        ("id", "category", 0, 8, "looks like an identifier"),
-        ("same", "constant", 0, 1, "will be left out"),
-        ("size", "number", 2, 3, ""),
-        ("when", "date", 0, 2, ""),
-        ("kind", "category", 0, 2, "target of a classification: a 75%, b 25%"),
-    ]
-    assert describe(frame, "size")[1:] == ("regression", [*facts[:3], facts[3]._replace(
-        remark="target of a regression"), facts[4], facts[5]._replace(remark="")])  # fmt: skip
-    with pytest.raises(InputError, match=r"no column 'kinds' in the data; did you mean 'kind'\?"):
-        describe(frame, "kinds")
-
-
-def test_describe_tells_what_training_will_refuse():
-    frame = pl.DataFrame(
-        {
-            "size": [1.5, math.inf, 2.0], "price": ["1,234", "2", "3"],
-            "when": ["13/01/2020", "02/01/2020", None], "kind": ["a", "b", "a"],
-        }
-    )  # fmt: skip
-    assert [fact.remark for fact in describe(frame)[2]] == [
-        "refused: column 'size' holds inf in row 2; numbers lie within ±3.4e+38",
-        "refused: column 'price' holds '1,234' in row 1, which is no number here; write 1234 or 1.2340",
-        "read as day/month/year",
-        "target of a classification: a 67%, b 33%; refused: class 'b' of target 'kind' has one row; give it"
-        " more, or drop it",
-    ]
-    frame = pl.DataFrame({"a": [1, 2, 3], "kind": ["x", "x", None]})
-    assert describe(frame)[2][1].remark == (
-        "target of a classification: x 100%; refused: target 'kind' holds one class only, 'x'; there is"
-        " nothing to learn"
-    )
-
-
-def test_describe_shows_eight_classes():
-    frame = pl.DataFrame({"row": [3, 1, 2, 5, 4, 6, 8, 7, 9, 0], "kind": list("abcdefghij")})
-    frame = pl.concat([frame, frame.with_columns(pl.col("row") + 10)])
-    assert [fact.remark for fact in describe(frame)[2]] == [
-        "looks like a row number",
-        "target of a classification: a 10%, b 10%, c 10%, d 10%, e 10%, f 10%, g 10%, h 10% and 2 more",
-    ]
+def test_refused_targets_are_named_by_their_row_in_the_table():
+    frame = classified(20, y=[None, None, "1,234"] + ["2"] * 17)
+    with pytest.raises(InputError, match=r"column 'y' holds '1,234' in row 3, which is no number here"):
+        from_frame(frame)

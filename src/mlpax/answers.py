@@ -32,10 +32,10 @@ def describe(
     json_: Json = False,
 ) -> None:
     """Say what a table holds: columns, kinds, missing cells, the target and its task."""
-    from mlpax import tables, targets
+    from mlpax import description, tables
 
     frame = tables.read_table(file)
-    target, task, facts = targets.describe(frame, target)
+    target, task, facts = description.describe(frame, target)
     if json_:
         columns = [fact._asdict() for fact in facts]
         print(json.dumps({"rows": frame.height, "target": target, "task": task, "columns": columns}))
@@ -74,7 +74,7 @@ def _examples(
     from mlpax.targets import encode, guess_target
 
     if data is not None and model.provenance.get("dataset") == str(Path(data).resolve()):
-        say(f"{run} was trained on rows of {data}, which flatter; leave it out for the rows held out")
+        say(f"{run} was trained on rows of {data}: figures of these flatter")
     if data is not None and model.columns:
         from mlpax import tables
 

@@ -23,6 +23,7 @@ __all__ = [
     "is_constant",
     "kind_of",
     "numbers",
+    "numbers_rows",
     "tidied",
     "tidy_numbers",
     "with_nulls",
@@ -76,7 +77,8 @@ def kind_of(values: "pl.Series") -> Kind:
     Raises
     ------
     InputError
-        If it holds numbers but for a slip, with its row.
+        If it holds numbers or dates but for a slip, with its row, dates written in two ways, or numbers by
+        commas or in thousands.
     """
     import polars as pl
 
@@ -131,7 +133,8 @@ def check_separated(values: "pl.Series") -> None:
         else:
             number = whole if text.count(first) > 1 or {",", "."} <= set(text) else fraction
         raise InputError(
-            f"column {values.name!r} holds {text!r} in row {row + 1}, which is no number here; write {number}"
+            f"column {values.name!r} holds {text!r} in row {row + 1}, which is no number here;"
+            f" write {number}, or put a letter to it if it is a code"
         )
 
 
@@ -153,13 +156,15 @@ def _date_format(values: "pl.Series") -> str:
             return text
         if dates.null_count() < values.len():
             found.append(dates)
+    if values.str.contains(r"\d{4}").sum() < 0.9 * present:  # codes as 1.2.3
+        return ""
     for one, other in itertools.combinations((dates.is_not_null() for dates in found), 2):
         if (one | other).sum() == present:
             rows = _first(one & ~other), _first(other & ~one)
             first, second = (f"{values[row]!r} in row {row + 1}" for row in rows)
             raise InputError(
                 f"column {values.name!r} holds dates written in two ways, {first} and {second};"
-                " write all as 2024-12-31"
+                " write all one way, as 2024-12-31 or 2024-12-31 23:59:00"
             )
     for dates in found:
         _check_slip(values, dates, "dates")
@@ -210,6 +215,14 @@ def tidy_numbers(values: "pl.Series") -> np.ndarray:
             f"column {values.name!r} holds {x[row]} in row {row + 1}; numbers lie within ±{LARGEST_INPUT:.1e}"
         )
     return x
+
+
+def numbers_rows(values: "pl.Series") -> bool:
+    """Whether whole numbers, one a row, have no gap or rise from row to row."""
+    x = numbers(values)
+    if values.null_count() or len(x) < 3 or np.any(x != np.round(x)):
+        return False
+    return bool(np.all(np.diff(np.sort(x)) == 1) or np.all(np.diff(x) > 0))
 
 
 def date_parts(values: "pl.Series", date_format: str, name: str) -> np.ndarray:

@@ -241,7 +241,7 @@ class Model:
     ) -> list[scores.Importance]:
         """The same of a table's `inputs`."""
         if self.columns is None:
-            raise InputError("this model takes images, which have no columns")
+            raise InputError("this model takes no table, and so has no columns")
         if repeats < 1:
             raise InputError(f"repeats {repeats} is outside [1, inf)")
         truth = self._labels(np.asarray(y)) if self.classes else np.asarray(y, np.float32)

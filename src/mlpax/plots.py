@@ -368,7 +368,12 @@ def predicted(y_true: np.ndarray, y_pred: np.ndarray, target: str = "") -> "Figu
     alpha = min(0.7, max(0.05, 200 / len(y_true)))  # a crowd is told by its density
     axes.scatter(y_true, y_pred, s=10, color=BLUE, alpha=alpha, linewidths=0, label="this network")
     said = [f"{name.upper()} {value:.4g}" for name, value in figures.items()]
-    _plain(axes, f"true {_name(target)}", f"predicted {_name(target)}", ", ".join(said).replace("R2", "R²"))
+    _plain(
+        axes,
+        f"true {_name(target)}".strip(),
+        f"predicted {_name(target)}".strip(),
+        ", ".join(said).replace("R2", "R²"),
+    )
     for handle in axes.legend(frameon=False, fontsize=9).legend_handles:
         if handle:
             handle.set_alpha(1)

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ from mlpax.tables import as_frame, as_text
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Column", "Columns", "Scaling", "as_frame", "fit_columns", "fit_scaling"]
+__all__ = ["Column", "Columns", "Scaling", "as_frame", "fit_columns", "fit_scaling", "identifiers"]
 
 
 class Scaling(NamedTuple):
@@ -226,12 +227,20 @@ def fit_columns(frame: "pl.DataFrame", kinds: "dict[str, Kind] | None" = None) -
     kinds = kinds or {}
     columns = tuple(_fit(values, kinds.get(values.name)) for values in tidied(frame))
     if all(c.kind == "constant" for c in columns):
-        if texts := [v.name for v in frame if not (v.dtype.is_numeric() or is_constant(v))]:
+        if texts := identifiers(columns, frame, kinds):
             raise InputError(
                 f"no column is left: nearly every row has another text in {', '.join(texts)[:200]}"
             )
         raise InputError("every column is constant; there is nothing to learn from")
     return Columns(columns)
+
+
+def identifiers(
+    columns: "Iterable[Column]", frame: "pl.DataFrame", kinds: "dict[str, Kind] | None" = None
+) -> list[str]:
+    """Those of the columns that are left out for having another text in nearly every training row."""
+    left_out = [frame[c.name] for c in columns if c.kind == "constant" and not is_constant(frame[c.name])]
+    return [v.name for v in left_out if ((kinds or {}).get(v.name) or kind_of(v)).name == "category"]
 
 
 def _fit(values: "pl.Series", told: Kind | None) -> Column:

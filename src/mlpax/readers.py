@@ -280,7 +280,7 @@ def dialect(path: Path) -> tuple[str, dict[str, Any]]:
         raise InputError(f"{path} is empty")
     separator = stated[1] if stated else max(SEPARATORS, key=lambda separator: _fit(table, separator))
     header, *others = _first_rows(table, separator)
-    if len(header) == 1 and _is_by_blanks([row[0].split() for row in others]):
+    if len(header) == 1 and _is_by_blanks([row[0].split() for row in (header, *others)]):
         raise InputError(f"{path} has its columns separated by blanks; write commas, semicolons, tabs or |")
     names = [cell.strip() for cell in header]
     skipped = text[: len(text) - len(table)].count(end)
@@ -303,9 +303,11 @@ def _has_cell(row: list[str]) -> bool:
 
 
 def _is_by_blanks(rows: list[list[str]]) -> bool:
-    """Whether all have as many words, more than one, and mostly numbers: a sentence is no row."""
-    words = [word for row in rows for word in row]
-    return len({len(row) for row in rows}) == 1 and 2 * sum(map(_is_number, words)) > len(words) > len(rows)
+    """Whether all have as many words, more than one, and below the first mostly numbers: no sentences."""
+    words = [word for row in rows[1:] for word in row]
+    return len({len(row) for row in rows}) == 1 < len(rows[0]) and 2 * sum(map(_is_number, words)) > len(
+        words
+    )
 
 
 def _first_rows(text: str, separator: str) -> list[list[str]]:

@@ -146,10 +146,13 @@ def _table(
     path: Path, recipe: str | Recipe, changes: dict[str, Any], reading: Reading, notice: Notice
 ) -> tuple["Dataset", Recipe, str]:
     from mlpax.tables import read_table
-    from mlpax.targets import from_frame, guess_target, infer_task
+    from mlpax.targets import from_frame, guess_target, index_of, infer_task
 
     frame = read_table(path)
     target = guess_target(frame, reading.target, notice)
+    if (index := index_of(frame, target)) is not None:
+        notice("the first column has no name and is left out, as an index; name it to keep it")
+        frame = frame.drop(index)
     task = reading.task or infer_task(frame[target])
     name = "table" if isinstance(recipe, Recipe) else recipe
     whole = recipe if isinstance(recipe, Recipe) else named(name, frame.height, task, **changes)

@@ -45,7 +45,7 @@ def read_table(path: str | Path) -> "pl.DataFrame":
     ------
     InputError
         If the file is missing, empty, not what its name says, has rows of unequal length (with the
-        line's number), columns of one name, 1,234 that may be a thousand, or no row.
+        line's number), columns of one name, 1,234 or 1.234 that may be a thousand, or no row.
     """
     import polars as pl
 
@@ -196,23 +196,30 @@ DOUBTFUL = r"^[+-]?[1-9]\d{0,2},\d{3}$"  # 1,234: elsewhere these are thousands
 SURE = r"^[+-]?(?:\d*,(?:\d{1,2}|\d{4,}|\d+[eE][+-]?\d+)|(?:0\d*|\d{4,})?,\d{3})$"  # all other decimals
 POINTED = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$"  # 1.234: beside decimal commas these are thousands
 POINT = r"^[+-]?(?:\d*\.(?:\d{1,2}|\d{4,}|\d+[eE][+-]?\d+)|(?:0\d*|\d{4,})?\.\d{3})$"  # all other fractions
+NUMBER = (  # in any of these ways
+    r"^[+-]?(?:\d+[.,]?|\d*[.,]\d+|\d{1,3}(?:\.\d{3})+(?:,\d+)?|\d{1,3}(?:,\d{3})+(?:\.\d+)?)(?:[eE][+-]?\d+)?$"
+)
 
 
 def _check_commas(path: Path, frames: Iterable["pl.DataFrame"]) -> None:
-    """Refuse 1,234 where no cell of its column shows that the comma is a decimal's, and 1.234 likewise.
+    """Refuse 1,234 where no cell of its column of numbers shows that the comma is a decimal's.
 
-    A point is taken for a decimal's where none of the file's commas is.
+    And 1.234 likewise; there a point is taken for a decimal's where none of the file's commas is.
     """
     import polars as pl
 
+    each = pl.all()
+    patterns = {p: each.str.contains(p) for p in (THOUSANDS, DOUBTFUL, SURE, POINTED, POINT)}
+    patterns[NUMBER] = ~each.str.contains(NUMBER) & ~each.is_in(MISSING)  # those that are none
     found: dict[str, dict[str, str]] = {}  # of each column the first cell of a pattern
     for frame in frames:
-        frame = frame.select(pl.all().str.strip_chars())
-        for pattern in (THOUSANDS, DOUBTFUL, SURE, POINTED, POINT) if frame.height else ():
-            firsts = frame.select(pl.all().filter(pl.all().str.contains(pattern)).first()).row(0)
+        frame = frame.select(each.str.strip_chars())
+        for pattern, matches in patterns.items() if frame.height else ():
+            firsts = frame.select(each.filter(matches).first()).row(0)
             for name, cell in zip(frame.columns, firsts, strict=True):
                 if cell:
                     found.setdefault(name.strip(), {}).setdefault(pattern, cell)
+    found = {name: cells for name, cells in found.items() if NUMBER not in cells}
     commas = any(SURE in cells or THOUSANDS in cells for cells in found.values())
     for name, cells in found.items():
         pointed = THOUSANDS in cells or (commas and POINT not in cells)
@@ -220,9 +227,10 @@ def _check_commas(path: Path, frames: Iterable["pl.DataFrame"]) -> None:
         cell = cell or (None if {SURE, THOUSANDS} & cells.keys() else cells.get(DOUBTFUL))
         if cell:
             whole, fraction = cell.replace(",", "").replace(".", ""), cell.replace(",", ".")
+            either = f" or {fraction}0" if fraction.count(".") == 1 else ""
             raise InputError(
                 f"{path} has {cell!r} in column {name!r}, which may be of thousands or a fraction;"
-                f" write {whole} or {fraction}0"
+                f" write {whole}{either}"
             )
 
 
@@ -310,7 +318,7 @@ def _as_frame(X: Any, names: Sequence[str] | None) -> "pl.DataFrame":
     if hasattr(X, "columns") and hasattr(X, "iloc"):  # pandas', without needing pyarrow
         return pl.DataFrame([_from_pandas(str(name), X.iloc[:, i]) for i, name in enumerate(X.columns)])
     if isinstance(X, dict):
-        if single := [name for name, column in X.items() if np.ndim(column) == 0]:
+        if single := [name for name, column in X.items() if _is_single(column)]:
             raise InputError(f"X holds one value for column {single[0]!r}; give lists, a cell for each row")
         return pl.DataFrame([_from_any(str(name), column) for name, column in X.items()])
     array = np.asarray(X)
@@ -330,6 +338,11 @@ def _as_frame(X: Any, names: Sequence[str] | None) -> "pl.DataFrame":
     if array.dtype.kind in "US" and not isinstance(X, np.ndarray):
         array = np.array(X, dtype=object)  # None and NaN stay what they are
     return pl.DataFrame([_from_any(name, array[:, i]) for i, name in enumerate(names)])
+
+
+def _is_single(column: Any) -> bool:
+    text = isinstance(column, (str, bytes))
+    return text or getattr(column, "ndim", 1) == 0 or not hasattr(column, "__iter__")
 
 
 def _from_any(name: str, column: Any) -> "pl.Series":

@@ -4,28 +4,27 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlpax.batches import rng
 from mlpax.datasets import Dataset
 from mlpax.errors import InputError, unknown
-from mlpax.kinds import Kind, check_separated, date_order, kind_of, numbers, with_nulls
-from mlpax.preprocessing import MOST_LEVELS, Columns, fit_columns
+from mlpax.kinds import Kind, check_separated, date_order, kind_of, numbers, numbers_rows, with_nulls
+from mlpax.preprocessing import MOST_LEVELS, Columns, fit_columns, identifiers
 from mlpax.recipes import TASKS
 from mlpax.splits import held_out
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Fact", "describe", "encode", "from_frame", "guess_target", "infer_task"]
+__all__ = ["encode", "from_frame", "guess_target", "index_of", "infer_task", "labels_of"]
 
 TARGETS = ("target", "label", "class", "y")  # the names a target usually has
 SPREADS = 1e-15, 1e19  # of a regression's values: float32 squares them
 LEAST_SPREAD = 1e-4  # of a regression's values to their mean: predictions are float32, of 7 digits
 FEW = 20  # distinct whole numbers without a gap are classes
-NAMELESS = ""  # of the column in front in a CSV that pandas or R wrote with its index
 WHOLE = r"(0|-?[1-9]\d{0,17})"  # as they are written; 007 is a name
 
 Notice = Callable[[str], object]
@@ -50,6 +49,20 @@ def guess_target(frame: "pl.DataFrame", target: str | None, notice: Notice = pri
     why = "by its name" if found else "the last column"
     notice(f"the target is {chosen!r}, {why}; --target names another")
     return chosen
+
+
+def index_of(frame: "pl.DataFrame", target: str) -> str | None:
+    """The name of a first column that has none and whose whole numbers differ: what pandas and R write."""
+    import polars as pl
+
+    name, *others = frame.columns
+    if name or target not in others or len(others) < 2:
+        return None
+    values = frame[name]
+    if not (values.dtype.is_numeric() or values.dtype == pl.String):
+        return None
+    x = with_nulls(values).cast(pl.Float64, strict=False)
+    return name if x.null_count() == 0 and x.n_unique() == len(x) and (x == x.round()).all() else None
 
 
 def infer_task(values: "pl.Series") -> str:
@@ -95,8 +108,6 @@ def classes_of(values: "pl.Series") -> tuple[Any, ...]:
             )
         if present.dtype.is_numeric():
             return tuple(int(v) for v in x)
-    if present.dtype == pl.String:
-        check_separated(present)
     texts = sorted(present.cast(pl.String).unique().to_list())
     for end in ("", r"\.0"):  # alike, so that no two are one number
         if present.dtype == pl.String and all(re.fullmatch(WHOLE + end, text) for text in texts):
@@ -202,7 +213,7 @@ def from_frame(
     if task not in (None, *TASKS):
         raise unknown("task", task, TASKS)
     inferred = task is None
-    present, task, classes, y = _labels(frame[target], task)
+    present, task, classes, y = labels_of(frame[target], task)
     if lacking := frame.height - len(y):
         notice(f"dropped {lacking} rows without a target")
     whole, frame = frame, frame.filter(present)
@@ -236,9 +247,6 @@ def from_frame(
         gone = next(c for i, c in enumerate(classes) if i not in y[train])
         raise InputError(f"class {gone!r} has no training row after the split; choose another split")
     inputs = whole.drop([c for c in {target, group, weight} if c])
-    if inputs.columns[:1] == [NAMELESS]:
-        notice("left out the first column, which has no name: it is taken for the index of pandas or R")
-        inputs = inputs.drop(NAMELESS)
     if inputs.width == 0:
         raise InputError(
             f"the data has no column beside {target!r}, there is nothing to predict from; the separators that"
@@ -249,9 +257,9 @@ def from_frame(
         if kind.name == "number":
             numbers(inputs[name_])
     columns = fit_columns(inputs.filter(present).filter(train), kinds)
-    if numbered := [n for n, kind in kinds.items() if kind.name == "number" and _numbers_rows(inputs[n])]:
+    if numbered := [n for n, kind in kinds.items() if kind.name == "number" and numbers_rows(inputs[n])]:
         notice(f"{_listed(numbered)} may number the rows; drop what says nothing of new rows")
-    _tell_columns(columns, kinds, notice)
+    _tell_columns(columns, frame.filter(train), kinds, notice)
     weights = _weights(whole, weight)[present.to_numpy()]
     X = columns(inputs)[present.to_numpy()]
     X_valid, y_valid, weight_valid = X[validated], y[validated], weights[validated]
@@ -273,9 +281,14 @@ def from_frame(
     )  # fmt: skip
 
 
-def _labels(values: "pl.Series", task: str | None) -> tuple["pl.Series", str, tuple[Any, ...], np.ndarray]:
+def labels_of(values: "pl.Series", task: str | None) -> tuple["pl.Series", str, tuple[Any, ...], np.ndarray]:
     """Which rows have a target, its task, the classes, and the labels of those rows."""
-    present = with_nulls(values).is_not_null()
+    import polars as pl
+
+    values = with_nulls(values)
+    if values.dtype == pl.String:
+        check_separated(values)
+    present = values.is_not_null()
     lacking, values = int((~present).sum()), values.filter(present)
     if lacking > len(present) / 2:
         raise InputError(
@@ -339,9 +352,9 @@ def _check_target(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
         raise InputError(f"class {name!r} of target {target!r} has one row; give it more, or drop it")
 
 
-def _tell_columns(columns: Columns, kinds: dict[str, Kind], notice: Notice) -> None:
+def _tell_columns(columns: Columns, rows: "pl.DataFrame", kinds: dict[str, Kind], notice: Notice) -> None:
     left_out = [c.name for c in columns.columns if c.kind == "constant"]
-    texts = [name for name in left_out if kinds[name].name == "category"]
+    texts = identifiers(columns.columns, rows, kinds)
     for why, names in (
         ("being constant", [name for name in left_out if name not in texts]),
         ("of another text in nearly every row", texts),
@@ -366,60 +379,3 @@ def _tell_duplicates(
     both = sum(np.isin(rows, seen).sum() for rows in others)
     if both:
         notice(f"{both} held-out rows have an exact double among the training rows: scores may flatter")
-
-
-class Fact(NamedTuple):
-    """What `describe` tells of a column."""
-
-    column: str
-    kind: str
-    missing: int
-    distinct: int
-    remark: str
-
-
-def describe(frame: "pl.DataFrame", target: str | None = None) -> tuple[str, str, list[Fact]]:
-    """Target, task, and each column's kind, missing cells, distinct values and what to look at."""
-    target = guess_target(frame, target, lambda text: None)
-    values = with_nulls(frame[target])
-    task = infer_task(values)
-    facts: list[Fact] = []
-    for i, name in enumerate(frame.columns):
-        values = with_nulls(frame[name])
-        distinct, kind, remarks = values.drop_nulls().n_unique(), "", list[str]()
-        try:
-            kind, date_format = kind_of(values)
-            if name == target:
-                remarks = [f"target of a {task}{_shares(values) if task == 'classification' else ''}"]
-                _labels(values, task)
-            elif name == NAMELESS and i == 0:
-                remarks = ["no name: taken for an index, and left out"]
-            elif kind == "constant":
-                remarks = ["will be left out"]
-            elif kind == "number" and _numbers_rows(values):
-                remarks = ["looks like a row number"]
-            elif kind == "category" and distinct == frame.height:
-                remarks = ["looks like an identifier"]
-            elif order := date_order(date_format):
-                remarks = [f"read as {order}"]
-        except InputError as error:
-            remarks.append(f"refused: {error}")
-        facts.append(Fact(name, kind, values.null_count(), distinct, "; ".join(remarks)))
-    return target, task, facts
-
-
-def _shares(values: "pl.Series") -> str:
-    """The classes and their shares of the rows that have one."""
-    counts = values.drop_nulls().value_counts().rows()
-    counts.sort(key=lambda row: (-row[1], str(row[0])))
-    rows = sum(n for _, n in counts)
-    more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
-    return ": " + ", ".join(f"{c} {n / rows:.0%}" for c, n in counts[:8]) + more
-
-
-def _numbers_rows(values: "pl.Series") -> bool:
-    """Whether whole numbers, one a row, have no gap or rise from row to row."""
-    x = numbers(values)
-    if values.null_count() or len(x) < 3 or np.any(x != np.round(x)):
-        return False
-    return bool(np.all(np.diff(np.sort(x)) == 1) or np.all(np.diff(x) > 0))
