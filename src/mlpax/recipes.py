@@ -105,7 +105,7 @@ class Recipe:
     shuffle: bool = _setting(True, "draw a new order of the rows each epoch", static=True)
     drop_last: bool = _setting(False, "leave out the last partial minibatch, in evaluation too")
     validation: float = _setting(
-        0.0, "share of the training rows held out; 0 validates on the test rows", high=1
+        0.0, "share of the training rows held out; with 0 a named set validates on its test rows", high=1
     )
     optimizer: Optimizer = _setting("nesterov", "update rule", static=True, options=Optimizer)
     learning_rate: float = _setting(0.2, "peak learning rate", open_low=True)
