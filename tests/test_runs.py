@@ -22,6 +22,7 @@ from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.guards import LOCK, MOMENT
 from mlpax.model_files import load
 from mlpax.recipes import Recipe
+from test_cli import mlpax as mlpax  # the fixture
 
 
 def blobs(seed=0, rows=100):
@@ -443,12 +444,11 @@ def test_a_second_ctrl_c_leaves_at_once_and_damages_nothing(tmp_path):
     assert "nothing is lost" in err
 
 
-def test_the_second_process_is_refused_by_the_name_of_the_first(tmp_path):
+def test_the_second_process_is_refused_by_the_name_of_the_first(mlpax, tmp_path):
     first = after_the_first_epoch(command(*LONG, "--out", tmp_path / "run"))
     for words in (("train", "--out", tmp_path / "run"), ("resume", tmp_path / "run")):
-        process = command(*words)
-        out, err = process.communicate(timeout=60)
-        assert (process.returncode, out) == (2, "")
+        code, out, err = mlpax(*words)
+        assert (code, out) == (2, "")
         assert f"is being written by process {first.pid} on " in err
         assert len(err.splitlines()) == 1
     first.kill()

@@ -282,14 +282,16 @@ def weights(W: np.ndarray, image_shape: tuple[int, ...], count: int = 64) -> "Fi
     units = np.argsort(-np.linalg.norm(W, axis=0), kind="stable")[:count]
     columns = min(8, len(units))
     rows = math.ceil(len(units) / columns)
-    figure, grid = _figure(0.95 * columns + 1.2, 0.95 * rows + 0.5, rows, columns)
+    figure, (axes,) = _figure(0.95 * columns + 1.2, 0.95 * rows + 0.5)
     limit = float(np.quantile(np.abs(W[:, units]), 0.999)) or 1.0  # one outlier must not pale the rest
-    image: Any = None
-    for axes in grid:
-        axes.set_axis_off()
-    for axes, unit in zip(grid, units, strict=False):
-        image = axes.imshow(W[:, unit].reshape(image_shape), cmap="RdBu_r", vmin=-limit, vmax=limit)
-    figure.colorbar(image, ax=grid, shrink=0.6, label="weight")
+    height, width = (side + max(1, side // 10) for side in image_shape)  # with the gap to the next
+    tiles = np.full((rows * height, columns * width), np.nan)  # one picture, where axes of each take seconds
+    for i, unit in enumerate(units):
+        top, left = height * (i // columns), width * (i % columns)
+        tiles[top : top + image_shape[0], left : left + image_shape[1]] = W[:, unit].reshape(image_shape)
+    image = axes.imshow(tiles, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axes.set_axis_off()
+    figure.colorbar(image, ax=axes, shrink=0.6, label="weight")
     figure.suptitle(f"First layer: {len(units)} of {W.shape[1]} units", fontsize=11)
     return figure
 

@@ -18,6 +18,7 @@ __all__ = ["DOUBTFUL", "SUFFIXES", "as_frame", "as_text", "cleaned", "is_table",
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet", ".arrow", ".feather", ".ipc",
             ".npz", ".npy")  # fmt: skip
+SLICE = 1 << 20  # cells looked at together
 STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts
 
 
@@ -71,7 +72,7 @@ def read_table(path: str | Path) -> "pl.DataFrame":
     return frame
 
 
-def read_batches(path: str | Path, cells: int = 2**20) -> Iterator["pl.DataFrame"]:
+def read_batches(path: str | Path, cells: int = SLICE) -> Iterator["pl.DataFrame"]:
     """The same table in batches of about so many cells, in order, in bounded memory; see `read_table`.
 
     Arrow, NPZ and NPY files, and gzipped ones, are read whole.
@@ -208,16 +209,15 @@ def _check_commas(path: Path, frames: Iterable["pl.DataFrame"]) -> None:
     """
     import polars as pl
 
-    each = pl.all()
-    patterns = {p: each.str.contains(p) for p in (THOUSANDS, DOUBTFUL, SURE, POINTED, POINT)}
-    patterns[NUMBER] = ~each.str.contains(NUMBER) & ~each.is_in(MISSING)  # those that are none
+    value = pl.col("value")
+    patterns = {p: value.str.contains(p) for p in (THOUSANDS, DOUBTFUL, SURE, POINTED, POINT)}
+    patterns[NUMBER] = ~value.str.contains(NUMBER) & ~value.is_in(MISSING)  # those that are none
     found: dict[str, dict[str, str]] = {}  # of each column the first cell of a pattern
     for frame in frames:
-        frame = frame.select(each.str.strip_chars())
-        for pattern, matches in patterns.items() if frame.height else ():
-            firsts = frame.select(each.filter(matches).first()).row(0)
-            for name, cell in zip(frame.columns, firsts, strict=True):
-                if cell:
+        for rows in frame.iter_slices(max(1, SLICE // frame.width)):
+            cells = rows.unpivot().with_columns(value.str.strip_chars())  # an expression a column is slow
+            for pattern, matches in patterns.items():
+                for name, cell in cells.filter(matches).unique("variable", keep="first").rows():
                     found.setdefault(name.strip(), {}).setdefault(pattern, cell)
     found = {name: cells for name, cells in found.items() if NUMBER not in cells}
     commas = any(SURE in cells or THOUSANDS in cells for cells in found.values())
