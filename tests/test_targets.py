@@ -458,6 +458,15 @@ def test_numbers_by_commas_and_thousands_are_refused(cells):
             from_frame(frame)
 
 
+def test_a_target_of_numbers_but_for_a_slip_is_no_set_of_classes():
+    cells = [None, *(str(i / 7) for i in range(298)), "unknown"]
+    says = "column 'y' holds numbers but 'unknown' in row 300; mend it, or empty the cell"
+    with pytest.raises(InputError, match=says):
+        from_frame(classified(300, y=cells))
+    with pytest.raises(InputError, match=r"class '0.0' of target 'y' has one row"):
+        from_frame(classified(300, y=cells), task="classification")
+
+
 def test_refused_targets_are_named_by_their_row_in_the_table():
     frame = classified(20, y=[None, None, "1,234"] + ["2"] * 17)
     with pytest.raises(InputError, match=r"column 'y' holds '1,234' in row 3, which is no number here"):

@@ -289,14 +289,18 @@ def labels_of(values: "pl.Series", task: str | None) -> tuple["pl.Series", str, 
     if values.dtype == pl.String:
         check_separated(values)
     present = values.is_not_null()
-    lacking, values = int((~present).sum()), values.filter(present)
+    whole, values = values, values.filter(present)
+    lacking = len(whole) - len(values)
     if lacking > len(present) / 2:
         raise InputError(
             f"target {values.name!r} is missing in {lacking} of {len(present)} rows, more than half"
         )
+    inferred = task is None
     task = task or infer_task(values)
     classes = classes_of(values) if task == "classification" else ()
     y = encode(values, classes)
+    if inferred and classes and np.bincount(y).min() < 2:
+        kind_of(whole)  # of numbers but for a slip it says so, where each would be a class of one row
     _check_target(y, classes, values.name)
     return present, task, classes, y
 
