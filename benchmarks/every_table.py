@@ -25,7 +25,7 @@ from typing import Any
 
 import polars as pl
 
-from mlpax import load, targets
+from mlpax import description, load
 from mlpax.tables import read_table
 
 KINDS = {"number": "numeric", "category": "categorical"}
@@ -44,7 +44,7 @@ def differing(file: Path, facts: dict[str, Any]) -> tuple[int, list[str]]:
     """How many columns count, and those whose kind is not the manifest's."""
     frame = read_table(file)
     counted, wrong = 0, []
-    for name, kind, *_ in targets.describe(frame, "target")[2]:
+    for name, kind, *_ in description.describe(frame, "target")[2]:
         if name == "target" or kind not in KINDS:
             continue
         x = frame[name].drop_nulls().cast(pl.Float64, strict=False)
