@@ -83,7 +83,6 @@ def kind_of(values: "pl.Series") -> Kind:
     import polars as pl
 
     values = tidied(values.to_frame()).to_series()
-    present = values.drop_nulls()
     if is_constant(values):
         return Kind("constant")
     if values.dtype.is_temporal():
@@ -92,10 +91,10 @@ def kind_of(values: "pl.Series") -> Kind:
         return Kind("number")
     if values.dtype != pl.String:
         return Kind("category")
-    parsed = present.cast(pl.Float64, strict=False)
-    if parsed.null_count() == 0:
+    parsed = values.cast(pl.Float64, strict=False)
+    if parsed.null_count() == values.null_count():
         return Kind("number")
-    _check_slip(values, values.cast(pl.Float64, strict=False), "numbers")
+    _check_slip(values, parsed, "numbers")
     check_separated(values)
     date_format = _date_format(values)
     return Kind("date", date_format) if date_format else Kind("category")

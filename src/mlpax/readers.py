@@ -305,9 +305,8 @@ def _has_cell(row: list[str]) -> bool:
 def _is_by_blanks(rows: list[list[str]]) -> bool:
     """Whether all have as many words, more than one, and below the first mostly numbers: no sentences."""
     words = [word for row in rows[1:] for word in row]
-    return len({len(row) for row in rows}) == 1 < len(rows[0]) and 2 * sum(map(_is_number, words)) > len(
-        words
-    )
+    numeric = sum(map(_is_number, words))
+    return len({len(row) for row in rows}) == 1 < len(rows[0]) and 2 * numeric > len(words)
 
 
 def _first_rows(text: str, separator: str) -> list[list[str]]:

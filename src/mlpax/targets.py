@@ -253,11 +253,10 @@ def from_frame(
             " are known are comma, semicolon, tab and |"
         )
     kinds = {values.name: kind_of(values) for values in inputs}
-    for name_, kind in kinds.items():  # a cell that is refused is named by its row among all
-        if kind.name == "number":
-            numbers(inputs[name_])
+    # Of all rows, not the training's: a cell that is refused is named by its row in the table.
+    numbered = [n for n, kind in kinds.items() if kind.name == "number" and numbers_rows(inputs[n])]
     columns = fit_columns(inputs.filter(present).filter(train), kinds)
-    if numbered := [n for n, kind in kinds.items() if kind.name == "number" and numbers_rows(inputs[n])]:
+    if numbered:
         notice(f"{_listed(numbered)} may number the rows; drop what says nothing of new rows")
     _tell_columns(columns, frame.filter(train), kinds, notice)
     weights = _weights(whole, weight)[present.to_numpy()]
