@@ -149,8 +149,8 @@ def tables(result: Result) -> str:
     measured = result["results"]["tables"].values()
     seeds = Counter(len(t["on"]) for t in measured)
     where = Counter(f"{on['cpu']} ({on['simd']}, {on['date']})" for t in measured for on in t["on"])
-    n = f"{len(measured)} tables of {sum(t['rows'] for t in measured):,} rows in all; seeds of a table: " + (
-        ", ".join(f"{n} of {count} tables" for n, count in sorted(seeds.items()))
+    n = f"{len(measured)} tables of {sum(t['rows'] for t in measured):,} rows in all; " + (
+        ", ".join(f"{n} seeds of {count} tables" for n, count in sorted(seeds.items()))
     )
     machines = "; ".join(f"{count} on 2 cores of {name}" for name, count in where.most_common())
     versions = ", ".join(f"{p} {result['hardware']['versions'][p]}" for p in ("jax", "scikit-learn", "torch"))
