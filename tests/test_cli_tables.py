@@ -364,7 +364,7 @@ def test_doubles_among_held_out_pictures_are_told(mlpax, pictures):
             (pictures / "pictures" / name / f"again-{i}.png").write_bytes(copy)
     code, _, err = mlpax("train", "pictures", "--size", 8, "--epochs", 1, "--out", "run")
     assert code == 0
-    assert "held-out pictures have an exact double among the training ones: scores may flatter" in err
+    assert "held-out pictures with an exact double among the training ones: scores may flatter" in err
 
 
 def test_evaluation_goes_by_what_the_classes_mean(mlpax, tmp_path):

@@ -247,11 +247,11 @@ def test_a_comma_may_stand_in_each_cell(tmp_path):
         ("a,b,a\n1,2,3\n", "has two columns named 'a'; rename one"),
         ("a, a\n1,2\n", "has two columns named 'a'; rename one"),
         ("a,b\n1,2\n1,2,3\n", "has 3 cells in line 3, but 2 columns"),
-        ("a,b\n1,2\n\n1\n", "has 1 cells in line 4, but 2 columns"),
+        ("a,b\n1,2\n\n1\n", "has 1 cell in line 4, but 2 columns"),
         ('a,b,c\n"x\ny",2,3\n1,2\n', "has 2 cells in line 4, but 3 columns"),
         ("1,2\n3,4,5\n", "has 3 cells in line 2, but 2 columns"),
-        ("0,1\n3\n", "has 1 cells in line 2, but 2 columns"),
-        ('a,b\n"1,2\n', "has 1 cells in line 2, but 2 columns"),
+        ("0,1\n3\n", "has 1 cell in line 2, but 2 columns"),
+        ('a,b\n"1,2\n', "has 1 cell in line 2, but 2 columns"),
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
@@ -487,7 +487,7 @@ def test_batches_of_parquet_keep_types(tmp_path, streaming):
         (b"", "is empty"),
         (b"a,b\n", "has 0 rows"),
         (b"a,a\n1,2\n", "has two columns named 'a'"),
-        (b"a,b\n" + b"1,2\n" * 50 + b"1\n", "has 1 cells in line 52, but 2 columns"),
+        (b"a,b\n" + b"1,2\n" * 50 + b"1\n", "has 1 cell in line 52, but 2 columns"),
         (b"a,b\n" + b"1,2\n" * 50 + b"1,2,3\n", "has 3 cells in line 52, but 2 columns"),
         ("a,b\né,2\n".encode("cp1252"), "is not UTF-8, which reading in parts needs; convert it first"),
         (b"PAR1\0\0", "is no text"),

@@ -372,16 +372,16 @@ def test_exact_doubles_across_the_split_are_counted_and_said():
     y = ["b", "a"] * 8 + ["b", "a", "b", "a"]
     said = []
     from_frame(classified(x=x, y=y, w=[1.0] * 20), time_ordered=True, weight="w", notice=said.append)
-    assert said[-1] == "2 held-out rows have an exact double among the training rows: scores may flatter"
+    assert said[-1] == "2 held-out rows with an exact double among the training rows: scores may flatter"
     said.clear()
     from_frame(classified(), notice=said.append)
     assert not any("double" in line for line in said)
     other = pl.DataFrame({"y": ["b", "a", "a"], "x": [0.0, 1.0, 2.5], "more": [1, 2, 3]})
     from_frame(classified(), valid_frame=other, notice=said.append)
-    assert said[-1].startswith("2 held-out rows have an exact double")
+    assert said[-1].startswith("2 held-out rows with an exact double")
     frame = classified(x=[float(v) for v in x], y=y)
     from_frame(frame, time_ordered=True, test=0.2, valid_frame=other, notice=said.append)
-    assert said[-1].startswith("4 held-out rows have an exact double")
+    assert said[-1].startswith("4 held-out rows with an exact double")
 
 
 @pytest.mark.parametrize("seed", range(5))

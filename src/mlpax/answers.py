@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlpax.errors import InputError
+from mlpax.errors import InputError, counted, listed
 from mlpax.screen import say, table, table_of_runs
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def describe(
         columns = [fact._asdict() for fact in facts]
         print(json.dumps({"rows": frame.height, "target": target, "task": task, "columns": columns}))
         return
-    print(f"{frame.height} rows, {frame.width} columns; the target is {target!r}, a {task}")
+    size = f"{counted(frame.height, 'row')}, {counted(frame.width, 'column')}"
+    print(f"{size}; the target is {target!r}, a {task}")
     table([facts[0]._fields, *facts])
 
 
@@ -84,7 +85,7 @@ def _examples(
         if X.height == 0:
             raise InputError(f"{data} has no row with a target {target!r}; there is nothing to score by")
         if X.height < frame.height:
-            say(f"dropped {frame.height - X.height} rows without a target")
+            say(f"dropped {counted(frame.height - X.height, 'row')} without a target")
         say_extra(model, X)
         X, y = model.inputs(X), encode(X[target], model.classes)
     elif data is not None and model.image_shape and Path(data).is_dir():
@@ -121,7 +122,7 @@ def say_extra(model: "Model", frame: Any) -> None:
     known = {c.name for c in model.columns.columns} | {model.target} if model.columns else set(frame.columns)
     extra = [c for c in frame.columns if c and c not in known]  # an index has no name
     if extra and known - {model.target} <= set(frame.columns):  # else the error to come says more
-        say(f"ignored columns that the model does not know: {', '.join(extra)[:200]}")
+        say(f"ignored columns that the model does not know: {listed(extra)}")
 
 
 def evaluate(

@@ -30,6 +30,17 @@ class InterruptedRun(MlpaxError):  # noqa: N818 - no error of anyone's
         self.signal = signal
 
 
+def listed(names: Iterable[str]) -> str:
+    """Names for a message, which is one line: of many the first."""
+    text = ", ".join(names)
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def counted(n: int, thing: str) -> str:
+    """1 row, 2 rows."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
 def unknown(kind: str, value: object, options: Iterable[str]) -> InputError:
     """The error for a name that is not among `options`, with the nearest one suggested."""
     options = list(options)

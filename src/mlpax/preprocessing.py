@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mlpax.errors import InputError
+from mlpax.errors import InputError, listed
 from mlpax.kinds import DATE_FORMATS, DATE_PARTS, Kind, date_parts, is_constant, kind_of, tidied, tidy_numbers
 from mlpax.tables import as_frame, as_text
 
@@ -200,7 +200,7 @@ class Columns:
         for name in names:
             if name not in frame.columns:
                 near = difflib.get_close_matches(name, [c for c in frame.columns if c not in names], n=1)
-                hint = f"; is it {near[0]!r}?" if near else f"; the data has {', '.join(frame.columns)[:200]}"
+                hint = f"; is it {near[0]!r}?" if near else f"; the data has {listed(frame.columns)}"
                 raise InputError(f"column {name!r} is missing{hint}")
         dense: list[np.ndarray] = [np.zeros((frame.height, 0), np.float32)]
         codes: list[np.ndarray] = []
@@ -228,9 +228,7 @@ def fit_columns(frame: "pl.DataFrame", kinds: "dict[str, Kind] | None" = None) -
     columns = tuple(_fit(values, kinds.get(values.name)) for values in tidied(frame))
     if all(c.kind == "constant" for c in columns):
         if texts := identifiers(columns, frame, kinds):
-            raise InputError(
-                f"no column is left: nearly every row has another text in {', '.join(texts)[:200]}"
-            )
+            raise InputError(f"no column is left: nearly every row has another text in {listed(texts)}")
         raise InputError("every column is constant; there is nothing to learn from")
     return Columns(columns)
 

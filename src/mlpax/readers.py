@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpax.errors import InputError
+from mlpax.errors import InputError, counted
 
 __all__ = ["MISSING", "as_utf8", "check_rows", "dialect", "is_arrays", "is_gzip", "labels_beside",
            "read_arrays", "read_idx", "read_rows", "starts"]  # fmt: skip
@@ -397,8 +397,8 @@ def check_rows(path: Path, encoding: str, options: dict[str, Any]) -> tuple[list
                     blank.append(i)
                 elif len(row) != len(first):
                     raise InputError(
-                        f"{path} has {len(row)} cells in line {skipped + rows.line_num}, but {len(first)}"
-                        " columns"
+                        f"{path} has {counted(len(row), 'cell')} in line {skipped + rows.line_num}, but"
+                        f" {counted(len(first), 'column')}"
                     )
                 else:
                     filled = filled or row[-1].strip() not in MISSING

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpax.errors import InputError, unknown
+from mlpax.errors import InputError, counted, unknown
 from mlpax.recipes import RECIPES, TASKS, Recipe, named
 
 if TYPE_CHECKING:
@@ -241,5 +241,6 @@ def _tell_repeats(X: "np.ndarray", train: "np.ndarray", notice: Notice) -> None:
     known = {hash(picture.tobytes()) for picture in X[train]}
     if repeats := sum(hash(picture.tobytes()) in known for picture in X[~train]):
         notice(
-            f"{repeats} held-out pictures have an exact double among the training ones: scores may flatter"
+            f"{counted(repeats, 'held-out picture')} with an exact double among the training ones:"
+            " scores may flatter"
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from mlpax.errors import InputError
+from mlpax.errors import InputError, listed
 from mlpax.readers import MISSING, as_utf8, check_rows, dialect, is_arrays, is_gzip, read_arrays, starts
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ def _as_frame(X: Any, names: Sequence[str] | None) -> "pl.DataFrame":
     if len(names) != array.shape[1]:
         raise InputError(
             f"X has {array.shape[1]} features, but mlpax is expecting {len(names)} features as input:"
-            f" {', '.join(names)[:200]}"
+            f" {listed(names)}"
         )
     if array.dtype.kind in "US" and not isinstance(X, np.ndarray):
         array = np.array(X, dtype=object)  # None and NaN stay what they are

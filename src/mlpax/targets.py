@@ -10,7 +10,7 @@ import numpy as np
 
 from mlpax.batches import rng
 from mlpax.datasets import Dataset
-from mlpax.errors import InputError, unknown
+from mlpax.errors import InputError, counted, listed, unknown
 from mlpax.kinds import Kind, check_separated, date_order, kind_of, numbers, numbers_rows, with_nulls
 from mlpax.preprocessing import MOST_LEVELS, Columns, fit_columns, identifiers
 from mlpax.recipes import TASKS
@@ -41,7 +41,7 @@ def guess_target(frame: "pl.DataFrame", target: str | None, notice: Notice = pri
     if target is not None:
         if target not in frame.columns:
             near = difflib.get_close_matches(target, frame.columns, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(frame.columns)[:200]}"
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {listed(frame.columns)}"
             raise InputError(f"no column {target!r} in the data; {hint}")
         return target
     found = next((c for name in TARGETS for c in frame.columns if c.lower() == name), None)
@@ -215,7 +215,7 @@ def from_frame(
     inferred = task is None
     present, task, classes, y = labels_of(frame[target], task)
     if lacking := frame.height - len(y):
-        notice(f"dropped {lacking} rows without a target")
+        notice(f"dropped {counted(lacking, 'row')} without a target")
     whole, frame = frame, frame.filter(present)
     if class_weight and not classes:
         raise InputError(f"class_weight {class_weight!r} is for classes; target {target!r} sets a regression")
@@ -257,7 +257,7 @@ def from_frame(
     numbered = [n for n, kind in kinds.items() if kind.name == "number" and numbers_rows(inputs[n])]
     columns = fit_columns(inputs.filter(present).filter(train), kinds)
     if numbered:
-        notice(f"{_listed(numbered)} may number the rows; drop what says nothing of new rows")
+        notice(f"{listed(numbered)} may number the rows; drop what says nothing of new rows")
     _tell_columns(columns, frame.filter(train), kinds, notice)
     weights = _weights(whole, weight)[present.to_numpy()]
     X = columns(inputs)[present.to_numpy()]
@@ -363,16 +363,12 @@ def _tell_columns(columns: Columns, rows: "pl.DataFrame", kinds: dict[str, Kind]
         ("of another text in nearly every row", texts),
     ):
         if names:
-            notice(f"columns left out, {why}: {_listed(names)}")
+            notice(f"columns left out, {why}: {listed(names)}")
     for c in columns.columns:
         if order := date_order(c.date_format):
             notice(f"{c.name!r} holds dates, read as {order}; write 2024-12-31 to be sure")
         if len(c.levels) == MOST_LEVELS:
             notice(f"of the levels of {c.name!r} the {MOST_LEVELS:,} most frequent are told apart")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)[:200]
 
 
 def _tell_duplicates(
@@ -381,4 +377,5 @@ def _tell_duplicates(
     seen, *others = (rows.select(known).hash_rows().to_numpy() for rows in (train, *held))
     both = sum(np.isin(rows, seen).sum() for rows in others)
     if both:
-        notice(f"{both} held-out rows have an exact double among the training rows: scores may flatter")
+        doubles = f"{counted(both, 'held-out row')} with an exact double among the training rows"
+        notice(f"{doubles}: scores may flatter")
