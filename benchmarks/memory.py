@@ -44,6 +44,12 @@ def write(path: Path, size: float) -> int:
     return rows
 
 
+def lines(path: Path) -> int:
+    """In blocks: the kernel counts a new process from the largest size of the one that started it."""
+    with open(path, "rb") as file:
+        return sum(part.count(b"\n") for part in iter(lambda: file.read(2**20), b""))
+
+
 def measured(*words: object) -> tuple[float, int]:
     """Seconds of a command, and the largest resident set of its process in bytes."""
     start = time.perf_counter()
@@ -71,8 +77,9 @@ def main() -> None:
         for ending in ("csv", "parquet"):
             out = Path(folder) / f"predictions.{ending}"
             seconds, memory = measured("predict", run, large, "--out", out)
-            scan = pl.scan_csv(out) if ending == "csv" else pl.scan_parquet(out)
-            found = scan.select(pl.len()).collect(engine="streaming").item()
+            found = (
+                lines(out) - 1 if ending == "csv" else pl.scan_parquet(out).select(pl.len()).collect().item()
+            )
             failed |= found != rows or memory > LIMIT
             print(f"{large.stat().st_size / 1e9:.1f} GB to {ending}: {found:,} of {rows:,} rows,"
                   f" {memory / 2**20:.0f} MiB, {seconds:.0f} s", flush=True)  # fmt: skip
