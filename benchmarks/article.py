@@ -15,9 +15,9 @@ import jax.numpy as jnp
 
 from benchmarks import common, peers
 from benchmarks.record import Record
-from mlpax import records, runs
+from mlpax.engine.xla.training import initial_params, update
 from mlpax.recipes import article
-from mlpax.training import initial_params, update
+from mlpax.runs import run, run_files
 
 SLICE = 50  # minibatches of an epoch that are timed op by op
 
@@ -29,8 +29,8 @@ def main() -> None:
         recipe = article(len(data.X_train))
         if options.quick:
             recipe = recipe.replace(epochs=2)
-        runs.train(folder, data, recipe, recipe_name="article")
-        results["epochs"] = records.read_history(Path(folder))
+        run.train(folder, data, recipe, recipe_name="article")
+        results["epochs"] = run_files.read_history(Path(folder))
 
         X, y = common.article_batches(data)
         on_device = [jnp.asarray(a) for a in X], [jnp.asarray(a) for a in y]

@@ -15,17 +15,17 @@ from typing import Any
 
 from benchmarks import common
 from benchmarks.record import Record, summary
-from mlpax import runs
 from mlpax.recipes import default
+from mlpax.runs import run
 
-EVERY = {"every epoch": runs.Every(), "the last alone": runs.Every(epochs=10**9)}
+EVERY = {"every epoch": run.Every(), "the last alone": run.Every(epochs=10**9)}
 
 
-def seconds(data: Any, every: runs.Every) -> tuple[float, float]:
+def seconds(data: Any, every: run.Every) -> tuple[float, float]:
     """From the first record to the last, and of the training in it."""
     moments: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        runs.train(
+        run.train(
             Path(folder) / "run", data, default(len(data.X_train)).replace(epochs=12), every=every,
             on_epoch=lambda row: moments.append((time.perf_counter(), row["seconds"])),
         )  # fmt: skip
@@ -36,7 +36,7 @@ def main() -> None:
     options = common.settings(__doc__, rounds=10)
     with Record("checkpointing", options) as results:
         data = common.mnist()
-        seconds(data, runs.Every())  # warm-up
+        seconds(data, run.Every())  # warm-up
         spans: dict[str, list[float]] = {name: [] for name in EVERY}
         costs: list[float] = []
         for r in range(options.rounds):

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlpax import datasets, training
-from mlpax.batches import Data, place, row_order
-from mlpax.losses import accuracy, dense_objective
-from mlpax.network import Params, batch_forward
-from mlpax.preprocessing import Scaling, fit_scaling
+from mlpax.data import named_sets
+from mlpax.engine.rows import Scaling, fit_scaling
+from mlpax.engine.xla import training
+from mlpax.engine.xla.batches import Data, place, row_order
+from mlpax.engine.xla.losses import accuracy, dense_objective
+from mlpax.engine.xla.network import Params, batch_forward
 from mlpax.recipes import Recipe, article
 
 PAUSE = 0.1  # seconds before each clock, in which the last contestant's waiting threads fall asleep
@@ -47,7 +48,7 @@ def settings(doc: str | None, rounds: int) -> argparse.Namespace:
 
 def mnist() -> Any:
     """MNIST, uint8 pixels (60000, 784), from MLPAX_DATA_DIR or the cache."""
-    return datasets.load("mnist")
+    return named_sets.load("mnist")
 
 
 def article_batches(data: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmarks import common, peers
 from benchmarks.record import Record, ratios, summary
+from mlpax.engine.xla.training import update
 from mlpax.recipes import article
-from mlpax.training import update
 
 SLICE = 50  # batches of an epoch that are timed op by op
 TURNS = 3  # epochs in a row

@@ -25,8 +25,9 @@ from typing import Any
 
 import polars as pl
 
-from mlpax import description, load
-from mlpax.tables import read_table
+from mlpax import load
+from mlpax.data import describe
+from mlpax.data.tables import read_table
 
 KINDS = {"number": "numeric", "category": "categorical"}
 
@@ -44,7 +45,7 @@ def differing(file: Path, facts: dict[str, Any]) -> tuple[int, list[str]]:
     """How many columns count, and those whose kind is not the manifest's."""
     frame = read_table(file)
     counted, wrong = 0, []
-    for name, kind, *_ in description.describe(frame, "target")[2]:
+    for name, kind, *_ in describe.describe(frame, "target")[2]:
         if name == "target" or kind not in KINDS:
             continue
         x = frame[name].drop_nulls().cast(pl.Float64, strict=False)

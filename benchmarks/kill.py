@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlpax import records
+from mlpax.runs import run_files
 
 SMALL = ("digits", "--hidden", "64,32", "--batch-size", "32", "--epochs", "400")
 SETTINGS = (
@@ -52,7 +52,7 @@ def finish(path: Path, words: tuple[str, ...]) -> None:
 
 
 def outcome(path: Path) -> tuple[object, ...]:
-    history = [{k: v for k, v in row.items() if k != "seconds"} for row in records.read_history(path)]
+    history = [{k: v for k, v in row.items() if k != "seconds"} for row in run_files.read_history(path)]
     assert [row["epoch"] for row in history] == list(range(1, len(history) + 1)), f"{path}: gap or double row"
     assert not list(path.rglob("*.mlpax-tmp")), f"{path}: temporary files are left"
     last = max((path / "checkpoints").iterdir())

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mlpax.network import Params
+from mlpax.engine.xla.network import Params
 
 Contestant = tuple[Callable[[], object], Callable[[], Params]]
 

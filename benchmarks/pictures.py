@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import common
-from mlpax.images import read_image_folder
+from mlpax.data.images import read_image_folder
 
 
 def write(folder: Path, count: int) -> None:

@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmarks import common, peers
 from benchmarks.record import Record, ratios, summary
+from mlpax.engine.xla.training import initial_params, update
 from mlpax.recipes import article, default, quick
-from mlpax.training import initial_params, update
 
 FIRST_SEED = 3000  # used for no choice of a setting
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 # From here on beartype checks the shapes in the annotations of the modules that have any. Not of the
 # others: it would refuse a wrong value before they say what is wrong with it. As in PEP 484, an int is a
 # float.
-SHAPED = ("mlpax.losses", "mlpax.network", "mlpax.training")
+SHAPED = ("mlpax.engine.xla.losses", "mlpax.engine.xla.network", "mlpax.engine.xla.training")
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
 jaxtyping.install_import_hook(SHAPED, "conftest.checked")
 
@@ -63,6 +63,23 @@ def data_dir():
     if not path:
         pytest.skip("needs the downloaded data sets; set MLPAX_DATA_DIR")
     return Path(path)
+
+
+@pytest.fixture
+def mlpax(capsys, monkeypatch, tmp_path):
+    """Run a command in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLPAX_DATA_DIR", raising=False)
+
+    def run(*words):
+        from mlpax.cli import main
+
+        with pytest.raises(SystemExit) as exit_:
+            main.main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return exit_.value.code, out, err
+
+    return run
 
 
 SELU = 1.0507009873554805, 1.6732632423543772

@@ -8,67 +8,51 @@ import jaxtyping
 import pytest
 
 from conftest import SHAPED
-from mlpax.network import forward
+from mlpax.engine.xla.network import forward
 
 SOURCE = Path(__file__).parents[1] / "src" / "mlpax"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-# Module: the modules of mlpax that it may import, inside its functions too.
-HOUSE = {
-    "errors": "",
-    "files": "",
-    "guards": "errors",
-    "network": "errors",
-    "splits": "errors",
-    "image_cache": "files",
-    "images": "errors image_cache",
-    "tables": "errors readers",
-    "scores": "",
-    "losses": "errors network",
-    "recipes": "errors",
-    "batches": "errors recipes",
-    "optimizers": "recipes",
-    "evaluation": "errors losses recipes batches",
-    "passes": "batches",
-    "training": "errors network losses recipes batches optimizers evaluation passes",
-    "solvers": "batches losses network optimizers passes recipes",
-    "readers": "errors",
-    "kinds": "errors tables",
-    "preprocessing": "errors kinds tables",
-    "datasets": "errors readers preprocessing",
-    "tabular": "losses network",
-    "plots": "errors files scores",
-    "model": "errors files network preprocessing tabular scores",
-    "model_files": "errors model network preprocessing recipes",
-    "targets": "errors batches datasets kinds preprocessing recipes splits",
-    "description": "errors kinds targets",
-    "problems": "errors batches datasets losses model preprocessing recipes splits tabular training",
-    "sources": "errors batches datasets images readers recipes splits tables targets",
-    "rows": "batches solvers",
-    "callbacks": "",
-    "trained": "errors model",
-    "perceptron": "batches callbacks network passes rows solvers trained",
-    "estimators": "network perceptron",
-    "table_estimators": "errors kinds model preprocessing problems recipes targets training",
-    "checkpoints": "errors files",
-    "records": "errors files guards recipes",
-    "logs": "errors",
-    "screen": "records",
-    "answers": "errors screen records datasets description readers images tables targets sources plots model"
-    " model_files",
-    "runs": "errors files guards checkpoints records training problems recipes datasets plots",
-    "__main__": "cli",
+# The rooms in import order, and in each its files in import order: a file imports from those before it in
+# its room, and from the rooms that `MAY_ENTER` names.
+ROOMS = {
+    "": "errors atomic seeds recipes scores plots",
+    "engine": "rows xla.network xla.losses xla.batches xla.optimizers xla.evaluation xla.passes xla.training"
+    " xla.solvers xla.table_network",
+    "data": "arrays csv_files tables kinds columns dataset named_sets image_cache images targets sources"
+    " describe",
+    "model": "model model_file fit_model",
+    "runs": "checkpoints locks run_files logs run",
+    "estimators": "callbacks rows trained fitting mlp table",
+    "cli": "screen look main",
 }
-FREE = {"cli", "__init__"}  # the first is imported by __main__ alone, the second names what the others hold
+MAY_ENTER = {
+    "": "",
+    "engine": "",
+    "data": "",
+    "model": " engine data",
+    "runs": " engine data model",
+    "estimators": " engine data model",
+    "cli": " data model runs",
+}
+# Modules that only name what others hold, at a path that users import.
+DOORS = {"__init__", "engine.__init__", "engine.xla.__init__", "data.__init__", "model.__init__",
+         "runs.__init__", "estimators.__init__", "cli.__init__", "datasets", "screen", "network",
+         "losses"}  # fmt: skip
 
 # These answer before JAX is loaded: nothing of theirs may import the heavy libraries outside a function.
-LIGHT = ["errors", "recipes", "datasets", "screen", "answers", "sources", "cli", "__init__", "__main__"]
+LIGHT = ["errors", "recipes", "data.named_sets", "cli.screen", "cli.look", "cli.main", "__init__", "__main__"]
 HEAVY = {"jax", "jaxlib", "jaxtyping", "optax", "sklearn", "matplotlib"}
 LINES = 440
 
 
 def name_of(path):
     return ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+
+
+def room_of(name):
+    room, _, rest = name.partition(".")
+    return (room, rest) if rest else ("", name)
 
 
 def imports(tree, *, at_import=False):
@@ -85,16 +69,19 @@ def imports(tree, *, at_import=False):
             module = node.module or ""
             if node.level:
                 module = f"mlpax.{module}".rstrip(".")
-            # `from mlpax import runs` is the module, `from mlpax import __version__` the package itself.
-            found |= (
-                {f"mlpax.{a.name}" if (SOURCE / f"{a.name}.py").exists() else "mlpax" for a in node.names}
-                if module == "mlpax"
-                else {module}
-            )
+            found |= {_module(module, alias.name) for alias in node.names}
         elif at_import and hasattr(node, "body"):  # if, try, with, class
             for part in ("body", "orelse", "handlers", "finalbody"):
                 found |= imports(ast.Module(list(getattr(node, part, [])), []), at_import=True)
     return found
+
+
+def _module(package, name):
+    """`from mlpax import runs` is the module, `from mlpax import __version__` the package itself."""
+    inside = package.split(".")
+    place = SOURCE.joinpath(*inside[1:], name)
+    is_module = inside[0] == "mlpax" and (place.with_suffix(".py").exists() or place.is_dir())
+    return f"{package}.{name}" if is_module else package
 
 
 def neighbours(names):
@@ -103,11 +90,17 @@ def neighbours(names):
     return {name or "__init__" for name in inside}
 
 
+def file_of(name):
+    place = SOURCE.joinpath(*name.split("."))
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+
+
 def loaded_with(name, seen=()):
     """Every foreign library that importing a module loads, through its neighbours too."""
-    names = imports(ast.parse((SOURCE / f"{name}.py").read_text()), at_import=True)
+    names = imports(ast.parse(file_of(name).read_text()), at_import=True)
     foreign = {n.split(".")[0] for n in names} - {"mlpax"}
-    for neighbour in {*neighbours(names), "__init__"} - {name, *seen}:
+    parents = {".".join(name.split(".")[:i]) for i in range(1, name.count(".") + 1)}
+    for neighbour in {*neighbours(names), *parents, "__init__"} - {name, *seen}:
         foreign |= loaded_with(neighbour, (*seen, name))
     return foreign
 
@@ -133,36 +126,51 @@ def forbidden(tree):
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_module_imports_what_its_place_allows(path):
+def test_file_imports_what_its_place_allows(path):
     name = name_of(path)
-    assert name in HOUSE.keys() | FREE, f"{name} has no place in the house; give it one in HOUSE"
-    if name not in FREE:
-        inside = neighbours(imports(ast.parse(path.read_text()))) - {"__init__"}
-        assert inside <= set(HOUSE[name].split())
+    inside = neighbours(imports(ast.parse(path.read_text()))) - {"__init__"}
+    if name in DOORS:
+        return
+    if name == "__main__":
+        assert inside == {"cli.main"}
+        return
+    room, file = room_of(name)
+    files = ROOMS[room].split()
+    assert file in files, f"{name} has no place in the house; give it one in ROOMS"
+    for other in inside:
+        its_room, its_file = room_of(other)
+        if its_room == room:
+            assert its_file in files[: files.index(file)], f"{name} imports {other}, which stands below it"
+        else:
+            assert its_room in MAY_ENTER[room].split(" "), f"{name} imports {other}"
+            assert its_file in ROOMS[its_room].split(), f"{name} imports {other}, not the file that holds it"
 
 
-def test_the_guide_lists_every_module_below_what_it_imports():
+def test_every_file_of_the_plan_is_there():
+    planned = {f"{room}.{file}".lstrip(".") for room, files in ROOMS.items() for file in files.split()}
+    assert planned | DOORS | {"__main__"} == set(map(name_of, FILES))
+
+
+def test_rooms_enter_only_those_above():
+    rooms = list(ROOMS)
+    for room, others in MAY_ENTER.items():
+        assert set(others.split()) <= set(rooms[: rooms.index(room)])
+
+
+@pytest.mark.parametrize("name", sorted(DOORS - {"__init__"}))
+def test_a_door_holds_nothing_itself(name):
+    nodes = ast.parse(SOURCE.joinpath(*name.split(".")).with_suffix(".py").read_text()).body[1:]
+    assert all(isinstance(node, (ast.ImportFrom, ast.Assign)) for node in nodes)
+
+
+def test_the_guide_lists_every_file_in_import_order():
     guide = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text()
-    listed = re.findall(r"^\| `(\w+)\.py` \|", guide, re.MULTILINE)
-    assert sorted(listed) == sorted(HOUSE.keys() - {"__main__"} | {"cli"})
-    for place, name in enumerate(listed):
-        assert set(HOUSE.get(name, "").split()) <= set(listed[:place]), name
+    listed = re.findall(r"^\| `([\w/]+)\.py` \|", guide, re.MULTILINE)
+    planned = [f"{room}.{file}".lstrip(".") for room, files in ROOMS.items() for file in files.split()]
+    assert [name.replace("/", ".") for name in listed] == planned
 
 
-def test_nothing_imports_the_command_line():
-    users = {name_of(p) for p in FILES if "cli" in neighbours(imports(ast.parse(p.read_text())))}
-    assert users <= {"__main__"}
-
-
-def test_house_has_no_circles():
-    done = set()
-    while rest := HOUSE.keys() - FREE - done - {"__main__"}:
-        free = {name for name in rest if set(HOUSE[name].split()) <= done}
-        assert free, f"{rest} import each other"
-        done |= free
-
-
-@pytest.mark.parametrize("name", [n for n in LIGHT if (SOURCE / f"{n}.py").exists()])
+@pytest.mark.parametrize("name", LIGHT)
 def test_module_is_light_to_import(name):
     assert not loaded_with(name) & HEAVY
 

@@ -32,7 +32,7 @@ def test_commands_exist(page):
     """Every `mlpax ...` of a page names a command and options that there are."""
     from typer.main import get_command
 
-    from mlpax.cli import app
+    from mlpax.cli.main import app
 
     commands = get_command(app).commands
     for line in re.findall(r"^(?:\$ )?mlpax (.+?)(?:  +#.*)?$", "\n".join(blocks(page, "")), re.MULTILINE):

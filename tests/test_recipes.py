@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from mlpax import recipes
-from mlpax.batches import place
+from mlpax.engine.xla.batches import place
+from mlpax.engine.xla.losses import dense_objective
+from mlpax.engine.xla.network import ACTIVATIONS, INITIAL_SCALES
+from mlpax.engine.xla.optimizers import optimizer, schedule
+from mlpax.engine.xla.training import epochs, initial_params, initial_state
 from mlpax.errors import InputError
-from mlpax.losses import dense_objective
-from mlpax.network import ACTIVATIONS, INITIAL_SCALES
-from mlpax.optimizers import optimizer, schedule
 from mlpax.recipes import RECIPES, USUAL_RATE, Hyper, Recipe, named
-from mlpax.training import epochs, initial_params, initial_state
 
 NAN, INF = math.nan, math.inf
 

@@ -7,57 +7,57 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mlpax.batches import place as place
+    from mlpax.engine.xla.batches import place as place
+    from mlpax.engine.xla.losses import Objective as Objective
+    from mlpax.engine.xla.losses import accuracy as accuracy
+    from mlpax.engine.xla.losses import cross_entropy_loss as cross_entropy_loss
+    from mlpax.engine.xla.losses import dense_objective as dense_objective
+    from mlpax.engine.xla.losses import log_softmax as log_softmax
+    from mlpax.engine.xla.losses import softmax as softmax
+    from mlpax.engine.xla.network import batch_forward as batch_forward
+    from mlpax.engine.xla.network import forward as forward
+    from mlpax.engine.xla.network import initialize_weights as initialize_weights
+    from mlpax.engine.xla.training import fit as fit
+    from mlpax.engine.xla.training import initial_params as initial_params
+    from mlpax.engine.xla.training import update as update
     from mlpax.errors import DivergedError as DivergedError
     from mlpax.errors import InputError as InputError
     from mlpax.errors import MlpaxError as MlpaxError
     from mlpax.errors import ModelFileError as ModelFileError
-    from mlpax.estimators import MLPClassifier as MLPClassifier
-    from mlpax.estimators import MLPRegressor as MLPRegressor
-    from mlpax.losses import Objective as Objective
-    from mlpax.losses import accuracy as accuracy
-    from mlpax.losses import cross_entropy_loss as cross_entropy_loss
-    from mlpax.losses import dense_objective as dense_objective
-    from mlpax.losses import log_softmax as log_softmax
-    from mlpax.losses import softmax as softmax
-    from mlpax.model import Model as Model
-    from mlpax.model_files import load as load
-    from mlpax.network import batch_forward as batch_forward
-    from mlpax.network import forward as forward
-    from mlpax.network import initialize_weights as initialize_weights
+    from mlpax.estimators.mlp import MLPClassifier as MLPClassifier
+    from mlpax.estimators.mlp import MLPRegressor as MLPRegressor
+    from mlpax.estimators.table import TableClassifier as TableClassifier
+    from mlpax.estimators.table import TableRegressor as TableRegressor
+    from mlpax.model.model import Model as Model
+    from mlpax.model.model_file import load as load
     from mlpax.recipes import Recipe as Recipe
-    from mlpax.table_estimators import TableClassifier as TableClassifier
-    from mlpax.table_estimators import TableRegressor as TableRegressor
-    from mlpax.training import fit as fit
-    from mlpax.training import initial_params as initial_params
-    from mlpax.training import update as update
 
 # Where each public name lives; it is imported on first use (PEP 562), so that `import mlpax` is quick.
 _HOME = {
     "DivergedError": "errors",
     "InputError": "errors",
-    "MLPClassifier": "estimators",
-    "MLPRegressor": "estimators",
+    "MLPClassifier": "estimators.mlp",
+    "MLPRegressor": "estimators.mlp",
     "MlpaxError": "errors",
-    "Model": "model",
+    "Model": "model.model",
     "ModelFileError": "errors",
-    "Objective": "losses",
+    "Objective": "engine.xla.losses",
     "Recipe": "recipes",
-    "TableClassifier": "table_estimators",
-    "TableRegressor": "table_estimators",
-    "accuracy": "losses",
-    "batch_forward": "network",
-    "cross_entropy_loss": "losses",
-    "dense_objective": "losses",
-    "fit": "training",
-    "forward": "network",
-    "initial_params": "training",
-    "initialize_weights": "network",
-    "load": "model_files",
-    "log_softmax": "losses",
-    "place": "batches",
-    "softmax": "losses",
-    "update": "training",
+    "TableClassifier": "estimators.table",
+    "TableRegressor": "estimators.table",
+    "accuracy": "engine.xla.losses",
+    "batch_forward": "engine.xla.network",
+    "cross_entropy_loss": "engine.xla.losses",
+    "dense_objective": "engine.xla.losses",
+    "fit": "engine.xla.training",
+    "forward": "engine.xla.network",
+    "initial_params": "engine.xla.training",
+    "initialize_weights": "engine.xla.network",
+    "load": "model.model_file",
+    "log_softmax": "engine.xla.losses",
+    "place": "engine.xla.batches",
+    "softmax": "engine.xla.losses",
+    "update": "engine.xla.training",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,6 +1,6 @@
 """`python -m mlpax`, and the `mlpax` command."""
 
-from mlpax.cli import main
+from mlpax.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpax.atomic import atomic
 from mlpax.errors import InputError
-from mlpax.files import atomic
 from mlpax.scores import calibration_error, regression
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import

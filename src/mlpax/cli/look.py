@@ -1,0 +1,346 @@
+"""The commands that look: at data, at trained networks, at runs."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlpax.cli.screen import say, table, table_of_runs
+from mlpax.errors import InputError, counted, listed
+
+if TYPE_CHECKING:
+    from mlpax.data.dataset import Dataset
+    from mlpax.model.model import Model
+
+__all__ = ["DataDir", "Json", "RunArgument", "compare", "describe", "evaluate", "importance", "inspect",
+           "list_runs", "plot", "predict"]  # fmt: skip
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that mlpax train has made.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of the IDX files, or of a folder of the set's name with them.",
+                              envvar="MLPAX_DATA_DIR")
+]  # fmt: skip
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+
+
+def describe(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A table.")],
+    *,
+    target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
+    json_: Json = False,
+) -> None:
+    """Say what a table holds: columns, kinds, missing cells, the target and its task."""
+    from mlpax.data import describe, tables
+
+    frame = tables.read_table(file)
+    target, task, facts = describe.describe(frame, target)
+    if json_:
+        columns = [fact._asdict() for fact in facts]
+        print(json.dumps({"rows": frame.height, "target": target, "task": task, "columns": columns}))
+        return
+    size = f"{counted(frame.height, 'row')}, {counted(frame.width, 'column')}"
+    print(f"{size}; the target is {target!r}, a {task}")
+    table([facts[0]._fields, *facts])
+
+
+def _rows(run: Path, data: str | None, data_dir: Path | None) -> "Dataset":
+    """The named data set, or the run's own."""
+    from mlpax.data import named_sets
+    from mlpax.data.sources import Reading, check_data, open_data
+    from mlpax.runs import run_files
+
+    if data is not None:
+        check_data(data)
+        return named_sets.load(data, data_dir)
+    config = run_files.read_config(run)
+    dataset, _, _ = open_data(
+        config.dataset, config.recipe, {}, Reading(**config.options), data_dir=data_dir or config.data_dir
+    )
+    if dataset.fingerprint != config.fingerprint:  # then other rows would be held out than were
+        raise InputError(
+            f"{config.dataset} is not as it was when {run} was trained; train again, or evaluate on a file of"
+            " rows it has not seen"
+        )
+    return dataset
+
+
+def _examples(
+    model: "Model", run: Path, data: str | None, data_dir: Path | None, skip_bad: bool = False
+) -> tuple[Any, Any]:
+    """Inputs and their true classes or values: of a table, of pictures, or a set's test rows."""
+    import numpy as np
+    import polars as pl
+
+    from mlpax.data.targets import encode, guess_target
+
+    if data is not None and model.provenance.get("dataset") == str(Path(data).resolve()):
+        say(f"{run} was trained on rows of {data}: figures of these flatter")
+    if data is not None and model.columns:
+        from mlpax.data import tables
+
+        frame = tables.read_table(data)
+        target = guess_target(frame, model.target)
+        X = frame.filter(frame[target].is_not_null())
+        if X.height == 0:
+            raise InputError(f"{data} has no row with a target {target!r}; there is nothing to score by")
+        if X.height < frame.height:
+            say(f"dropped {counted(frame.height - X.height, 'row')} without a target")
+        say_extra(model, X)
+        X, y = model.inputs(X), encode(X[target], model.classes)
+    elif data is not None and model.image_shape and Path(data).is_dir():
+        from mlpax.data.images import read_image_folder
+
+        shape = model.image_shape
+        pictures = read_image_folder(
+            data, size=shape[:2], colour=len(shape) == 3, skip_bad=skip_bad, notice=say
+        )
+        X = model.inputs(pictures.X)
+        y = encode(pl.Series("class", pictures.classes), model.classes)[pictures.y]
+    elif data is not None and model.image_shape and Path(data).is_file():
+        from mlpax.data.arrays import read_arrays
+
+        _check_arrays(data)
+        X, y = read_arrays(data)
+        if y is None:
+            raise InputError(f"{data} has no labels beside it; there is nothing to score by")
+        X, y = model.inputs(X), encode(pl.Series("y", y), model.classes)
+    else:
+        dataset = _rows(run, data, data_dir)
+        X, y = dataset.held_out
+        if len(y) == 0:
+            raise InputError(f"{run} held out no rows; give a file of others, or train with --test 0.2")
+        if y is not dataset.y_test:
+            chose = ", which chose the epoch" if model.recipe.get("patience") else ""
+            say(f"no rows were held out for testing; these are the validation rows{chose}")
+        if data is not None:  # another set, whose classes need not be the model's
+            y = encode(pl.Series("class", dataset.classes), model.classes)[y]
+    return X, np.asarray(model.classes)[y] if model.classes else y[:, 0]
+
+
+def say_extra(model: "Model", frame: Any) -> None:
+    known = {c.name for c in model.columns.columns} | {model.target} if model.columns else set(frame.columns)
+    extra = [c for c in frame.columns if c and c not in known]  # an index has no name
+    if extra and known - {model.target} <= set(frame.columns):  # else the error to come says more
+        say(f"ignored columns that the model does not know: {listed(extra)}")
+
+
+def evaluate(
+    run: RunArgument,
+    data: Annotated[
+        str | None, typer.Argument(help="A table; pictures with their labels; a set's test rows [the run's].")
+    ] = None,
+    *,
+    skip_bad: SkipBad = False,
+    data_dir: DataDir = None,
+    json_: Json = False,
+) -> None:
+    """Score a trained network on rows it has not seen."""
+    from mlpax.model.model_file import load
+
+    model = load(run)
+    X, y = _examples(model, run, data, data_dir, skip_bad)
+    figures = model.figures(model.forward(X), y)
+    if json_:
+        print(json.dumps(figures))
+        return
+    table([(k.replace("_", " "), v) for k, v in figures.items() if isinstance(v, (int, float))])
+    if "confusion" in figures and len(model.classes) <= 20:
+        print("\nF1, and rows predicted as each class:")
+        counts = zip(model.classes, figures["f1"].values(), figures["confusion"], strict=True)
+        table([("true", "F1", *model.classes), *((c, f1, *row) for c, f1, row in counts)])
+
+
+def predict(
+    run: RunArgument,
+    data: Annotated[
+        str,
+        typer.Argument(help="A table; pictures, also as IDX, .npy or .npz; a data set (its test rows)."),
+    ],
+    *,
+    out: Annotated[
+        Path,
+        typer.Option(help="CSV or Parquet file to write: a picture's file, the prediction, probabilities."),
+    ],
+    skip_bad: SkipBad = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Predict each row, with every class's probability."""
+    from mlpax.data import arrays, images, named_sets, tables
+    from mlpax.data.sources import check_data
+    from mlpax.model.model_file import load
+
+    model = load(run)
+    _check_out(out)
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"{out} is no name for predictions; end it with .csv or .parquet")
+    if out.exists() and Path(data).exists() and out.samefile(data):
+        raise InputError(f"{out} holds the rows to predict; --out takes another file")
+    if not model.columns:
+        check_data(data)
+        files = None
+        if model.image_shape and (
+            Path(data).is_dir() or data.lower().endswith(images.SUFFIXES + images.UNREAD)
+        ):
+            X, files = images.read_pictures(data, model.image_shape, skip_bad=skip_bad, notice=say)
+        else:
+            if Path(data).is_file():
+                _check_arrays(data)
+                X = arrays.read_rows(data)
+            else:
+                X = named_sets.load(data, data_dir).X_test
+        rows = model.write_predictions([X], out, files=files)
+    else:
+        batches = tables.read_batches(data)
+        first = next(batches)
+        say_extra(model, first)
+        rows = model.write_predictions(_chain(first, batches), out)
+    print(f"{out}: {rows} predictions")
+
+
+def _check_arrays(data: str) -> None:
+    from mlpax.data.arrays import is_arrays
+
+    if not is_arrays(data):
+        raise InputError(f"{data} holds no array as this model takes; give IDX, .npy, .npz or pictures")
+
+
+def _check_out(out: Path) -> None:
+    """Refuse before the work what could not be written after it."""
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; --out takes a file")
+    if not out.parent.is_dir():
+        raise InputError(f"{out.parent} is no folder; make it first, or choose another --out")
+
+
+def _chain(first: Any, others: Any) -> Any:
+    yield first
+    yield from others
+
+
+def importance(
+    run: RunArgument,
+    data: Annotated[str | None, typer.Argument(help="A table [the run's rows held out].")] = None,
+    *,
+    repeats: Annotated[int, typer.Option(help="Shuffles of each column.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="Picture [importance.png in the run].")] = None,
+    json_: Json = False,
+) -> None:
+    """Say how much worse the score gets when a column is shuffled."""
+    from mlpax import plots
+    from mlpax.model.model_file import load
+
+    model = load(run)
+    if not model.columns:
+        raise InputError(f"{run} was trained on images, which have no columns")
+    out = out or (run if run.is_dir() else run.parent) / "importance.png"
+    _check_out(out)
+    X, y = _examples(model, run, data, None)
+    rows = model.importance_of(X, y, repeats=repeats)
+    what = f"{'loss' if model.classes else 'rise'} of {model.score_name}"
+    plots.save(plots.importance(rows, what), out)
+    if json_:
+        print(json.dumps([row._asdict() for row in rows]))
+        return
+    table([("column", what, "deviation"), *rows])
+    print(out)
+
+
+def plot(
+    run: RunArgument,
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures [the run's].")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Draw curves and confusion, calibration, worst mistakes, weights; or a regression's predictions."""
+    import scipy.special
+
+    from mlpax import plots
+    from mlpax.data.sources import short_name
+    from mlpax.model.model_file import load
+    from mlpax.runs import run_files
+
+    config, history, model = run_files.read_config(run), run_files.read_history(run), load(run)
+    folder = out or run
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"{there} is a file; --out takes a folder")
+    title = f"{short_name(config.dataset)}, {config.recipe_name}"
+    figures = {"curves": plots.curves(history, title=title)}
+    X, y = _rows(run, None, data_dir).held_out
+    if model.classes and len(y):
+        probabilities = scipy.special.softmax(model.forward(X), axis=1)
+        figures["confusion"] = plots.confusion_matrix(y, probabilities.argmax(axis=1), model.classes)
+        figures["calibration"] = plots.calibration(y, probabilities)
+        if model.image_shape:
+            figures["mistakes"] = plots.worst_mistakes(X, y, probabilities, model.classes, model.image_shape)
+    elif len(y):
+        figures["predicted"] = plots.predicted(y[:, 0], model.forward(X)[:, 0], model.target)
+    if model.image_shape and len(model.image_shape) == 2:
+        figures["weights"] = plots.weights(model.params[0][0], model.image_shape)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        plots.save(figure, folder / f"{name}.png")
+        print(folder / f"{name}.png")
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file, or a run's folder.")],
+    *,
+    json_: Json = False,
+) -> None:
+    """Say what a model file is, without running it."""
+    from mlpax.model.model import FORMAT
+    from mlpax.model.model_file import load
+
+    model = load(file)
+    facts = {
+        "format": FORMAT,  # the one there is so far
+        "task": model.task,
+        "layers": list(model.sizes),
+        "parameters": sum(W.size + b.size for W, b in model.params),
+        "activation": model.activation,
+        "classes": list(model.classes),
+        "image": list(model.image_shape or ()),
+        **model.metrics,
+        **model.provenance,
+    }
+    if json_:
+        print(json.dumps(facts | {"recipe": model.recipe}))
+        return
+    between = {"layers": " - ", "image": "x"}
+    for name, value in facts.items():
+        if isinstance(value, (list, tuple)):
+            facts[name] = between.get(name, ", ").join(map(str, value))
+    table([(name.replace("_", " "), value) for name, value in facts.items() if value != ""])
+
+
+def list_runs(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the runs.")] = Path("runs"),
+    *,
+    json_: Json = False,
+) -> None:
+    """List the runs of a folder and how they ended."""
+    from mlpax.runs import run_files
+
+    table_of_runs(run_files.summaries(folder), json_)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders that mlpax train has made.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Picture of their curves.")] = Path("comparison.png"),
+    json_: Json = False,
+) -> None:
+    """Lay the curves of several runs over each other."""
+    from mlpax import plots
+    from mlpax.runs import run_files
+
+    _check_out(out)
+    histories = {str(run): run_files.read_history(run) for run in runs}
+    rows = [run_files.summary(run) for run in runs]
+    plots.save(plots.comparison(histories), out)
+    table_of_runs(rows, json_)
+    if not json_:
+        print(out)

@@ -1,0 +1,226 @@
+"""Read arrays from IDX, .npy and .npz files, without trusting what they state."""
+
+import gzip
+import math
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpax.errors import InputError
+
+__all__ = ["is_arrays", "labels_beside", "read_arrays", "read_idx", "read_rows"]
+
+PAIRS = (("images", "labels"), ("X", "y"), ("x", "y"))  # in the names of two files of one set
+
+
+def is_arrays(path: str | Path) -> bool:
+    """Whether a file is .npy or .npz by its name, or IDX by its first bytes."""
+    path = Path(path)
+    if path.suffix.lower() in (".npy", ".npz"):
+        return True
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4)
+        if start[:2] == b"\x1f\x8b":
+            with gzip.open(path, "rb") as file:
+                start = file.read(4)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return start[:2] == b"\0\0" and start[2:3] != b"" and start[2] in IDX_TYPES
+
+
+def labels_beside(path: Path) -> Path | None:
+    """Where the labels of a file of rows lie: `y.npy` of `X.npy`, `labels-idx1-ubyte` of `images-idx3-ubyte`.
+
+    It need not be there, and may be gzipped where the rows are not; None of a name that is no half of a pair.
+    """
+    for rows, labels in PAIRS:
+        other = re.sub(rf"(?<![A-Za-z]){rows}(?![A-Za-z])", labels, path.name)
+        if other != path.name:
+            other = re.sub(r"idx\d", "idx1", other).removesuffix(".gz")
+            names = (other, f"{other}.gz")
+            return next(
+                (found for n in names if (found := path.with_name(n)).is_file()), path.with_name(other)
+            )
+    return None
+
+
+def read_arrays(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rows and their labels: `X` and `y` of an .npz file; of an IDX or .npy file those in `labels_beside`.
+
+    Returns
+    -------
+    X : array of shape (rows, ...)
+    y : array of shape (rows,), or None where there are no labels
+
+    Raises
+    ------
+    InputError
+        If a file is missing, damaged or of another kind, or the two are of unequal length.
+    """
+    path, labels = Path(path), Path(path)
+    if path.suffix.lower() == ".npz":
+        X, y = _read_npz(path)
+    else:
+        beside = labels_beside(path)
+        X, y = read_rows(path), None
+        if beside and beside.is_file():
+            y, labels = read_rows(beside, "biufU"), beside
+    if X.ndim == 0 or X.size == 0:
+        raise InputError(f"{path} has X of shape {X.shape}; data are (rows, features), with some of both")
+    if y is not None and y.shape != (len(X),):
+        raise InputError(f"{labels} has y of shape {y.shape} for {len(X)} rows of X")
+    return X, y
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    try:
+        if not zipfile.is_zipfile(path):  # of which NumPy says to trust it
+            raise ValueError("it is no archive of arrays")
+        with np.load(path, allow_pickle=False) as arrays:
+            if "X" not in arrays:
+                raise InputError(f"{path} has no array X; it holds {', '.join(arrays.files) or 'none'}")
+            found = {name: arrays[name] for name in ("X", "y") if name in arrays}
+        for name, array in found.items():
+            if (
+                not isinstance(array, np.ndarray)
+                or array.dtype.kind not in "biufU"
+                or array.dtype.str[1:] == "f16"
+            ):
+                of = getattr(array, "dtype", "no array")
+                raise InputError(f"{path} has {name} of type {of}; give numbers or text")
+        return found["X"], found.get("y")
+    except InputError:
+        raise
+    except MemoryError:
+        raise InputError(f"{path} is larger than the memory, or states a size that is") from None
+    except Exception as error:  # zipfile and NumPy let many kinds through
+        said = " ".join(str(error).split())[:160] or type(error).__name__
+        raise InputError(f"{path} is no whole .npz file: {said}") from None
+
+
+def read_rows(path: str | Path, kinds: str = "biuf") -> np.ndarray:
+    """Rows of an IDX, a .npy or (its `X`) an .npz file: array of shape (rows, ...).
+
+    Parameters
+    ----------
+    path : path
+    kinds : str
+        NumPy's letters of the types that a .npy file may have.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of another kind.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".npz":
+        return _rows_of(path, _read_npz(path)[0])
+    if path.suffix.lower() != ".npy":
+        return read_idx(path)
+    try:
+        with np.errstate(over="raise"):  # a product of stated dimensions must not wrap around
+            array = np.asarray(np.lib.format.open_memmap(path, mode="r"))  # a map allocates nothing
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # NumPy's parser of headers lets many kinds through
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path} is no .npy file of numbers: {said}") from None
+    if array.dtype.kind not in kinds:
+        raise InputError(f"{path} is no .npy file of numbers: its type is {array.dtype}")
+    return _rows_of(path, array)
+
+
+def _rows_of(path: Path, array: np.ndarray) -> np.ndarray:
+    if array.ndim == 0:
+        raise InputError(f"{path} holds a single value, not rows")
+    return array
+
+
+IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+DEFLATE_LIMIT = 1032  # no deflate stream grows by more
+MAX_DIMENSIONS = 64  # NumPy's
+
+
+class Damage(Exception):  # noqa: N818
+    """Why a file is not what it should be."""
+
+
+def read_idx(path: str | Path) -> np.ndarray:
+    """Read an IDX file, gzipped or not (by its first bytes, not its name).
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    array
+        Of the shape and type that the header states, in the machine's byte order.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or not exactly what its header states. No more is ever allocated than
+        the file can hold.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+        return _parse_idx(_inflate(content) if content[:2] == b"\x1f\x8b" else content)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    except Damage as error:
+        raise InputError(f"{path} is no whole IDX file: {error}") from None
+    except zlib.error as error:
+        raise InputError(f"{path} is corrupted gzip: {error}") from None
+
+
+def _header(content: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """Type, shape and header length that the first bytes state."""
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES:
+        raise Damage(
+            f"it starts with {content[:4].hex(' ') or 'nothing'}, not 00 00, a type and a dimension count"
+        )
+    if not 1 <= content[3] <= MAX_DIMENSIONS:
+        raise Damage(f"its header states {content[3]} dimensions, not 1 to {MAX_DIMENSIONS}")
+    end = 4 + 4 * content[3]
+    if len(content) < end:
+        raise Damage(f"its header of {content[3]} dimensions is cut short")
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, end, 4))
+    if 0 in shape:
+        raise Damage(f"its header states {shape}, which is empty")
+    return np.dtype(IDX_TYPES[content[2]]), shape, end
+
+
+def _inflate(content: bytes) -> bytes:
+    """Unpack a gzip stream, never beyond what its IDX header states and the stream can hold."""
+    stream = zlib.decompressobj(wbits=31)
+    start = stream.decompress(content, 4 + 4 * MAX_DIMENSIONS)
+    if len(start) < 4 + 4 * MAX_DIMENSIONS and not stream.eof:
+        raise Damage("its gzip stream is cut short")
+    dtype, shape, end = _header(start)
+    stated = end + math.prod(shape) * dtype.itemsize
+    if stated > DEFLATE_LIMIT * len(content) + 1024:
+        raise Damage(f"its header states {stated} bytes, more than {len(content)} gzipped ones can hold")
+    # A byte more than stated tells of more, and lets the stream reach its checksum.
+    rest = stream.decompress(stream.unconsumed_tail, max(1, stated + 1 - len(start)))
+    if len(start) + len(rest) <= stated and not stream.eof:
+        raise Damage("its gzip stream is cut short")
+    if stream.unused_data:
+        raise Damage(f"{len(stream.unused_data)} bytes follow its gzip stream")
+    return start + rest
+
+
+def _parse_idx(content: bytes) -> np.ndarray:
+    dtype, shape, end = _header(content)
+    stated, found = math.prod(shape) * dtype.itemsize, len(content) - end
+    if stated != found:
+        more = "at least " if found > stated else ""
+        raise Damage(f"its header states {shape}, {stated} bytes, but {more}{found} follow")
+    array = np.frombuffer(content, dtype, offset=end).reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,420 @@
+"""Tables as polars frames: from CSV, Parquet, Arrow and files of arrays, whole or in batches; from memory."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from mlpax.data.arrays import is_arrays, read_arrays
+from mlpax.data.csv_files import MISSING, as_utf8, check_rows, dialect, is_gzip, starts
+from mlpax.errors import InputError, listed
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["DOUBTFUL", "SUFFIXES", "as_frame", "as_text", "cleaned", "is_table", "read_batches", "read_table"]
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet", ".arrow", ".feather", ".ipc",
+            ".npz", ".npy")  # fmt: skip
+SLICE = 1 << 20  # cells looked at together
+STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts
+
+
+def is_table(path: str | Path) -> bool:
+    return Path(path).name.lower().endswith(SUFFIXES)
+
+
+def read_table(path: str | Path) -> "pl.DataFrame":
+    """The table in a file.
+
+    Parameters
+    ----------
+    path : path
+        CSV or TSV (separator, header and encoding are told from its start; gzipped or not), Parquet,
+        Arrow or Feather; NPZ of `X` (rows, features) and perhaps `y`; NPY or IDX of (rows, features), and
+        perhaps `y` in the file of the labels beside it, see `readers.labels_beside`.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of a CSV are text, whose kind `preprocessing` tells from all rows; missing cells are null;
+        blank lines are left out.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, not what its name says, has rows of unequal length (with the
+        line's number), columns of one name, 1,234 or 1.234 that may be a thousand, or no row.
+    """
+    import polars as pl
+
+    path = Path(path)
+    kind = _kind(path)
+    try:
+        _file_size(path)
+        if kind == "csv":
+            frame = _read_csv(path)
+        elif kind == "parquet":
+            frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
+        elif kind == "arrow":
+            frame = pl.read_ipc(path) if starts(path, b"ARROW1") else pl.read_ipc_stream(path)
+        else:
+            frame = _read_arrays(path)
+    except (Exception, pl.exceptions.PanicException) as error:
+        raise _refusal(path, kind, error) from None
+    frame = frame if kind == "csv" else _stored(frame)
+    if frame.width == 0 or frame.height == 0:
+        raise InputError(
+            f"{path} has {frame.height} rows of {frame.width} columns; a table needs some of both"
+        )
+    return frame
+
+
+def read_batches(path: str | Path, cells: int = SLICE) -> Iterator["pl.DataFrame"]:
+    """The same table in batches of about so many cells, in order, in bounded memory; see `read_table`.
+
+    Arrow, NPZ and NPY files, and gzipped ones, are read whole.
+    """
+    import polars as pl
+
+    path = Path(path)
+    kind = _kind(path)
+    try:
+        whole = kind not in ("csv", "parquet") or _file_size(path) < STREAMED or is_gzip(path)
+    except OSError as error:
+        raise _refusal(path, kind, error) from None
+    if whole:
+        frame = read_table(path)
+        yield from frame.iter_slices(max(1, cells // frame.width))
+        return
+    empty = True
+    try:
+        for batch in _streamed_csv(path, cells) if kind == "csv" else _streamed_parquet(path, cells):
+            empty = empty and batch.height == 0
+            yield from batch.iter_slices(max(1, cells // max(1, batch.width)))
+    except (Exception, pl.exceptions.PanicException) as error:
+        raise _refusal(path, kind, error) from None
+    if empty:
+        raise InputError(f"{path} has 0 rows; a table needs some")
+
+
+def _refusal(path: Path, kind: str, error: BaseException) -> InputError:
+    """The one line for whatever a reader raised: polars' have kinds of their own, and panic."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, MemoryError):
+        return InputError(f"{path} is larger than the memory, or states a size that is")
+    said = " ".join(str(error).split())[:160] or type(error).__name__
+    return InputError(f"{path} is no whole {kind} file: {said}")
+
+
+def _file_size(path: Path) -> int:
+    if path.is_dir() or not path.exists():
+        raise InputError(
+            f"{path} cannot be read: {'it is a folder' if path.is_dir() else 'there is no such file'}"
+        )
+    size = path.stat().st_size
+    if size == 0:
+        raise InputError(f"{path} is empty")
+    return size
+
+
+def _kind(path: Path) -> str:
+    name = path.name.lower()
+    if is_arrays(path):
+        return "array"
+    if not name.endswith(SUFFIXES):
+        raise InputError(f"{path} is no table that mlpax reads; give one of {', '.join(SUFFIXES)}")
+    if name.endswith(".parquet"):
+        return "parquet"
+    return "arrow" if name.endswith((".arrow", ".feather", ".ipc")) else "csv"
+
+
+def _read_arrays(path: Path) -> "pl.DataFrame":
+    import polars as pl
+
+    X, y = read_arrays(path)
+    X = X.reshape(len(X), -1)
+    columns = {f"x{i}": X[:, i] for i in range(X.shape[1])}
+    return pl.DataFrame(columns if y is None else columns | {"y": y})
+
+
+def _read_csv(path: Path) -> "pl.DataFrame":
+    import polars as pl
+
+    encoding, options = dialect(path)
+    source: Any = path
+    if encoding != "utf8":
+        source = as_utf8(path, encoding)
+    try:
+        frame = pl.read_csv(source, **options)
+    except pl.exceptions.PolarsError as error:
+        if "utf-8" not in str(error) or encoding != "utf8":
+            check_rows(path, encoding, options)
+            raise
+        frame = pl.read_csv(as_utf8(path, "cp1252"), **options)  # what tells so lies beyond the sample
+    if options["separator"] == ";":
+        _check_commas(path, [frame])
+    return next(_tidied(path, [frame], encoding, options))
+
+
+def _streamed_csv(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
+    import polars as pl
+
+    encoding, options = dialect(path)
+    if encoding != "utf8":
+        raise InputError(f"{path} is not UTF-8, which reading in parts needs; convert it first")
+    try:
+        lazy = pl.scan_csv(path, low_memory=True, **options)
+        if options["separator"] == ";":  # of all rows, before the first is given
+            _check_commas(path, _collected(lazy, cells))
+        yield from _tidied(path, _collected(lazy, cells), encoding, options)
+    except pl.exceptions.PolarsError as error:
+        if "utf-8" in str(error):
+            raise InputError(f"{path} is not UTF-8, which reading in parts needs; convert it first") from None
+        check_rows(path, encoding, options)
+        raise
+
+
+def _streamed_parquet(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
+    import polars as pl
+
+    lazy = pl.scan_parquet(path, low_memory=True, glob=False, hive_partitioning=False)
+    yield from map(_stored, _collected(lazy, cells))
+
+
+def _collected(lazy: "pl.LazyFrame", cells: int) -> Iterator["pl.DataFrame"]:
+    rows = max(1, cells // max(1, len(lazy.collect_schema())))
+    return lazy.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")
+
+
+# Numbers in files by semicolons, of the countries that write 1,5
+DECIMAL = r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$"
+THOUSANDS = r"^[+-]?\d{1,3}(?:\.\d{3})+,\d+$"  # 1.234,5
+DOUBTFUL = r"^[+-]?[1-9]\d{0,2},\d{3}$"  # 1,234: elsewhere these are thousands
+SURE = r"^[+-]?(?:\d*,(?:\d{1,2}|\d{4,}|\d+[eE][+-]?\d+)|(?:0\d*|\d{4,})?,\d{3})$"  # all other decimals
+POINTED = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$"  # 1.234: beside decimal commas these are thousands
+POINT = r"^[+-]?(?:\d*\.(?:\d{1,2}|\d{4,}|\d+[eE][+-]?\d+)|(?:0\d*|\d{4,})?\.\d{3})$"  # all other fractions
+NUMBER = (  # in any of these ways
+    r"^[+-]?(?:\d+[.,]?|\d*[.,]\d+|\d{1,3}(?:\.\d{3})+(?:,\d+)?|\d{1,3}(?:,\d{3})+(?:\.\d+)?)(?:[eE][+-]?\d+)?$"
+)
+
+
+def _check_commas(path: Path, frames: Iterable["pl.DataFrame"]) -> None:
+    """Refuse 1,234 where no cell of its column of numbers shows that the comma is a decimal's.
+
+    And 1.234 likewise; there a point is taken for a decimal's where none of the file's commas is.
+    """
+    import polars as pl
+
+    value = pl.col("value")
+    patterns = {p: value.str.contains(p) for p in (THOUSANDS, DOUBTFUL, SURE, POINTED, POINT)}
+    patterns[NUMBER] = ~value.str.contains(NUMBER) & ~value.is_in(MISSING)  # those that are none
+    found: dict[str, dict[str, str]] = {}  # of each column the first cell of a pattern
+    for frame in frames:
+        for rows in frame.iter_slices(max(1, SLICE // frame.width)):
+            cells = rows.unpivot().with_columns(value.str.strip_chars())  # an expression a column is slow
+            for pattern, matches in patterns.items():
+                for name, cell in cells.filter(matches).unique("variable", keep="first").rows():
+                    found.setdefault(name.strip(), {}).setdefault(pattern, cell)
+    found = {name: cells for name, cells in found.items() if NUMBER not in cells}
+    commas = any(SURE in cells or THOUSANDS in cells for cells in found.values())
+    for name, cells in found.items():
+        pointed = THOUSANDS in cells or (commas and POINT not in cells)
+        cell = cells.get(POINTED) if pointed else None
+        cell = cell or (None if {SURE, THOUSANDS} & cells.keys() else cells.get(DOUBTFUL))
+        if cell:
+            whole, fraction = cell.replace(",", "").replace(".", ""), cell.replace(",", ".")
+            either = f" or {fraction}0" if fraction.count(".") == 1 else ""
+            raise InputError(
+                f"{path} has {cell!r} in column {name!r}, which may be of thousands or a fraction;"
+                f" write {whole}{either}"
+            )
+
+
+def cleaned(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Cells as in a CSV: text without blanks around, missing ones null."""
+    import polars as pl
+
+    text, levels = pl.selectors.string(), pl.selectors.categorical() | pl.selectors.enum()
+    plain = [cells.cast(pl.String).str.strip_chars() for cells in (text, levels)]
+    present = [pl.when(~cells.is_in(MISSING)).then(cells) for cells in plain]
+    return frame.with_columns(
+        pl.selectors.float().fill_nan(None),
+        present[0].name.keep(),
+        present[1].cast(pl.Categorical).name.keep(),
+    )
+
+
+def _stored(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """The columns of a typed file, or of pyarrow's table; pandas' index, saved beside, is none."""
+    import polars as pl
+
+    return cleaned(frame.select(pl.exclude(r"^__index_level_\d+__$")))
+
+
+def _tidied(
+    path: Path, frames: Iterable["pl.DataFrame"], encoding: str, options: dict[str, Any]
+) -> Iterator["pl.DataFrame"]:
+    """Names and cells without blanks around, missing cells null, no blank line, no nameless empty column."""
+    import polars as pl
+
+    blank, filled, start, checked = list[int](), True, 0, False
+    for frame in frames:
+        if not checked and frame.height and frame[:, -1].null_count():  # a row too short ends in nulls
+            blank, filled = check_rows(path, encoding, options)
+            checked = True
+        end = start + frame.height
+        frame.columns = [name.strip() for name in frame.columns]
+        tidy = cleaned(frame)
+        if options["separator"] == ";":
+            bare = pl.all().str.replace_all(".", "", literal=True)
+            tidy = tidy.with_columns(
+                pl.when(pl.all().str.contains(THOUSANDS)).then(bare).otherwise(pl.all()).name.keep()
+            ).with_columns(pl.all().str.replace(DECIMAL, "${1}.${2}"))
+        if frame.width > 1:  # where there is one column a blank line is a missing cell
+            keep = np.ones(frame.height, bool)
+            keep[np.array(blank[bisect_left(blank, start) : bisect_left(blank, end)], int) - start] = False
+            tidy = tidy.filter(pl.Series(keep) | ~pl.all_horizontal(pl.all().is_null()))
+        if frame.width > 1 and frame.columns[-1] == "" and not filled:  # each line ends in a separator
+            tidy = tidy[:, :-1]
+        yield tidy
+        start = end
+
+
+# From memory
+
+
+def as_frame(X: Any, names: Sequence[str] | None = None) -> "pl.DataFrame":
+    """A polars frame of a polars, pandas or pyarrow table, a dict of columns, or a 2-D array.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    """
+    try:
+        return _as_frame(X, names)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the makers of frames raise
+        said = " ".join(str(error).split())[:160] or type(error).__name__
+        raise InputError(f"X is no table: {said}") from None
+
+
+def _as_frame(X: Any, names: Sequence[str] | None) -> "pl.DataFrame":
+    import polars as pl
+
+    if isinstance(X, pl.DataFrame):
+        return X
+    if hasattr(X, "toarray"):
+        raise InputError("X is sparse, which tables are not; give X.toarray()")
+    if isinstance(X, pl.LazyFrame):
+        return X.collect()
+    if hasattr(X, "column_names") and hasattr(X, "schema"):  # pyarrow's
+        return _stored(cast(pl.DataFrame, pl.from_arrow(X)))
+    if hasattr(X, "columns") and hasattr(X, "iloc"):  # pandas', without needing pyarrow
+        return pl.DataFrame([_from_pandas(str(name), X.iloc[:, i]) for i, name in enumerate(X.columns)])
+    if isinstance(X, dict):
+        if single := [name for name, column in X.items() if _is_single(column)]:
+            raise InputError(f"X holds one value for column {single[0]!r}; give lists, a cell for each row")
+        return pl.DataFrame([_from_any(str(name), column) for name, column in X.items()])
+    array = np.asarray(X)
+    if array.dtype.kind == "c":
+        raise InputError(f"Complex data not supported: X is of type {array.dtype}; give its real part")
+    if array.ndim != 2:
+        raise InputError(
+            f"X has shape {array.shape}; a table is a frame, or an array of (rows, columns). Reshape your"
+            " data"
+        )
+    names = names or [f"x{i}" for i in range(array.shape[1])]
+    if len(names) != array.shape[1]:
+        raise InputError(
+            f"X has {array.shape[1]} features, but mlpax is expecting {len(names)} features as input:"
+            f" {listed(names)}"
+        )
+    if array.dtype.kind in "US" and not isinstance(X, np.ndarray):
+        array = np.array(X, dtype=object)  # None and NaN stay what they are
+    return pl.DataFrame([_from_any(name, array[:, i]) for i, name in enumerate(names)])
+
+
+def _is_single(column: Any) -> bool:
+    text = isinstance(column, (str, bytes))
+    return text or getattr(column, "ndim", 1) == 0 or not hasattr(column, "__iter__")
+
+
+def _from_any(name: str, column: Any) -> "pl.Series":
+    import polars as pl
+
+    if isinstance(column, pl.Series):
+        return column.alias(name)
+    if hasattr(column, "iloc"):
+        return _from_pandas(name, column)
+    if isinstance(column, np.ndarray) and column.dtype.kind in "biufMm":
+        return _from_numpy(name, column)
+    return _from_objects(name, list(column))
+
+
+def _from_numpy(name: str, column: np.ndarray) -> "pl.Series":
+    import polars as pl
+
+    if column.dtype.kind in "mM" and np.datetime_data(column.dtype)[0] not in ("D", "ms", "us", "ns"):
+        column = column.astype(f"{column.dtype.kind}8[us]")  # polars knows no others
+    return pl.Series(name, column, nan_to_null=True)
+
+
+def _from_pandas(name: str, column: Any) -> "pl.Series":
+    import polars as pl
+
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufbmM":
+        return _from_numpy(name, column.to_numpy())
+    cells = [None if lacks else v for v, lacks in zip(column.tolist(), column.isna(), strict=True)]
+    if hasattr(column.dtype, "categories"):  # levels, even where they are numbers
+        return pl.Series(name, _written(cells), dtype=pl.Categorical)
+    return _from_objects(name, cells)
+
+
+def _from_objects(name: str, cells: list[Any]) -> "pl.Series":
+    import polars as pl
+
+    cells = [v.as_py() if hasattr(v, "as_py") else v for v in cells]  # pyarrow's
+    cells = [v.item() if isinstance(v, np.generic) else v for v in cells]
+    cells = [v.decode() if isinstance(v, bytes) else v for v in cells]
+    cells = [None if type(v).__name__ in ("NAType", "NaTType") else v for v in cells]  # pandas'
+    cells = [None if isinstance(v, float) and math.isnan(v) else v for v in cells]
+    if all(v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in cells):
+        cells = [None if v is None else float(v) for v in cells]
+        return pl.Series(name, cells, dtype=pl.Float64)
+    try:
+        return pl.Series(name, cells, strict=True)
+    except Exception:  # of several types: as text
+        return pl.Series(name, _written(cells), dtype=pl.String)
+
+
+def _written(cells: list[Any]) -> list[str | None]:
+    """As text, where 1.0, which pandas makes of a 1 beside missing cells, is 1."""
+    import polars as pl
+
+    cells = [int(v) if isinstance(v, float) and v.is_integer() and abs(v) < 2**63 else v for v in cells]
+    floats = list({v for v in cells if isinstance(v, float)})
+    words = pl.Series(floats, dtype=pl.Float64).cast(pl.String)  # as a column of numbers spells them
+    spelled = dict(zip(floats, words, strict=True))
+    return [None if v is None else spelled[v] if isinstance(v, float) else str(v) for v in cells]
+
+
+def as_text(values: "pl.Series") -> "pl.Series":
+    """A column of any type as text."""
+    import polars as pl
+
+    if values.dtype == pl.Boolean:
+        return values.replace_strict({True: "true", False: "false"}, return_dtype=pl.String)
+    if values.dtype.is_decimal():
+        values = values.cast(pl.Float64)
+    if values.dtype.is_float():  # 1.0 in one file is 1 in another
+        whole = values.drop_nulls()
+        if (whole == whole.round(0)).all() and (whole.abs() < 2**63).all():
+            values = values.cast(pl.Int64, strict=False)
+    return values.cast(pl.String)

@@ -1,0 +1,1 @@
+"""The XLA backend: every program that JAX compiles."""

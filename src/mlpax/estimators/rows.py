@@ -1,0 +1,113 @@
+"""The rows of a fit, as scikit-learn checks, weighs and splits them."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import scipy.sparse
+from sklearn.base import is_classifier
+from sklearn.model_selection import train_test_split
+from sklearn.utils import compute_sample_weight
+from sklearn.utils.validation import (
+    _check_sample_weight,  # pyright: ignore[reportPrivateUsage]
+    validate_data,
+)
+
+from mlpax.engine.xla.batches import Data, all_finite, bucket, place
+from mlpax.engine.xla.solvers import Held
+
+__all__ = ["NOT_FINITE", "Rows", "device_of", "held", "placed", "split", "validation_rows", "weights_of"]
+
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
+    " preprocessed."
+)
+
+
+class Rows(NamedTuple):
+    """Rows as scikit-learn has checked them."""
+
+    X: Any  # (rows, features), an array or a sparse matrix
+    y: np.ndarray  # (rows, outputs): values, or booleans of the classes
+    weight: np.ndarray | None  # (rows,)
+
+
+def weights_of(y: Any, sample_weight: Any, class_weight: Any, incremental: bool) -> Any:
+    """The rows' weights, those of their classes among them."""
+    if class_weight is None:
+        return sample_weight
+    if incremental and class_weight == "balanced":
+        raise ValueError(
+            "class_weight 'balanced' is not supported for partial_fit, which sees a part of the rows;"
+            " give a dict of the classes' weights"
+        )
+    y = y.toarray() if scipy.sparse.issparse(y) else np.asarray(y)
+    if incremental and isinstance(class_weight, dict):  # these rows may lack a class that it names
+        each = np.array([class_weight.get(label, 1.0) for label in y.ravel().tolist()])
+    else:
+        each = compute_sample_weight(class_weight, y)
+    return each if sample_weight is None else each * sample_weight
+
+
+def device_of(name: str) -> Any:
+    """JAX's device of a name like "gpu" or "gpu:1"."""
+    kind, _, number = name.partition(":")
+    found = jax.devices(kind)
+    if number and not (number.isdecimal() and int(number) < len(found)):
+        raise ValueError(f"device={name!r}, but the numbers of {kind!r} here are 0 to {len(found) - 1}")
+    return found[int(number or 0)]
+
+
+def split(rows: Rows, share: float, generator: Any, by_class: bool) -> tuple[Rows, Rows]:
+    """Rows to train on and held-out ones, drawn as scikit-learn draws them."""
+    given = [array for array in rows if array is not None]
+    stratify = rows.y if by_class else None
+    parts: Any = train_test_split(*given, random_state=generator, test_size=share, stratify=stratify)
+    sides: Any = [(*part, None)[:3] for part in (parts[::2], parts[1::2])]
+    train, held = (Rows(*side) for side in sides)
+    if held.X.shape[0] < 2:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+        )
+    return train, held
+
+
+def validation_rows(estimator: Any, X: Any, y: Any, weight: Any) -> Rows:
+    """The caller's validation rows, checked against the estimator's features and classes."""
+    X = validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+    y = y.toarray() if scipy.sparse.issparse(y) else np.asarray(y)
+    if len(y) != X.shape[0]:
+        raise ValueError(f"X_val has {X.shape[0]} rows but y_val has {len(y)}; they must be equal")
+    if is_classifier(estimator):
+        several = estimator._label_binarizer.y_type_.startswith("multilabel")
+        y = y if several else y.reshape(len(y), -1)
+        if y.ndim != 2 or (not several and y.shape[1] > 1):
+            raise ValueError(f"y_val has shape {y.shape}, not that of y")
+        known = {0, 1} if several else set(estimator.classes_.tolist())
+        strange = set(y.ravel().tolist()) - known
+        if strange:
+            raise ValueError(f"y_val has classes {sorted(strange, key=str)} that y has not")
+        y = y.astype(bool) if several else estimator._label_binarizer.transform(y[:, 0]).astype(bool)
+    y = y.reshape(len(y), -1)
+    if y.shape[1] != estimator.n_outputs_:
+        raise ValueError(f"y_val has {y.shape[1]} outputs, but y has {estimator.n_outputs_}")
+    return Rows(X, y, None if weight is None else _check_sample_weight(weight, X))
+
+
+def placed(rows: Rows, batch_size: int, loss: str, dtype: Any) -> Data:
+    """The rows on the device; targets of several classes as their numbers."""
+    with np.errstate(over="ignore"):
+        X = (rows.X.toarray() if scipy.sparse.issparse(rows.X) else rows.X).astype(dtype, copy=False)
+    if not all_finite(X):
+        raise ValueError(NOT_FINITE)  # beyond float32, where no step would be finite
+    y = rows.y.argmax(axis=1) if loss == "cross_entropy" else rows.y.astype(dtype)
+    return place(X, y, batch_size=batch_size, weight=rows.weight, dtype=dtype)
+
+
+def held(rows: Rows, loss: str, dtype: Any) -> Held:
+    """Validation rows on the device."""
+    if rows.weight is not None and not rows.weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    centred = rows.y - np.average(rows.y, axis=0, weights=rows.weight)
+    variance = np.average(centred**2, axis=0, weights=rows.weight)
+    return Held(placed(rows, bucket(rows.X.shape[0], 8), loss, dtype), jax.device_put(variance.astype(dtype)))

@@ -1,0 +1,251 @@
+"""scikit-learn estimators on raw tables."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils.validation import check_is_fitted
+
+from mlpax.data.columns import as_frame
+from mlpax.data.kinds import with_nulls
+from mlpax.data.targets import from_frame
+from mlpax.engine.xla.training import chosen, epochs, initial_state
+from mlpax.errors import InputError
+from mlpax.model.fit_model import prepare
+from mlpax.model.model import Model
+from mlpax.recipes import named
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["TableClassifier", "TableRegressor"]
+
+
+class _Table(BaseEstimator):
+    """What both share: training the recipe on a frame."""
+
+    _task = ""
+
+    def __init__(
+        self,
+        recipe: str = "table",
+        *,
+        settings: dict[str, Any] | None = None,
+        validation: float = 0.2,
+        time_ordered: bool = False,
+        random_state: Any = None,
+    ):
+        self.recipe = recipe
+        self.settings = settings
+        self.validation = validation
+        self.time_ordered = time_ordered
+        self.random_state = random_state
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, class_weight: Any = None) -> Any:
+        import polars as pl
+
+        frame = as_frame(X)
+        for kind, count, least in (("feature", frame.width, 1), ("sample", frame.height, 2)):
+            if count < least:
+                raise InputError(
+                    f"X has {count} {kind}(s) (shape={np.shape(X)}) while a minimum of {least} is required."
+                )
+        values = _column(y)
+        if values.dtype == pl.String:  # a file's digits are numbers, these stay the text that they are
+            values = values.cast(pl.Categorical)
+        if len(values) != frame.height:
+            raise InputError(f"X has {frame.height} rows but y has {len(values)}; they must be equal")
+        self.n_features_in_ = frame.width
+        vars(self).pop("feature_names_in_", None)
+        if isinstance(X, dict) or hasattr(type(X), "columns"):  # an array's are made up
+            self.feature_names_in_ = np.array(frame.columns, dtype=object)
+        settings: Any = self.settings or {}
+        in_time: Any = self.time_ordered
+        if not isinstance(settings, dict) or {"rows", "task", "name", "validated"} & settings.keys():
+            raise InputError(f"settings are {settings!r}; give fields of Recipe, as {{'epochs': 50}}")
+        if not isinstance(in_time, (bool, np.bool_)):
+            raise InputError(f"time_ordered {in_time!r} is no True or False")
+        target = _free(values.name, frame)
+        frame = frame.with_columns(values.alias(target))
+        options: dict[str, Any] = {}
+        weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        if weight is not None and weight.shape != (frame.height,):
+            raise InputError(
+                f"sample_weight has shape {weight.shape}; X has {frame.height} rows, each of one weight"
+            )
+        if isinstance(class_weight, dict):
+            of_class = _class_weights(values, class_weight)
+            weight = of_class if weight is None else of_class * weight
+        else:
+            options["class_weight"] = class_weight
+        if weight is not None:
+            options["weight"] = _free("sample_weight", frame)
+            frame = frame.with_columns(pl.Series(options["weight"], weight))
+        seed = 0 if self.random_state is None else self.random_state
+        if isinstance(seed, np.random.RandomState):
+            seed = seed.randint(2**31)
+        changes: dict[str, Any] = {"seed": seed, "validation": self.validation} | settings
+        recipe = named(self.recipe, frame.height, self._task, **changes)
+        dataset = from_frame(
+            frame, target=target, task=self._task, validation=recipe.validation, seed=recipe.seed,
+            time_ordered=self.time_ordered, **options,
+        )  # fmt: skip
+        recipe = named(  # for the rows that are left
+            self.recipe, len(dataset.X_train), self._task, validated=recipe.validation > 0, **changes
+        )
+        problem = prepare(dataset, recipe)
+        state = initial_state(problem.params, recipe)
+        self.history_: list[dict[str, float]] = []
+        for state, records in epochs(
+            state, problem.data, problem.valid, objective=problem.objective, recipe=recipe
+        ):
+            self.history_ += records
+        self.model_: Model = problem.model(chosen(state, recipe))
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predicted class or value of each row."""
+        check_is_fitted(self)
+        return self.model_.predict(X)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
+        return tags
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as safetensors; `mlpax.load` reads it, and it runs no code."""
+        check_is_fitted(self)
+        self.model_.save(path)
+
+
+def _column(y: Any) -> "pl.Series":
+    """The target as one column, without missing cells."""
+    if y is None:
+        raise InputError("fit requires y to be passed, but the target y is None")
+    if hasattr(y, "__array__") and not hasattr(y, "dtype"):  # one that may not be a sequence
+        y = np.asarray(y)
+    shape = np.shape(y)
+    if len(shape) == 2 and shape[1] == 1:
+        warnings.warn(
+            f"A column-vector y was passed when a 1d array was expected: shape {shape}; use its one column",
+            DataConversionWarning, stacklevel=4,
+        )  # fmt: skip
+        y = np.asarray(y, getattr(y, "dtype", object))[:, 0]
+    elif len(shape) != 1:
+        raise InputError(f"y has shape {shape}; y should be a 1d array, a value for each row of X")
+    values = as_frame({str(getattr(y, "name", None) or "y"): _cells(y)}).to_series()
+    if missing := with_nulls(values).null_count():
+        raise InputError(f"y is missing (NaN or null) in {missing} of {len(values)} rows; drop them")
+    return values
+
+
+def _cells(y: Any) -> Any:
+    """A column of numbers or booleans as an array: whole numbers exact, pandas' categories what they are."""
+    array = np.asarray(y)
+    if array.dtype == object and all(_is_whole(v) for v in array):
+        array = np.asarray(array.tolist())
+    return array if array.dtype.kind in "biuf" else y
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _class_weights(values: "pl.Series", class_weight: dict[Any, float]) -> np.ndarray:
+    """Each row's weight by its class; 1 of a class not named."""
+    labels = values.to_list()
+    classes = sorted(set(labels))
+    strange = [key for key in class_weight if key not in classes]
+    if strange and not class_weight.keys() >= set(classes):
+        raise InputError(
+            f"class_weight names {strange[0]!r}, which is no class of y; they are {classes}"[:200]
+        )
+    return np.array([class_weight.get(label, 1) for label in labels], np.float64)
+
+
+def _free(name: str, frame: "pl.DataFrame") -> str:
+    """The name, or one like it that no column has."""
+    while name in frame.columns:
+        name += "_"
+    return name
+
+
+class TableClassifier(ClassifierMixin, _Table):
+    """A classifier of table rows: numbers, categories, dates and missing cells as they are.
+
+    Parameters
+    ----------
+    recipe : str, default "table"
+        Settings to start from, see `mlpax.recipes`.
+    settings : dict, optional
+        Fields of `Recipe` to change, as `{"epochs": 50}`.
+    validation : float in [0, 1), default 0.2
+        Share of the rows, by class, that choose the epoch to keep.
+    time_ordered : bool, default False
+        Validate on the last rows instead of random ones.
+    class_weight : {"balanced"} or dict, optional
+        Weigh each class as if all had as many rows, or by its own weight.
+    random_state : int or numpy.random.RandomState, optional
+        Seed of the split, the weights and the order of rows.
+
+    Attributes
+    ----------
+    classes_ : array
+        The classes, as they came.
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        The columns; of an array there are none.
+    model_ : Model
+    history_ : list of dict
+        Each epoch's figures.
+    """
+
+    _task = "classification"
+
+    def __init__(
+        self,
+        recipe: str = "table",
+        *,
+        settings: dict[str, Any] | None = None,
+        validation: float = 0.2,
+        time_ordered: bool = False,
+        class_weight: Any = None,
+        random_state: Any = None,
+    ):
+        super().__init__(
+            recipe,
+            settings=settings,
+            validation=validation,
+            time_ordered=time_ordered,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "TableClassifier":
+        """Train on a polars, pandas or pyarrow table, or an array, and its classes."""
+        self._fit(X, y, sample_weight, self.class_weight)
+        self.classes_ = np.array(self.model_.classes)
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class, of shape (rows, classes)."""
+        check_is_fitted(self)
+        return self.model_.predict_proba(X)
+
+
+class TableRegressor(RegressorMixin, _Table):
+    """A regressor of table rows: numbers, categories, dates and missing cells as they are.
+
+    Parameters, attributes
+        As of `TableClassifier`, without the classes.
+    """
+
+    _task = "regression"
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "TableRegressor":
+        """Train on a polars, pandas or pyarrow table, or an array, and its values."""
+        return self._fit(X, y, sample_weight)

@@ -1,0 +1,140 @@
+"""A data set and a recipe made ready for the engine, and the model that comes out of it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlpax.data.dataset import Dataset, stratified
+from mlpax.engine.rows import fit_scaling
+from mlpax.engine.xla.batches import Data, place
+from mlpax.engine.xla.losses import Objective, dense_objective
+from mlpax.engine.xla.table_network import (
+    fold,
+    initial_table_params,
+    table_objective,
+    temperature,
+    with_new_codes,
+)
+from mlpax.engine.xla.training import initial_params
+from mlpax.errors import InputError
+from mlpax.model.model import Model
+from mlpax.recipes import Recipe
+from mlpax.seeds import rng
+
+__all__ = ["Problem", "prepare"]
+
+PyTree = Any
+
+
+class Problem(NamedTuple):
+    """A data set and a recipe made ready for the engine."""
+
+    data: Data
+    valid: Data | None
+    objective: Objective
+    params: PyTree  # before the first epoch
+    model: Callable[[PyTree], Model]  # of trained parameters
+
+
+def prepare(dataset: Dataset, recipe: Recipe) -> Problem:
+    """Hold out validation rows, fit what is fitted on the others, put both on the device.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be trained on, or the recipe wants validation rows and there are none.
+    """
+    return _table(dataset, recipe) if dataset.columns else _images(dataset, recipe)
+
+
+def _images(dataset: Dataset, recipe: Recipe) -> Problem:
+    X, y = dataset.X_train, dataset.y_train
+    X_valid, y_valid = dataset.X_test, dataset.y_test
+    if dataset.X_valid is not None and dataset.y_valid is not None:
+        X_valid, y_valid = dataset.X_valid, dataset.y_valid
+    elif recipe.validation:
+        held = stratified(y, recipe.validation, rng(recipe.seed, "validation"))
+        X, y, X_valid, y_valid = X[~held], y[~held], X[held], y[held]
+        if not (len(X) and len(X_valid)):
+            raise InputError(
+                f"validation {recipe.validation} of {len(dataset.y_train)} rows leaves one side empty;"
+                " choose another share"
+            )
+    elif recipe.patience:
+        raise InputError(
+            f"patience {recipe.patience} chooses weights by validation rows, and test rows must not choose;"
+            " hold some out with validation 0.1"
+        )
+    scaling = fit_scaling(X, recipe.inputs)
+    options: dict[str, Any] = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
+    options |= scaling._asdict()
+
+    def model(params: PyTree) -> Model:
+        layers = [(np.asarray(W), np.asarray(b)) for W, b in params]
+        return _model(dataset, recipe, layers, scaling=scaling, image_shape=dataset.image_shape)
+
+    return Problem(
+        data=place(X, y, **options),
+        valid=place(X_valid, y_valid, **options) if len(X_valid) else None,
+        objective=dense_objective(recipe.activation),
+        params=initial_params((X.shape[1], *recipe.hidden, len(dataset.classes)), recipe),
+        model=model,
+    )
+
+
+def _table(dataset: Dataset, recipe: Recipe) -> Problem:
+    columns, y = dataset.columns, dataset.y_train
+    assert columns is not None
+    X_valid, y_valid = dataset.X_valid, dataset.y_valid
+    if X_valid is None or y_valid is None or not len(X_valid):
+        if recipe.patience:
+            raise InputError(
+                f"patience {recipe.patience} needs validation rows; hold some out with validation 0.2"
+            )
+        X_valid, y_valid = dataset.X_train[:0], y[:0]
+    mean, deviation = 0.0, 1.0
+    if not dataset.classes:  # in float64, since what is far from 0 has few digits left as float32
+        mean = float(np.average(y[:, 0], weights=dataset.weight))
+        y, y_valid = y - mean, y_valid - mean
+        deviation = float(np.average(y[:, 0] ** 2, weights=dataset.weight)) ** 0.5 or 1.0
+    options: dict[str, Any] = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
+    sizes = columns.dense, columns.embeddings, recipe.hidden, len(dataset.classes) or 1
+    codes = dataset.X_train[:, columns.dense :]
+    codes = codes if dataset.weight is None else codes[dataset.weight > 0]
+    start = initial_table_params(*sizes, (0.0, deviation), rng(recipe.seed, "weights"))
+    start["embeddings"] = with_new_codes(start["embeddings"], codes)  # validation rows may have some
+
+    def model(params: PyTree) -> Model:
+        params = params | {"target": (mean, deviation)}
+        embeddings, layers = fold(params)
+        embeddings = with_new_codes(embeddings, codes)
+        made = _model(dataset, recipe, layers, embeddings=embeddings, columns=columns, target=dataset.target)
+        if dataset.classes and len(X_valid):  # label smoothing makes the network less sure than it may be
+            warmth = temperature(made.forward(X_valid), y_valid, dataset.weight_valid)
+            made = dataclasses.replace(made, params=fold(params, warmth)[1])
+        return made
+
+    return Problem(
+        data=place(dataset.X_train, y, weight=dataset.weight, **options),
+        valid=place(X_valid, y_valid, weight=dataset.weight_valid, **options) if len(X_valid) else None,
+        objective=table_objective(
+            recipe.activation,
+            "cross_entropy" if dataset.classes else "squared_error",
+            ("accuracy", "log_loss") if dataset.classes else ("rmse",),
+        ),
+        params=start,
+        model=model,
+    )
+
+
+def _model(dataset: Dataset, recipe: Recipe, layers: Any, **more: Any) -> Model:
+    return Model(
+        params=layers,
+        classes=dataset.classes,
+        task="classification" if dataset.classes else "regression",
+        activation=recipe.activation,
+        recipe=dataclasses.asdict(recipe),
+        **more,
+    )

@@ -1,0 +1,13 @@
+"""Generators that are functions of a seed, a purpose and an epoch."""
+
+import numpy as np
+
+__all__ = ["rng"]
+
+
+def rng(seed: int, purpose: str, epoch: int = 0) -> np.random.Generator:
+    """Return NumPy's generator for one purpose of a run, such as "order" or "weights".
+
+    The generator depends only on the arguments, so a resumed run draws what an uninterrupted run draws.
+    """
+    return np.random.default_rng([seed, *purpose.encode(), epoch])

@@ -1,0 +1,300 @@
+"""Each command on real input, and one clear line for each thing that can be wrong."""
+
+import csv
+import gzip
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mlpax.cli import main
+
+LINE = r"Epoch 1/3: loss: \d\.\d{4}, train acc\.: \d\.\d{3}, valid acc\.: \d\.\d{3}, time: \d+\.\d\d sec\."
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    """A run on the bundled digits that several tests read."""
+    path = tmp_path_factory.mktemp("runs") / "digits"
+    with pytest.raises(SystemExit) as exit_:
+        main.main(["train", "--out", str(path), "--quiet"])
+    assert exit_.value.code == 0
+    return path
+
+
+def test_train_tells_and_keeps(mlpax, tmp_path):
+    code, out, err = mlpax("train", "--epochs", 3, "--hidden", "16,8")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) == 4
+    assert re.fullmatch(LINE, lines[0])
+    assert re.match(
+        r"runs/digits-default-1: finished; best epoch \d of 3, test accuracy \d\d\.\d\d%", lines[3]
+    )
+    run = tmp_path / "runs/digits-default-1"
+    assert {"config.json", "metrics.csv", "curves.png", "model.safetensors", "result.json"} <= set(
+        os.listdir(run)
+    )
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["epoch", "loss", "train_accuracy", "valid_accuracy", "seconds"]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert json.loads((run / "config.json").read_text())["recipe"]["hidden"] == [16, 8]
+    mlpax("train", "--epochs", 1, "--quiet")
+    assert (tmp_path / "runs/digits-default-2").is_dir()
+
+
+def test_digits_reach_96_percent(digits_run):
+    figures = json.loads((digits_run / "result.json").read_text())["metrics"]
+    assert figures["valid_accuracy"] >= 0.96
+
+
+def test_json_is_one_object(mlpax):
+    code, out, _ = mlpax("train", "--epochs", 2, "--json", "--out", "here")
+    answer = json.loads(out)
+    assert (code, answer["run"], answer["epochs"], answer["state"]) == (0, "here", 2, "finished")
+
+
+def test_quiet_is_quiet(mlpax):
+    assert mlpax("train", "--epochs", 1, "--quiet") == (0, "", "")
+
+
+def test_evaluate(mlpax, digits_run):
+    code, out, _ = mlpax("evaluate", digits_run, "--json")
+    figures = json.loads(out)
+    assert code == 0
+    assert (
+        figures["accuracy"]
+        == json.loads((digits_run / "result.json").read_text())["metrics"]["test_accuracy"]
+    )
+    assert set(figures) == {"accuracy", "balanced_accuracy", "log_loss", "roc_auc", "ece", "f1", "confusion"}
+    code, out, _ = mlpax("evaluate", digits_run)
+    assert f"{figures['accuracy']:.4f}" in out
+
+
+def test_predict(mlpax, digits_run, tmp_path):
+    from mlpax.data.named_sets import load
+    from mlpax.model.model_file import load as load_model
+
+    digits = load("digits")
+    code, out, _ = mlpax("predict", digits_run, "digits", "--out", "p.csv")
+    assert (code, out) == (0, "p.csv: 359 predictions\n")
+    rows = list(csv.reader((tmp_path / "p.csv").read_text().splitlines()))
+    assert rows[0] == ["prediction", *(f"probability_{i}" for i in range(10))]
+    predicted = [int(row[0]) for row in rows[1:]]
+    assert predicted == load_model(digits_run).predict(digits.X_test).tolist()
+    np.testing.assert_allclose(np.array([row[1:] for row in rows[1:]], float).sum(axis=1), 1, atol=1e-4)
+    np.save(tmp_path / "x.npy", digits.X_test)
+    mlpax("predict", digits_run, "x.npy", "--out", "q.csv")
+    assert (tmp_path / "q.csv").read_bytes() == (tmp_path / "p.csv").read_bytes()
+
+
+def test_plot(mlpax, digits_run, tmp_path):
+    code, out, _ = mlpax("plot", digits_run, "--out", "pictures")
+    assert code == 0
+    names = ("curves", "confusion", "calibration", "mistakes", "weights")
+    assert out.splitlines() == [f"pictures/{n}.png" for n in names]
+    for name in out.splitlines():
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("out", ["file", "file/pictures"])
+def test_plot_refuses_a_file_for_its_folder(mlpax, digits_run, tmp_path, out):
+    (tmp_path / "file").write_text("")
+    assert mlpax("plot", digits_run, "--out", out) == (2, "", "mlpax: file is a file; --out takes a folder\n")
+
+
+def test_inspect(mlpax, digits_run):
+    code, out, _ = mlpax("inspect", digits_run / "model.safetensors", "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert (facts["layers"], facts["parameters"], facts["image"]) == ([64, 128, 10], 9610, [8, 8])
+    assert (facts["classes"], facts["format"]) == (list(range(10)), 1)
+    code, out, _ = mlpax("inspect", digits_run)
+    for line in ("layers +64 - 128 - 10", "classes +0, 1, 2, 3, 4, 5, 6, 7, 8, 9", "image +8x8", "format +1"):
+        assert re.search(f"^{line}$", out, re.MULTILINE)
+
+
+def test_runs_and_compare(mlpax, tmp_path):
+    mlpax("train", "--epochs", 2, "--quiet")
+    mlpax("train", "--epochs", 3, "--hidden", 8, "--quiet")
+    (tmp_path / "runs/digits-default-2/result.json").unlink()  # as if it had been killed
+    (tmp_path / "runs/notes").mkdir()
+    code, out, _ = mlpax("runs")
+    assert code == 0
+    title, first, second = out.splitlines()
+    assert title.split() == ["run", "data", "recipe", "state", "epochs", "best", "of", "seconds"]
+    assert first.split()[:5] == ["digits-default-1", "digits", "default", "finished", "2/2"]
+    assert second.split()[:5] == ["digits-default-2", "digits", "default", "interrupted", "3/3"]
+    (tmp_path / "runs/broken").mkdir()
+    (tmp_path / "runs/broken/config.json").write_text("{")
+    code, out, _ = mlpax("runs")
+    assert (code, out.splitlines()[1].split()) == (0, ["broken", "unreadable", "0.0000"])
+    assert len(out.splitlines()) == 4
+    code, out, _ = mlpax("compare", "runs/digits-default-1", "runs/digits-default-2", "--json")
+    assert [row["epochs"] for row in json.loads(out)] == ["2/2", "3/3"]
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_tensorboard_gets_every_epoch_once(mlpax, tmp_path):
+    from tensorboardX.proto.event_pb2 import Event
+
+    code, _, err = mlpax("train", "--epochs", 3, "--log", "tensorboard", "--out", "run", "--quiet")
+    assert (code, err) == (0, "")
+    (file,) = (tmp_path / "run/tensorboard").iterdir()
+    content, at, seen = file.read_bytes(), 0, []
+    while at < len(content):  # length, its checksum, an event, its checksum
+        length = int.from_bytes(content[at : at + 8], "little")
+        event = Event.FromString(content[at + 12 : at + 12 + length])
+        seen += [(value.tag, event.step) for value in event.summary.value]
+        at += 16 + length
+    tags = ["loss", "accuracy/train", "accuracy/valid", "seconds"]
+    assert sorted(seen) == sorted((tag, step) for tag in tags for step in (1, 2, 3))
+
+
+def test_datasets(mlpax):
+    code, out, _ = mlpax("datasets")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["digits", "mnist", "fashion_mnist", "kmnist"]
+    code, out, _ = mlpax("datasets", "--json")
+    assert json.loads(out)[0]["state"] == "bundled"
+
+
+def test_help_and_version(mlpax):
+    from mlpax import __version__
+
+    code, out, _ = mlpax("--help")
+    assert code == 0
+    assert all(name in out for name in ("train", "resume", "evaluate", "predict", "plot", "datasets"))
+    code, out, _ = mlpax("train", "--help")
+    assert all(
+        option in out for option in ("--hidden", "--learning-rate", "--no-shuffle", "--label-smoothing")
+    )
+    assert "train [OPTIONS] [DATA]\n" in out
+    assert "runs [OPTIONS] [DIR]\n" in mlpax("runs", "--help")[1]
+    assert "compare [OPTIONS] {RUN}...\n" in mlpax("compare", "--help")[1]
+    assert "Update rule [sgd, momentum, nesterov," in " ".join(out.split())
+    code, out, err = mlpax()  # the help, in its lines
+    assert (code, out.splitlines()[0], err) == (2, "Usage: mlpax [OPTIONS] COMMAND [ARGS]...", "")
+    assert mlpax("--version") == (0, f"mlpax {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["trian"], "'train'"),
+        (["train", "mnits"], "unknown data set 'mnits'; did you mean 'mnist'?\n"),
+        (["train", "houses"], "fashion_mnist, kmnist, or give a table or a folder of pictures\n"),
+        (["train", "--recipe", "articel"], "unknown recipe 'articel'; did you mean 'article'?"),
+        (["train", "--optimizer", "adm"], "unknown optimizer 'adm'; did you mean 'adam'?"),
+        (["train", "--activation", "rleu"], "unknown activation 'rleu'; did you mean 'relu'?"),
+        (["train", "--schedule", "cosin"], "unknown schedule 'cosin'; did you mean 'cosine'?"),
+        (["train", "--epchs", "3"], "--epochs"),
+        (["train", "--epochs", "0"], "epochs 0 is outside [1, "),
+        (["train", "--epochs", "three"], "--epochs"),
+        (["train", "--learning-rate", "-0.1"], "learning_rate -0.1 is outside (0, inf)"),
+        (["train", "--learning-rate", "nan"], "learning_rate nan is outside (0, inf)"),
+        (["train", "--dropout", "1"], "dropout 1.0 is outside [0, 1)"),
+        (["train", "--hidden", "12,x"], "hidden '12,x' is no list of whole numbers"),
+        (["train", "--hidden", "0"], "hidden 0 is outside [1, inf)"),
+        (
+            ["train", "--batch-size", "5000"],
+            "batch_size 5000 is larger than the training data; choose 1 to 1438",
+        ),
+        (["train", "--monitor", "valid_acuracy"], "did you mean 'valid_accuracy'?"),
+        (["train", "--patience", "3"], "validation 0.1"),
+        (["train", "--resume"], "--out"),
+        (["train", "--resume", "--out", "nothing"], "nothing holds no run to resume"),
+        (["train", "--out", "file"], "file is a file"),
+        (["train", "--out", "full"], "full has other things in it"),
+        (["train", "mnist", "--data-dir", "damaged"], "is no whole IDX file"),
+        (["train", "mnist", "--data-dir", "three"], "lacks t10k-labels-idx1-ubyte.gz"),
+        (["train", "--checkpoint-every", "0"], "checkpoint_every '0' is no time"),
+        (["train", "--checkpoint-every", "5h"], "checkpoint_every '5h' is no time"),
+        (["train", "--log", "tensorbord"], "did you mean 'tensorboard'?"),
+        (["evaluate", "nothing"], "no model at nothing"),
+        (["inspect", "file"], "is no model file"),
+        (["inspect", "nothing"], "no model at nothing"),
+        (["runs", "nothing"], "no folder nothing"),
+        (["compare", "nothing"], "no run at nothing"),
+        (["predict", "nothing", "digits", "--out", "p.csv"], "no model at nothing"),
+        (["plot", "nothing"], "no run at nothing"),
+        (["resume", "nothing"], "no run at nothing"),
+        (["datasets", "fetch", "digits"], "bundled"),
+        (["datasets", "fetch", "mnits"], "did you mean 'mnist'?"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_2(mlpax, tmp_path, words, says):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("")
+    for folder, files in (("damaged", 4), ("three", 3)):
+        (tmp_path / folder).mkdir()
+        for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")[
+            :files
+        ]:
+            content = struct.pack(">HBB", 0, 8, 1) + b"\0"
+            (tmp_path / folder / f"{name}-ubyte.gz").write_bytes(gzip.compress(content))
+    before = sorted(str(p) for p in tmp_path.rglob("*"))
+    code, out, err = mlpax(*words)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert err.startswith("mlpax: ")
+    assert says in err
+    assert "Traceback" not in err
+    assert sorted(str(p) for p in tmp_path.rglob("*")) == before, "something was half-written"
+
+
+def test_a_folder_with_a_run_is_not_written_over(mlpax, digits_run):
+    before = (digits_run / "metrics.csv").read_bytes()
+    code, _, err = mlpax("train", "--out", digits_run)
+    assert code == 2
+    assert "already holds a run" in err
+    assert (digits_run / "metrics.csv").read_bytes() == before
+
+
+def test_data_that_do_not_fit_the_model(mlpax, digits_run, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 9)))
+    code, _, err = mlpax("predict", digits_run, "x.npy", "--out", "p.csv")
+    assert (code, err) == (2, "mlpax: X has rows of 9 features; this model takes rows of 64 features\n")
+    assert not (tmp_path / "p.csv").exists()
+
+
+@pytest.mark.parametrize("data", ["nope.npy", "nope.png", "nope/pictures"])
+def test_data_that_are_not_there(mlpax, digits_run, data):
+    missing = (2, "", f"mlpax: there is no file or folder {data}\n")
+    assert mlpax("predict", digits_run, data, "--out", "p.csv") == missing
+    assert mlpax("evaluate", digits_run, data) == missing
+
+
+def test_a_loss_that_explodes_stops_with_advice(mlpax, tmp_path):
+    code, out, err = mlpax("train", "--learning-rate", 1e6, "--optimizer", "sgd", "--out", "run", "--quiet")
+    assert (code, out) == (1, "")
+    assert re.match(r"mlpax: the loss became \S+ in epoch \d+ at a learning rate of 1e\+06; try 100000", err)
+    assert json.loads((tmp_path / "run/result.json").read_text())["state"] == "diverged"
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "mlpax", "train", "--epochs", "0", "--debug"], capture_output=True, text=True
+    )
+    assert "Traceback" in result.stderr
+    assert "InputError" in result.stderr
+
+
+def test_the_article_to_the_digit(mlpax, data_dir, tmp_path):
+    """Its first epochs as printed: loss to four decimals, accuracies to three."""
+    code, out, _ = mlpax(
+        "train", "mnist", "--recipe", "article", "--data-dir", data_dir, "--out", "run", "--epochs", 3
+    )
+    assert code == 0
+    printed = re.findall(r"loss: (\S+), train acc.: (\S+), valid acc.: (\S+),", out)
+    assert printed == [
+        ("1.5768", "0.818", "0.824"),
+        ("0.5859", "0.873", "0.881"),
+        ("0.4297", "0.891", "0.896"),
+    ]

@@ -1,0 +1,77 @@
+"""What is said of a table: each column's kind, what to look at, and what training would refuse."""
+
+import math
+
+import polars as pl
+import pytest
+
+from mlpax.data.describe import describe
+from mlpax.data.targets import from_frame
+from mlpax.errors import InputError
+from small_data import classified
+
+
+def test_describe():
+    frame = pl.DataFrame(
+        {
+            "row": range(1, 9), "id": [f"i{i}" for i in range(8)], "same": ["k"] * 8,
+            "size": [1.5, None, 2.0, math.nan, 1.5, 3.0, 1.5, 2.0], "when": ["2020-01-01", "2020-01-02"] * 4,
+            "kind": ["a", "b", "a", "a"] * 2,
+        }
+    )  # fmt: skip
+    target, task, facts = describe(frame)
+    assert (target, task) == ("kind", "classification")
+    assert facts == [
+        ("row", "number", 0, 8, "looks like a row number"),
+        ("id", "category", 0, 8, "looks like an identifier"),
+        ("same", "constant", 0, 1, "will be left out"),
+        ("size", "number", 2, 3, ""),
+        ("when", "date", 0, 2, ""),
+        ("kind", "category", 0, 2, "target of a classification: a 75%, b 25%"),
+    ]
+    assert describe(frame, "size")[1:] == ("regression", [*facts[:3], facts[3]._replace(
+        remark="target of a regression"), facts[4], facts[5]._replace(remark="")])  # fmt: skip
+    with pytest.raises(InputError, match=r"no column 'kinds' in the data; did you mean 'kind'\?"):
+        describe(frame, "kinds")
+
+
+def test_describe_tells_what_training_will_refuse():
+    frame = pl.DataFrame(
+        {
+            "size": [1.5, math.inf, 2.0], "price": ["1,234", "2", "3"],
+            "when": ["13/01/2020", "02/01/2020", None], "kind": ["a", "b", "a"],
+        }
+    )  # fmt: skip
+    assert [fact.remark for fact in describe(frame)[2]] == [
+        "refused: column 'size' holds inf in row 2; numbers lie within ±3.4e+38",
+        "refused: column 'price' holds '1,234' in row 1, which is no number here; write 1234 or 1.2340,"
+        " or put a letter to it if it is a code",
+        "read as day/month/year",
+        "target of a classification: a 67%, b 33%; refused: class 'b' of target 'kind' has one row; give it"
+        " more, or drop it",
+    ]
+    assert describe(frame, "size")[2][0].remark == (
+        "target of a regression; refused: column 'size' holds inf in row 2; numbers lie within ±3.4e+38"
+    )
+    frame = classified(2000, y=[str(i % 20) for i in range(1990)] + ["other"] * 10)
+    assert "refused" not in describe(frame)[2][1].remark  # though one of the classes is no number
+    from_frame(frame)
+    frame = pl.DataFrame({"a": [1, 2, 3], "kind": ["x", "x", None]})
+    assert describe(frame)[2][1].remark == (
+        "target of a classification: x 100%; refused: target 'kind' holds one class only, 'x'; there is"
+        " nothing to learn"
+    )
+
+
+def test_describe_shows_eight_classes():
+    frame = pl.DataFrame({"row": [3, 1, 2, 5, 4, 6, 8, 7, 9, 0], "kind": list("abcdefghij")})
+    frame = pl.concat([frame, frame.with_columns(pl.col("row") + 10)])
+    assert [fact.remark for fact in describe(frame)[2]] == [
+        "looks like a row number",
+        "target of a classification: a 10%, b 10%, c 10%, d 10%, e 10%, f 10%, g 10%, h 10% and 2 more",
+    ]
+
+
+def test_an_index_is_told():
+    frame = classified(20).select(pl.Series("", range(20)), pl.all())
+    assert describe(frame)[2][0].remark == "no name: taken for an index, and left out"

@@ -1,0 +1,468 @@
+"""From a table to arrays: the target and its task, what is held out, what is said, what is refused."""
+
+import datetime
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mlpax.data.targets import classes_of, encode, from_frame, guess_target, index_of, infer_task
+from mlpax.errors import InputError
+from small_data import classified
+
+
+def rows_of(X, dataset):
+    """The rows' numbers behind scaled inputs: the clip and the scale undone."""
+    learned = dataset.columns.columns[0]
+    z = X[:, 0].astype(np.float64)
+    return (
+        np.round(z / np.sqrt(1 - (z / 3) ** 2) / learned.scales[0] + learned.medians[0]).astype(int).tolist()
+    )
+
+
+# The target
+
+
+@pytest.mark.parametrize(
+    ("columns", "chosen", "why"),
+    [
+        (["a", "b"], "b", "the last column"),
+        (["a", "y", "b"], "y", "by its name"),
+        (["y", "Class", "b"], "Class", "by its name"),
+        (["class", "LABEL", "b"], "LABEL", "by its name"),
+        (["label", "target", "b"], "target", "by its name"),
+    ],
+)
+def test_the_target_is_guessed_and_said(columns, chosen, why):
+    said = []
+    assert guess_target(pl.DataFrame({name: [1] for name in columns}), None, said.append) == chosen
+    assert said == [f"the target is {chosen!r}, {why}; --target names another"]
+
+
+def test_the_target_that_is_named():
+    frame = pl.DataFrame({"price": [1], "y": [2]})
+    said = []
+    assert guess_target(frame, "price", said.append) == "price"
+    assert said == []
+    with pytest.raises(InputError, match=r"no column 'prize' in the data; did you mean 'price'\?"):
+        guess_target(frame, "prize")
+    with pytest.raises(InputError, match=r"no column 'zzz' in the data; there are price, y"):
+        guess_target(frame, "zzz")
+
+
+@pytest.mark.parametrize("name", ["target", "group", "weight"])
+def test_a_misnamed_column_is_refused_with_the_nearest(name):
+    frame = classified(house=["a"] * 20)
+    with pytest.raises(InputError, match=r"no column 'hause' in the data; did you mean 'house'\?"):
+        from_frame(frame, **{name: "hause"})
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        (["a", "b", "c"], "classification"),
+        ([True, False], "classification"),
+        ([0, 1, 1], "classification"),
+        ([-1, 1, 1], "classification"),
+        ([5, 90], "classification"),
+        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, None], "classification"),
+        ([1.0, 2.0, math.nan], "classification"),
+        (list(range(10)), "classification"),
+        (["0", "1", None, "2"], "classification"),
+        (list(range(20)), "classification"),
+        (list(range(21)), "regression"),
+        (list(range(0, 101, 10)), "regression"),
+        ([*range(27), 30], "regression"),
+        ([0.5, 1.0], "regression"),
+        (["1.5", "2", "3"], "regression"),
+        ([datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)], "classification"),
+    ],
+)
+def test_the_task_is_what_the_values_say(values, task):
+    assert infer_task(pl.Series("y", values, strict=False)) == task
+    assert infer_task(pl.Series("y", values[::-1], strict=False)) == task
+
+
+def test_an_infinite_target_is_refused_with_its_row():
+    with pytest.raises(InputError, match=r"column 'y' holds inf in row 3"):
+        infer_task(pl.Series("y", [None, 1.5, math.inf]))
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        (["b", "a"], ("a", "b")),
+        ([7, 3], (3, 7)),
+        ([2.0, 1.0], (1, 2)),
+        (["10", "9"], (9, 10)),
+        (["2.0", "1.0"], (1, 2)),
+        (["012", "007"], ("007", "012")),
+        (["1", "01"], ("01", "1")),
+        ([2**53 + 1, 2**53], (2**53, 2**53 + 1)),
+        ([str(2**53 + 1), str(2**53)], (2**53, 2**53 + 1)),
+        (pl.Series([2**64 - 1, 2**64 - 2], dtype=pl.UInt64), (2**64 - 2, 2**64 - 1)),
+        ([True, False], (False, True)),
+        (pl.Series(["v", "u"], dtype=pl.Categorical), ("u", "v")),
+    ],
+)
+def test_classes_keep_their_type(values, classes):
+    said = []
+    dataset = from_frame(classified(y=list(values) * 10), notice=said.append)
+    assert dataset.classes == classes
+    assert [type(c) for c in dataset.classes] == [type(c) for c in classes]
+    assert dataset.y_train.dtype == np.int32
+    assert sorted(set(dataset.y_train.tolist())) == [0, 1]
+    assert said[:2] == [
+        "the target is 'y', by its name; --target names another",
+        "the task is classification: 'y' has 2 distinct classes; --task says otherwise",
+    ]
+
+
+def test_labels_and_values():
+    assert classes_of(pl.Series(["1", "0"], dtype=pl.Categorical)) == ("0", "1")  # text, not digits in a file
+    assert encode(pl.Series(["b", "a", "b"]), ("a", "b")).tolist() == [1, 0, 1]
+    assert encode(pl.Series(["3", "7"]), (3, 7)).tolist() == [0, 1]
+    assert encode(pl.Series([7.0, 3.0]), (3, 7)).tolist() == [1, 0]
+    for values in ([True, False], ["true", "False"]):
+        for classes in ((False, True), ("False", "True"), ("FALSE", "true")):
+            assert encode(pl.Series(values), classes).tolist() == [1, 0]
+    y = encode(pl.Series([1, 2.5], strict=False), ())
+    assert (y.dtype, y.tolist()) == (np.float64, [[1.0], [2.5]])
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "says"),
+    [
+        (["a", "c"], ("a", "b"), r"target 'y' holds 'c', none of the model's classes \('a', 'b'\)"),
+        ([3, 4], (3, 7), r"target 'y' holds 4, none of"),
+        ([3.5], (3, 7), r"target 'y' holds 3.5, none of"),
+        ([str(2**53 + 1)], (2**53, 7), r"target 'y' holds '9007199254740993', none of"),
+        (["x"], (3, 7), r"column 'y' holds 'x' in row 1, which is no number"),
+        (["maybe"], (False, True), r"target 'y' holds 'maybe', none of"),
+        (["a", None], ("a", "b"), r"target 'y' is missing in 1 rows; fill or drop them"),
+        ([1.0, math.nan], (1, 2), r"target 'y' is missing in 1 rows; fill or drop them"),
+        (["1.5", "nan"], (), r"target 'y' is NaN in row 2; drop it"),
+        (["1.5", "x"], (), r"column 'y' holds 'x' in row 2, which is no number"),
+        ([1e39], (), r"column 'y' holds 1e\+39 in row 1"),
+    ],
+)
+def test_what_is_no_label_is_refused(values, classes, says):
+    with pytest.raises(InputError, match=says):
+        encode(pl.Series("y", values), classes)
+
+
+# Rows without a target, and classes without rows
+
+
+def test_rows_without_a_target_are_dropped_and_said():
+    said = []
+    y = [1.5, None, math.nan, *range(17)]
+    dataset = from_frame(classified(y=y), validation=0.5, notice=said.append)
+    assert "dropped 2 rows without a target" in said
+    kept = sorted(rows_of(dataset.X_train, dataset) + rows_of(dataset.X_valid, dataset))
+    assert kept == [0, *range(3, 20)]
+    pairs = zip(rows_of(dataset.X_train, dataset), dataset.y_train[:, 0].tolist(), strict=True)
+    assert all(y[row] == value for row, value in pairs)
+
+
+def test_half_of_the_targets_may_lack_not_more():
+    frame = pl.DataFrame({"x": np.arange(8.0), "y": [1, 2, 1, 2, None, None, None, None]})
+    assert len(from_frame(frame, validation=0.5).y_train) == 2
+    frame = frame.with_columns(y=pl.Series([1, 2, 1] + [None] * 5))
+    with pytest.raises(InputError, match=r"target 'y' is missing in 5 of 8 rows, more than half"):
+        from_frame(frame)
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "says"),
+    [
+        (["a"] * 20, {}, r"target 'y' holds one class only, 'a'; there is nothing to learn"),
+        ([3.5] * 20, {}, r"target 'y' holds one value only, 3.5; there is nothing to learn"),
+        (
+            [1.7e9 + 100 * i for i in range(20)],
+            {},
+            r"target 'y' deviates by 577 from its mean 1700000950, too little for predictions of 7 digits",
+        ),
+        (["a"] * 19 + ["b"], {}, r"class 'b' of target 'y' has one row; give it more, or drop it"),
+        (
+            [0.5, 1.5] * 10,
+            {"task": "classification"},
+            r"target 'y' holds 0.5, which is continuous and no class; its task is regression",
+        ),
+        (["a", "b"] * 10, {"task": "regression"}, r"column 'y' holds 'a' in row 1, which is no number"),
+        (["a", "b"] * 10, {"task": "regresion"}, r"unknown task 'regresion'; did you mean 'regression'\?"),
+        (["a", "b"] * 10, {"class_weight": "even"}, r"unknown class_weight 'even'"),
+        (
+            [*range(10), *range(30, 40)],
+            {"class_weight": "balanced"},
+            r"class_weight 'balanced' is for classes",
+        ),
+        (["a"] * 18 + ["b"] * 2, {"time_ordered": True}, r"class 'b' has no training row after the split"),
+        (["a", "b"] * 10, {"group": "y"}, r"column 'y' is the target; group and weight are other columns"),
+        (["a", "b"] * 10, {"weight": "x", "target": "y", "group": "x"}, r"no column beside 'y'"),
+        (["a", "b"] * 10, {"validation": -0.5}, r"the share -0.5 to hold out is outside"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused(y, options, says):
+    with pytest.raises(InputError, match=says) as caught:
+        from_frame(classified(y=y), **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_refused_cells_are_named_by_their_row_in_the_table(seed):
+    """Whichever rows are trained on, and though two have no target."""
+    frame = classified(300, y=[None, None, *["a", "b"] * 149])
+    for at, cell in ((250, math.inf), (1, math.inf)):
+        x = [i / 7 for i in range(300)]
+        x[at] = cell
+        with pytest.raises(InputError, match=rf"column 'x' holds inf in row {at + 1};"):
+            from_frame(frame.with_columns(x=pl.Series(x)), seed=seed)
+    text = [str(i) for i in range(300)]
+    text[120] = "12O"
+    with pytest.raises(InputError, match=r"column 'x' holds numbers but '12O' in row 121"):
+        from_frame(frame.with_columns(x=pl.Series(text)), seed=seed)
+
+
+# Weights
+
+
+def test_balanced_classes_weigh_the_same():
+    """Of 16 training rows 4 are of the one class, 12 of the other: 16 / (2 * 4) and 16 / (2 * 12)."""
+    dataset = from_frame(classified(y=["a"] * 5 + ["b"] * 15), class_weight="balanced")
+    assert np.bincount(dataset.y_train).tolist() == [4, 12]
+    np.testing.assert_allclose(dataset.weight, np.where(dataset.y_train == 0, 2, 2 / 3), rtol=1e-6)
+
+
+def test_a_column_of_weights_is_no_input():
+    dataset = from_frame(classified(w=[i / 2 for i in range(20)]), weight="w")
+    assert [c.name for c in dataset.columns.columns] == ["x"]
+    assert dataset.weight.dtype == np.float32
+    assert dataset.weight.tolist() == [i / 2 for i in rows_of(dataset.X_train, dataset)]
+    assert from_frame(classified()).weight.tolist() == [1] * 16
+    both = from_frame(classified(w=[3] * 20), weight="w", class_weight="balanced")
+    assert both.weight.tolist() == [3] * 16
+
+
+def test_validation_rows_have_weights_too():
+    frame = classified(w=[i / 2 for i in range(20)])
+    dataset = from_frame(frame, weight="w")
+    assert dataset.weight_valid.tolist() == [i / 2 for i in rows_of(dataset.X_valid, dataset)]
+    valid = pl.DataFrame({"x": [1.0, 2.0], "y": ["a", "b"], "w": [7, 8]})
+    assert from_frame(frame, weight="w", valid_frame=valid).weight_valid.tolist() == [7, 8]
+    assert from_frame(frame, weight="w", valid_frame=valid.drop("w")).weight_valid.tolist() == [1, 1]
+    frame = frame.with_columns(y=pl.Series(["a"] * 5 + ["b"] * 15))
+    options = {"class_weight": "balanced", "weight": "w"}
+    assert from_frame(frame, valid_frame=valid, **options).weight_valid.tolist() == pytest.approx(
+        [7 * 20 / 2 / 5, 8 * 20 / 2 / 15]
+    )
+    dataset = from_frame(frame, class_weight="balanced")
+    np.testing.assert_allclose(dataset.weight_valid, np.where(dataset.y_valid == 0, 2, 2 / 3), rtol=1e-6)
+    with pytest.raises(InputError, match=r"weight 'w' is zero in every validation row"):
+        from_frame(frame, weight="w", valid_frame=valid.with_columns(w=pl.lit(0)))
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [(-1.0, r"weight 'w' is -1.0 in row 20"),
+     (None, r"weight 'w' is nan in row 20"), (math.inf, r"'w' holds inf")],
+)  # fmt: skip
+def test_weights_are_numbers_from_0(cell, says):
+    with pytest.raises(InputError, match=says):
+        from_frame(classified(w=[1.0] * 19 + [cell]), weight="w")
+    with pytest.raises(InputError, match=r"weight 'w' is zero in every training row"):
+        from_frame(classified(w=[0.0] * 20), weight="w")
+
+
+# What is held out
+
+
+def test_shares_of_each_class():
+    dataset = from_frame(classified(40, y=["a"] * 30 + ["b"] * 10), validation=0.25, test=0.2)
+    assert np.bincount(dataset.y_test).tolist() == [6, 2]
+    assert np.bincount(dataset.y_valid).tolist() == [6, 2]  # a quarter of the 24 and 8 that are left
+    assert np.bincount(dataset.y_train).tolist() == [18, 6]
+    parts = [rows_of(X, dataset) for X in (dataset.X_train, dataset.X_valid, dataset.X_test)]
+    assert sorted(row for part in parts for row in part) == list(range(40))
+
+
+def test_the_seed_settles_the_split():
+    def held(seed):
+        return from_frame(classified(), seed=seed, validation=0.25, test=0.2)
+
+    assert held(3).fingerprint == held(3).fingerprint
+    assert len({held(seed).fingerprint for seed in range(4)}) == 4
+
+
+def test_the_last_rows_in_time():
+    dataset = from_frame(classified(), validation=0.25, test=0.2, time_ordered=True)
+    assert rows_of(dataset.X_train, dataset) == list(range(12))
+    assert rows_of(dataset.X_valid, dataset) == list(range(12, 16))
+    assert rows_of(dataset.X_test, dataset) == list(range(16, 20))
+
+
+@pytest.mark.parametrize("kind", ["text", "whole", "lacking", "date"])
+def test_a_group_is_never_on_two_sides(kind):
+    numbered = [i // 4 % 10 for i in range(80)]
+    group = {
+        "text": [f"g{i}" for i in numbered],
+        "whole": numbered,
+        "lacking": [f"g{i}" if i else None for i in numbered],
+        "date": [datetime.date(2020, 1, 1 + i) for i in numbered],
+    }[kind]
+    for seed in range(5):
+        dataset = from_frame(classified(80, g=group), group="g", test=0.2, seed=seed)
+        assert [c.name for c in dataset.columns.columns] == ["x"]
+        parts = [rows_of(X, dataset) for X in (dataset.X_train, dataset.X_valid, dataset.X_test)]
+        groups = [{numbered[row] for row in part} for part in parts]
+        assert sum(map(len, groups)) == 10
+        assert all(groups)
+        assert len(groups[2]) == 2
+
+
+def test_each_side_needs_a_group():
+    frame = classified(g=["u"] * 10 + ["v"] * 10)
+    with pytest.raises(InputError, match=r"the test rows leave one group of 'g', .* give a third group, or"):
+        from_frame(frame, group="g", test=0.4)
+    for options in ({"test": 0.4, "validation": 0.0}, {"validation": 0.4}):
+        assert len(from_frame(frame, group="g", **options).X_train) == 10
+    with pytest.raises(InputError, match=r"all 20 rows are of one group; choose another column"):
+        from_frame(frame.with_columns(g=pl.lit("u")), group="g")
+
+
+def test_a_table_to_validate_on():
+    frame, valid = classified(), pl.DataFrame({"extra": [1, 2], "y": ["a", "b"], "x": [9.5, 30]})
+    dataset = from_frame(frame, valid_frame=valid)
+    assert len(dataset.X_train) == 20
+    assert dataset.y_valid.tolist() == [0, 1]
+    np.testing.assert_allclose(dataset.X_valid[0], 0)  # 9.5 is the median of 0 .. 19
+    assert dataset.columns.columns[0].medians == (9.5,)
+    with pytest.raises(InputError, match=r"target 'y' holds 'c', none of the model's classes"):
+        from_frame(frame, valid_frame=valid.with_columns(y=pl.Series(["a", "c"])))
+    with pytest.raises(InputError, match=r"column 'x' is missing"):
+        from_frame(frame, valid_frame=valid.drop("x"))
+    with pytest.raises(InputError, match=r"no column 'y' in the data"):
+        from_frame(frame, valid_frame=valid.drop("y"))
+
+
+def test_the_transform_is_of_training_rows_alone():
+    """The last rows are far off, of a new level, and lack cells: nothing is learned of that."""
+    x = [*range(16), 10**6, 10**6, 10**6, 10**6]
+    level = ["u", "v", "w", "u", "v", "w"] * 2 + ["u", "v", "w", "u"] + ["new"] * 4
+    lacking = [float(i) for i in range(16)] + [None] * 4
+    frame = classified(x=x, level=level, lacking=lacking)
+    dataset = from_frame(frame, validation=0.2, time_ordered=True)
+    number, category, other = dataset.columns.columns
+    assert number.medians == other.medians == (7.5,)
+    assert number.scales == (1 / 7.5,)
+    assert category.levels == ("u", "v", "w")
+    assert not other.missing
+    assert dataset.X_valid[:, 1:].tolist() == [[0, 0, 0, 0]] * 4
+    np.testing.assert_allclose(dataset.X_valid[:, 0], 3, atol=1e-6)
+
+
+def test_exact_doubles_across_the_split_are_counted_and_said():
+    x = [*range(16), 0, 1, 3, 99]  # of the last four, rows 0 and 1 again; 3 with the other class
+    y = ["b", "a"] * 8 + ["b", "a", "b", "a"]
+    said = []
+    from_frame(classified(x=x, y=y, w=[1.0] * 20), time_ordered=True, weight="w", notice=said.append)
+    assert said[-1] == "2 held-out rows with an exact double among the training rows: scores may flatter"
+    said.clear()
+    from_frame(classified(), notice=said.append)
+    assert not any("double" in line for line in said)
+    other = pl.DataFrame({"y": ["b", "a", "a"], "x": [0.0, 1.0, 2.5], "more": [1, 2, 3]})
+    from_frame(classified(), valid_frame=other, notice=said.append)
+    assert said[-1].startswith("2 held-out rows with an exact double")
+    frame = classified(x=[float(v) for v in x], y=y)
+    from_frame(frame, time_ordered=True, test=0.2, valid_frame=other, notice=said.append)
+    assert said[-1].startswith("4 held-out rows with an exact double")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_kind_is_that_of_all_rows(seed):
+    """Wherever the only letter among codes falls, in training or not."""
+    codes = [str(i % 4) for i in range(19)] + ["A"]
+    dataset = from_frame(classified(code=codes), seed=seed)
+    assert dataset.columns.columns[1].kind == "category"
+
+
+def test_columns_left_out_are_said():
+    said = []
+    frame = classified(100, same=["k"] * 100, id=[f"i{i}" for i in range(100)])
+    from_frame(frame, notice=said.append)
+    assert said[-2:] == [
+        "columns left out, being constant: same",
+        "columns left out, of another text in nearly every row: id",
+    ]
+    said.clear()
+    rows = 60_000
+    names = [f"u{i % 12_000}" for i in range(rows)]
+    from_frame(classified(rows, name=names, id=[f"i{i}" for i in range(rows)]), notice=said.append)
+    assert said[-2:] == [
+        "columns left out, of another text in nearly every row: id",
+        "of the levels of 'name' the 10,000 most frequent are told apart",
+    ]
+
+
+def test_constant_in_training_alone_is_constant():
+    said = []
+    from_frame(classified(100, flag=["a"] * 99 + ["b"]), time_ordered=True, notice=said.append)
+    assert "columns left out, being constant: flag" in said
+
+
+@pytest.mark.parametrize(
+    "ids", [range(100), range(5, 105), [i * i for i in range(100)], [*range(50, 100), *range(50)]]
+)
+def test_row_numbers_are_said(ids):
+    said = []
+    from_frame(classified(100, id=list(ids)), notice=said.append)
+    assert said[-1] == "x, id may number the rows; drop what says nothing of new rows"
+
+
+@pytest.mark.parametrize("cells", [[i // 2 for i in range(100)], [i * i % 101 for i in range(100)],
+                                   [i + 0.5 for i in range(100)], [None, *range(99)]])  # fmt: skip
+def test_other_whole_numbers_are_no_row_numbers(cells):
+    said = []
+    from_frame(classified(100, id=cells), notice=said.append)
+    assert said[-1] == "x may number the rows; drop what says nothing of new rows"
+
+
+def test_the_index_of_pandas_is_no_input():
+    """Of a CSV; that of a Parquet file is told by its name."""
+    frame = classified(20)
+    for index in (range(20), [7, 3, *range(100, 118)], [str(i) for i in range(20)]):
+        indexed = frame.select(pl.Series("", index), pl.all())
+        assert index_of(indexed, "y") == ""
+    days = [datetime.date(2024, 1, 1 + i) for i in range(20)]
+    for cells in ([1, *range(19)], [i / 2 for i in range(20)], [None, *range(19)], days, ["a"] * 20):
+        assert index_of(frame.select(pl.Series("", cells), pl.all()), "y") is None
+    assert index_of(frame, "y") is index_of(frame.select(pl.col("x").alias(""), "y"), "y") is None
+
+
+@pytest.mark.parametrize(
+    "cells", [["1.286.595", "3.552", "12"], ["2,552,022", "3,552", None], ["1,5", "2", "3"]]
+)
+def test_numbers_by_commas_and_thousands_are_refused(cells):
+    """Not left out as so many different texts, nor taken for classes."""
+    cells = (cells * 7)[:20]
+    for frame in (classified(20, price=cells), pl.DataFrame({"a": range(20), "kind": cells})):
+        with pytest.raises(
+            InputError, match=r"column '(price|kind)' holds .* in row 1, which is no number here"
+        ):
+            from_frame(frame)
+
+
+def test_a_target_of_numbers_but_for_a_slip_is_no_set_of_classes():
+    cells = [None, *(str(i / 7) for i in range(298)), "unknown"]
+    says = "column 'y' holds numbers but 'unknown' in row 300; mend it, or empty the cell"
+    with pytest.raises(InputError, match=says):
+        from_frame(classified(300, y=cells))
+    with pytest.raises(InputError, match=r"class '0.0' of target 'y' has one row"):
+        from_frame(classified(300, y=cells), task="classification")
+
+
+def test_refused_targets_are_named_by_their_row_in_the_table():
+    frame = classified(20, y=[None, None, "1,234"] + ["2"] * 17)
+    with pytest.raises(InputError, match=r"column 'y' holds '1,234' in row 3, which is no number here"):
+        from_frame(frame)
