@@ -1,7 +1,7 @@
 """The article's table: `mlpax train mnist --recipe article`, beside the article's loop on this machine.
 
 The figures are those of the command's own metrics.csv. Its seconds are of the training alone, see
-`mlpax.training.epochs`: they exclude compiling, evaluation, checkpoints and loading. The loop's clock
+`mlpax.engine.training.epochs`: they exclude compiling, evaluation, checkpoints and loading. The loop's clock
 runs over `jit(update)` on the same minibatches, which lie ready on the device, after an epoch of
 warm-up; op by op it is scaled from the first 50 of 937 minibatches of its epoch. The article's own
 times are of its author's machine and are not compared.
@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from benchmarks import common, peers
 from benchmarks.record import Record
-from mlpax.engine.xla.training import initial_params, update
+from mlpax.engine.training import initial_params
+from mlpax.engine.xla.losses import update
 from mlpax.recipes import article
 from mlpax.runs import run, run_files
 

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlpax.data import named_sets
-from mlpax.engine.rows import Scaling, fit_scaling
-from mlpax.engine.xla import training
-from mlpax.engine.xla.batches import Data, place, row_order
-from mlpax.engine.xla.losses import accuracy, dense_objective
+from mlpax.engine import training
+from mlpax.engine.rows import Data, Scaling, fit_scaling, place
+from mlpax.engine.xla.epoch import run_pass
+from mlpax.engine.xla.losses import accuracy
 from mlpax.engine.xla.network import Params, batch_forward
 from mlpax.recipes import Recipe, article
 
@@ -66,26 +66,25 @@ def share_right(params: Params, data: Any, scaling: Scaling = Scaling(0.0, 1 / 2
 
 
 class Trainer:
-    """Our side: the epochs of `mlpax.training.fit` without their evaluation."""
-
-    objective = dense_objective()
+    """Our side: the epochs of `mlpax.fit` without their evaluation."""
 
     def __init__(self, data: Any, recipe: Recipe, rows: Data | None = None) -> None:
         self.recipe, self.scaling = recipe, fit_scaling(data.X_train, recipe.inputs)
         layout = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
-        self.rows = rows or place(data.X_train, data.y_train, **layout, **self.scaling._asdict())
+        rows = rows or place(data.X_train, data.y_train, **layout, **self.scaling._asdict())
+        self.training = training.training_of(recipe, rows, None, "dense", ())
+        self.rows = jax.device_put(rows)
         sizes = (data.X_train.shape[1], *recipe.hidden, 10)
-        self.state = training.initial_state(training.initial_params(sizes, recipe), recipe)
+        params = training.initial_params(sizes, recipe)
+        self.state = training.initial_state(params, self.training, recipe.seed)
         self.epochs = 0
 
     def epoch(self) -> None:
         """Draw the order of the rows, run the epoch's program, wait for it."""
+        plan, hyper, orders = self.training
+        order = orders(self.epochs, 1)[0] if orders else None
         self.epochs += 1
-        order = row_order(self.rows, self.recipe, self.epochs)
-        hyper, static = self.recipe.hyper(), self.recipe.static()
-        self.state, loss = training.train_epoch(
-            self.state, self.rows, order, hyper, objective=self.objective, recipe=static
-        )
+        self.state, loss = run_pass(self.state, self.rows, order, hyper, plan=plan)
         loss.block_until_ready()
 
     def accuracy(self, data: Any) -> float:

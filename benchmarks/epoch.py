@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks import common, peers
 from benchmarks.record import Record, ratios, summary
-from mlpax.engine.xla.training import update
+from mlpax.engine.xla.losses import update
 from mlpax.recipes import article
 
 SLICE = 50  # batches of an epoch that are timed op by op

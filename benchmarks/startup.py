@@ -18,16 +18,17 @@ from benchmarks import common
 from benchmarks.record import Record, summary
 
 FIRST_EPOCH = """
-from mlpax import batches, datasets, losses, preprocessing, recipes, training
+from mlpax import datasets, recipes
+from mlpax.engine import training
+from mlpax.engine.rows import fit_scaling, place
+from mlpax.engine.xla.epoch import run_pass
 data = datasets.load("mnist")
 recipe = recipes.default(len(data.X_train))
-scaling = preprocessing.fit_scaling(data.X_train, recipe.inputs)
-rows = batches.place(data.X_train, data.y_train, batch_size=recipe.batch_size, **scaling._asdict())
-state = training.initial_state(training.initial_params((784, *recipe.hidden, 10), recipe), recipe)
-state, loss = training.train_epoch(
-    state, rows, batches.row_order(rows, recipe, 1), recipe.hyper(),
-    objective=losses.dense_objective(), recipe=recipe.static(),
-)
+scaling = fit_scaling(data.X_train, recipe.inputs)
+rows = place(data.X_train, data.y_train, batch_size=recipe.batch_size, **scaling._asdict())
+plan, hyper, orders = how = training.training_of(recipe, rows, None, "dense", ())
+state = training.initial_state(training.initial_params((784, *recipe.hidden, 10), recipe), how, recipe.seed)
+state, loss = run_pass(state, rows, orders(0, 1)[0], hyper, plan=plan)
 loss.block_until_ready()
 """
 

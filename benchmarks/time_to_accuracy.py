@@ -20,7 +20,8 @@ import numpy as np
 
 from benchmarks import common, peers
 from benchmarks.record import Record, ratios, summary
-from mlpax.engine.xla.training import initial_params, update
+from mlpax.engine.training import initial_params
+from mlpax.engine.xla.losses import update
 from mlpax.recipes import article, default, quick
 
 FIRST_SEED = 3000  # used for no choice of a setting

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 # From here on beartype checks the shapes in the annotations of the modules that have any. Not of the
 # others: it would refuse a wrong value before they say what is wrong with it. As in PEP 484, an int is a
 # float.
-SHAPED = ("mlpax.engine.xla.losses", "mlpax.engine.xla.network", "mlpax.engine.xla.training")
+SHAPED = ("mlpax.engine.xla.losses", "mlpax.engine.xla.network")
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
 jaxtyping.install_import_hook(SHAPED, "conftest.checked")
 

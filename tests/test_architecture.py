@@ -1,4 +1,4 @@
-"""The house: which module may import which, how long a file may be, and what is never called."""
+"""The house: which module may import which, and what is never called."""
 
 import ast
 import re
@@ -17,8 +17,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # its room, and from the rooms that `MAY_ENTER` names.
 ROOMS = {
     "": "errors atomic seeds recipes scores plots",
-    "engine": "rows xla.network xla.losses xla.batches xla.optimizers xla.evaluation xla.passes xla.training"
-    " xla.solvers xla.table_network",
+    "engine": "plan rows stopping weights table_network xla.network xla.losses xla.objective xla.optimizers"
+    " xla.epoch xla.full_batch training",
     "data": "arrays csv_files tables kinds columns dataset named_sets image_cache images targets sources"
     " describe",
     "model": "model model_file fit_model",
@@ -43,7 +43,6 @@ DOORS = {"__init__", "engine.__init__", "engine.xla.__init__", "data.__init__", 
 # These answer before JAX is loaded: nothing of theirs may import the heavy libraries outside a function.
 LIGHT = ["errors", "recipes", "data.named_sets", "cli.screen", "cli.look", "cli.main", "__init__", "__main__"]
 HEAVY = {"jax", "jaxlib", "jaxtyping", "optax", "sklearn", "matplotlib"}
-LINES = 440
 
 
 def name_of(path):
@@ -173,12 +172,6 @@ def test_the_guide_lists_every_file_in_import_order():
 @pytest.mark.parametrize("name", LIGHT)
 def test_module_is_light_to_import(name):
     assert not loaded_with(name) & HEAVY
-
-
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_file_is_one_idea_long(path):
-    lines = len(path.read_text().splitlines())
-    assert lines <= LINES
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from mlpax import recipes
-from mlpax.engine.xla.batches import place
-from mlpax.engine.xla.losses import dense_objective
-from mlpax.engine.xla.network import ACTIVATIONS, INITIAL_SCALES
-from mlpax.engine.xla.optimizers import optimizer, schedule
-from mlpax.engine.xla.training import epochs, initial_params, initial_state
+from mlpax.engine import plan
+from mlpax.engine.plan import Hyper, hyper_of, plan_of
+from mlpax.engine.rows import place
+from mlpax.engine.training import training_of
+from mlpax.engine.weights import INITIAL_SCALES
+from mlpax.engine.xla.network import ACTIVATIONS
 from mlpax.errors import InputError
-from mlpax.recipes import RECIPES, USUAL_RATE, Hyper, Recipe, named
+from mlpax.recipes import RECIPES, USUAL_RATE, Recipe, named
 
 NAN, INF = math.nan, math.inf
 
@@ -144,73 +145,77 @@ TRACED = {
     "label_smoothing": 0.6,
     "dropout": 0.8,
     "clip_norm": 0.9,
+    "warmup": 0.5,
     "epochs": 17,
     "patience": 18,
     "min_delta": 1.1,
 }
 STATIC = {
     "batch_size": 8,
-    "shuffle": False,
+    "activation": "tanh",
     "train_metrics": False,
     "optimizer": "lion",
     "schedule": "cosine",
-    "warmup": 0.5,
     "monitor": "loss",
+}
+TERMS = {  # which exist or not; their size is traced
+    "dropout": "dropout",
+    "clip_norm": "clipping",
+    "weight_decay": "decay",
+    "patience": "stopping",
 }
 BEFORE_THE_PROGRAM = {
     "hidden": (3,),
-    "activation": "tanh",
     "initial_scale": "lecun",
     "inputs": "raw",
+    "shuffle": False,
     "drop_last": True,
     "validation": 0.3,
     "seed": 9,
 }
 
 
+def made(**settings):
+    return plan_of(Recipe(**settings), "dense", ("accuracy",), validated=True)
+
+
 def test_hyper_is_exactly_the_traced_settings():
-    assert set(Hyper._fields) == TRACED.keys()
-    assert Recipe(**TRACED).hyper() == Hyper(**TRACED)
+    only_of_estimators = {"penalty", "power_t", "rows_seen"}
+    assert set(Hyper._fields) == TRACED.keys() | only_of_estimators
+    assert hyper_of(Recipe(**TRACED)) == Hyper(**TRACED)
     every = TRACED.keys() | STATIC.keys() | BEFORE_THE_PROGRAM.keys()
     assert every == {f.name for f in dataclasses.fields(Recipe)}
 
 
-def test_zero_leaves_out_dropout_clipping_and_patience():
-    hyper = Recipe().hyper()
-    assert (hyper.dropout, hyper.clip_norm, hyper.patience) == (None, None, None)
+@pytest.mark.parametrize(("name", "term"), TERMS.items())
+def test_zero_leaves_a_term_out(name, term):
+    """The plan says which terms exist, and is blind to their size."""
+    without, little, much = (
+        made(**{name: value}) for value in (0, 1 if name == "patience" else 0.1, TRACED[name])
+    )
+    assert getattr(without, term) != getattr(little, term)
+    assert little == much
+    assert hash(little) == hash(much)
 
 
-def test_static_part_is_blind_to_every_other_setting():
-    one = Recipe(**STATIC, learning_rate=0.1)
-    other = Recipe(**STATIC, **TRACED, **BEFORE_THE_PROGRAM)
-    assert one.static() == other.static()
-    assert hash(one.static()) == hash(other.static())
-    assert other.static().static() == other.static()
+def test_plan_is_blind_to_every_other_setting():
+    usual = {name: getattr(Recipe(), name) or 0.1 for name in TRACED} | {"patience": 1}
+    one = made(**STATIC, **usual)
+    other = made(**STATIC, **TRACED, **BEFORE_THE_PROGRAM)
+    assert one == other
+    assert hash(one) == hash(other)
 
 
 @pytest.mark.parametrize("name", STATIC)
-def test_static_part_sees_every_static_setting(name):
-    assert Recipe(**{name: STATIC[name]}).static() != Recipe().static()
-
-
-def test_static_part_is_all_that_update_rule_and_schedule_read():
-    """What is compiled is given the static part alone, with the traced settings beside it."""
-    whole = Recipe(**STATIC, **TRACED, **BEFORE_THE_PROGRAM)
-    for clock in (0, 300_000, 900_000):
-        assert schedule(whole)(clock) == schedule(whole.static())(clock)
-    params = {"W": np.ones((2, 2), np.float32)}
-    one, other = (
-        optimizer(r, 0.1, whole.hyper()).update(params, optimizer(r, 0.1, whole.hyper()).init(params), params)
-        for r in (whole, whole.static())
-    )
-    np.testing.assert_array_equal(one[0]["W"], other[0]["W"])
+def test_plan_sees_every_static_setting(name):
+    assert made(**{name: STATIC[name]}) != made()
 
 
 # ---- names
 
 
 def test_names_are_those_of_the_modules_that_know_them():
-    assert set(get_args(recipes.Activation)) == set(ACTIVATIONS)
+    assert set(get_args(recipes.Activation)) == set(ACTIVATIONS) == set(plan.ACTIVATIONS)
     assert set(get_args(recipes.InitialScale)) == {*INITIAL_SCALES, "article"}
     assert set(get_args(recipes.Optimizer)) == set(USUAL_RATE)
 
@@ -226,9 +231,7 @@ def test_every_recipe_builds_for_any_number_of_rows(name, rows):
     if name != "article":  # whose batches are of 64 whatever the rows
         assert recipe.batch_size < 2 * rows or rows == 1
         data = place(np.zeros((rows, 1), np.uint8), np.zeros(rows, np.int64), batch_size=recipe.batch_size)
-        state = initial_state(initial_params((1, 2), recipe), recipe)
-        objective = dense_objective(metrics=("accuracy", "log_loss"))
-        epochs(state, data, data, objective=objective, recipe=recipe)  # which refuses a batch too large
+        training_of(recipe, data, data, "dense", ("accuracy", "log_loss"))  # which refuses a batch too large
 
 
 def test_recipes_for_mnist():

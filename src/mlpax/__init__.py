@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mlpax.engine.xla.batches import place as place
-    from mlpax.engine.xla.losses import Objective as Objective
+    from mlpax.engine.plan import Objective as Objective
+    from mlpax.engine.rows import place as place
+    from mlpax.engine.training import fit as fit
+    from mlpax.engine.training import initial_params as initial_params
     from mlpax.engine.xla.losses import accuracy as accuracy
     from mlpax.engine.xla.losses import cross_entropy_loss as cross_entropy_loss
-    from mlpax.engine.xla.losses import dense_objective as dense_objective
     from mlpax.engine.xla.losses import log_softmax as log_softmax
     from mlpax.engine.xla.losses import softmax as softmax
+    from mlpax.engine.xla.losses import update as update
     from mlpax.engine.xla.network import batch_forward as batch_forward
     from mlpax.engine.xla.network import forward as forward
     from mlpax.engine.xla.network import initialize_weights as initialize_weights
-    from mlpax.engine.xla.training import fit as fit
-    from mlpax.engine.xla.training import initial_params as initial_params
-    from mlpax.engine.xla.training import update as update
+    from mlpax.engine.xla.objective import dense_objective as dense_objective
     from mlpax.errors import DivergedError as DivergedError
     from mlpax.errors import InputError as InputError
     from mlpax.errors import MlpaxError as MlpaxError
@@ -41,23 +41,23 @@ _HOME = {
     "MlpaxError": "errors",
     "Model": "model.model",
     "ModelFileError": "errors",
-    "Objective": "engine.xla.losses",
+    "Objective": "engine.plan",
     "Recipe": "recipes",
     "TableClassifier": "estimators.table",
     "TableRegressor": "estimators.table",
     "accuracy": "engine.xla.losses",
     "batch_forward": "engine.xla.network",
     "cross_entropy_loss": "engine.xla.losses",
-    "dense_objective": "engine.xla.losses",
-    "fit": "engine.xla.training",
+    "dense_objective": "engine.xla.objective",
+    "fit": "engine.training",
     "forward": "engine.xla.network",
-    "initial_params": "engine.xla.training",
+    "initial_params": "engine.training",
     "initialize_weights": "engine.xla.network",
     "load": "model.model_file",
     "log_softmax": "engine.xla.losses",
-    "place": "engine.xla.batches",
+    "place": "engine.rows",
     "softmax": "engine.xla.losses",
-    "update": "engine.xla.training",
+    "update": "engine.xla.losses",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

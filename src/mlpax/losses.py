@@ -1,5 +1,7 @@
 """Losses and metrics, at their public path."""
 
-from mlpax.engine.xla.losses import LOSSES, METRICS, Objective, dense_objective
+from mlpax.engine.plan import Objective
+from mlpax.engine.xla.losses import LOSSES, METRICS
+from mlpax.engine.xla.objective import dense_objective
 
 __all__ = ["LOSSES", "METRICS", "Objective", "dense_objective"]

@@ -1,18 +1,17 @@
-"""Every setting of a training run, which of them are static and which traced, and the named recipes."""
+"""Every setting of a training run, and the named recipes."""
 
 import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 from mlpax.errors import InputError, unknown
 
 __all__ = [
     "RECIPES",
     "TASKS",
-    "Hyper",
     "Recipe",
     "article",
     "default",
@@ -42,35 +41,13 @@ USUAL_RATE: dict[str, float] = {
 }
 
 
-class Hyper(NamedTuple):
-    """The traced settings: changing one never recompiles, and `vmap` can sweep them.
-
-    `dropout` or `clip_norm` of None leaves that computation out of the program, so going between
-    None and a number is another program; so is `patience` for early stopping.
-    """
-
-    learning_rate: float
-    momentum: float
-    beta_1: float
-    beta_2: float
-    epsilon: float
-    weight_decay: float
-    label_smoothing: float
-    dropout: float | None
-    clip_norm: float | None
-    epochs: int
-    patience: int | None
-    min_delta: float
-
-
-def _setting(default: Any, help: str, *, static: bool = False, options: Any = None, low: float = 0.0,
+def _setting(default: Any, help: str, *, options: Any = None, low: float = 0.0,
              high: float = math.inf, open_low: bool = False, open_high: bool = True) -> Any:  # fmt: skip
-    """A field with its help, its range and whether it shapes the compiled program."""
+    """A field with its help and its range."""
     return field(
         default=default,
         metadata={
             "help": help,
-            "static": static,
             "options": get_args(options),
             "range": (low, high, open_low, open_high),
         },
@@ -81,8 +58,8 @@ def _setting(default: Any, help: str, *, static: bool = False, options: Any = No
 class Recipe:
     """Every setting of a training run.
 
-    Settings that change the compiled program are static; the others are traced (`hyper`) or act
-    before the program (weights, order of rows, scaling), so that changing them never recompiles.
+    `engine.plan.plan_of` and `hyper_of` tell which settings shape the compiled program, and which only feed
+    it: changing those never recompiles.
 
     Raises
     ------
@@ -101,13 +78,13 @@ class Recipe:
         options=Inputs,
     )
     epochs: int = _setting(4, "passes over the training rows", low=1, high=2**31)
-    batch_size: int = _setting(256, "rows of a minibatch", static=True, low=1)
-    shuffle: bool = _setting(True, "draw a new order of the rows each epoch", static=True)
+    batch_size: int = _setting(256, "rows of a minibatch", low=1)
+    shuffle: bool = _setting(True, "draw a new order of the rows each epoch")
     drop_last: bool = _setting(False, "leave out the last partial minibatch, in evaluation too")
     validation: float = _setting(
         0.0, "share of the training rows held out; with 0 a named set validates on its test rows", high=1
     )
-    optimizer: Optimizer = _setting("nesterov", "update rule", static=True, options=Optimizer)
+    optimizer: Optimizer = _setting("nesterov", "update rule", options=Optimizer)
     learning_rate: float = _setting(0.2, "peak learning rate", open_low=True)
     momentum: float = _setting(0.9, "momentum of momentum and nesterov", high=1)
     beta_1: float = _setting(0.9, "decay of the first moment (adam, adamw, lion)", high=1)
@@ -115,10 +92,10 @@ class Recipe:
     epsilon: float = _setting(1e-8, "added to Adam's and RMSProp's denominators", open_low=True)
     schedule: Schedule = _setting(
         "linear", "course of the learning rate; plateau halves it when 3 epochs bring nothing",
-        static=True, options=Schedule,
+        options=Schedule,
     )  # fmt: skip
     warmup: float = _setting(0.25, "share of the steps over which the rate rises to its peak",
-                             static=True, high=1)  # fmt: skip
+                             high=1)  # fmt: skip
     weight_decay: float = _setting(0.0, "pull of the weights (not the biases) to 0")
     clip_norm: float = _setting(0.0, "largest global norm of a gradient; 0 does not clip")
     dropout: float = _setting(0.0, "share of hidden units dropped in each step", high=1)
@@ -128,40 +105,13 @@ class Recipe:
         high=2**31,
     )  # fmt: skip
     min_delta: float = _setting(0.0, "smallest improvement that counts as one")
-    monitor: str = _setting("", "metric to watch, as valid_accuracy or loss; empty takes the first",
-                            static=True)  # fmt: skip
-    train_metrics: bool = _setting(True, "measure the training rows, too, after each epoch", static=True)
+    monitor: str = _setting("", "metric to watch, as valid_accuracy or loss; empty takes the first")
+    train_metrics: bool = _setting(True, "measure the training rows, too, after each epoch")
     seed: int = _setting(0, "seed of weights, order and dropout", high=2**32)
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, _checked(f.name, getattr(self, f.name), f))
-
-    def hyper(self) -> Hyper:
-        """The traced part, for the compiled programs."""
-        return Hyper(
-            learning_rate=self.learning_rate,
-            momentum=self.momentum,
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
-            weight_decay=self.weight_decay,
-            label_smoothing=self.label_smoothing,
-            dropout=self.dropout or None,
-            clip_norm=self.clip_norm or None,
-            epochs=self.epochs,
-            patience=self.patience or None,
-            min_delta=self.min_delta,
-        )
-
-    def static(self) -> "Recipe":
-        """The same recipe with every setting that is not static at its default.
-
-        Two recipes with equal static parts run the same compiled programs.
-        """
-        return Recipe(
-            **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["static"]}
-        )
 
     def replace(self, **changes: Any) -> "Recipe":
         """A copy with `changes`; another optimizer without a rate of its own gets its usual one."""

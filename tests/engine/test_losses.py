@@ -11,18 +11,19 @@ import scipy.special
 import sklearn.metrics
 
 from conftest import assert_close, in_float64, numpy_forward
+from mlpax.engine.stopping import larger_is_better
 from mlpax.engine.xla.losses import (
     LOSSES,
     METRICS,
     accuracy,
     cross_entropy,
     cross_entropy_loss,
-    dense_objective,
     log_softmax,
     softmax,
     weighted_mean,
 )
 from mlpax.engine.xla.network import initialize_weights
+from mlpax.engine.xla.objective import dense_objective
 from mlpax.errors import InputError
 
 LOGITS = np.random.default_rng(0).normal(0, 3, (7, 4))
@@ -52,8 +53,10 @@ ORACLES = {
     "absolute_error": lambda o, y: np.mean(np.abs(o - y), axis=1),
     "huber": lambda o, y: np.mean(scipy.special.huber(1, o - y), axis=1),
     "poisson": lambda o, y: np.mean(np.exp(o) - y * o, axis=1),
+    "poisson_deviance": lambda o, y: np.sum(scipy.special.xlogy(y, y) - y * o - y + np.exp(o), axis=1),
 }
-TARGETS = {"cross_entropy": LABELS, "binary_cross_entropy": YES_NO, "poisson": RATES}
+TARGETS = {"cross_entropy": LABELS, "binary_cross_entropy": YES_NO, "poisson": RATES,
+           "poisson_deviance": RATES}  # fmt: skip
 
 
 def targets(loss, width=4):
@@ -184,20 +187,34 @@ def test_accuracy():
         ("log_loss", lambda y, o: sklearn.metrics.log_loss(y, scipy.special.softmax(o, axis=1))),
         ("rmse", sklearn.metrics.root_mean_squared_error),
         ("mae", sklearn.metrics.mean_absolute_error),
+        ("r2", sklearn.metrics.r2_score),
+        ("subset_accuracy", lambda y, o: sklearn.metrics.accuracy_score(y, o > 0)),
     ],
 )
 def test_metric_equals_scikit_learn(name, oracle):
-    outputs = LOGITS if name in ("accuracy", "log_loss") else LOGITS[:, :1]
-    y = LABELS if outputs.shape[1] == 4 else RATES[:, :1]
+    outputs = LOGITS[:, :1] if name in ("rmse", "mae") else LOGITS[:, :2] if name == "r2" else LOGITS
+    y = {"r2": RATES[:, :2], "subset_accuracy": YES_NO, "rmse": RATES[:, :1], "mae": RATES[:, :1]}
+    y = y.get(name, LABELS)
     metric = METRICS[name]
     values = metric.values(*f32(outputs), on_device(y))
-    assert values.shape == (7,)
-    assert metric.finish(jnp.mean(values.astype(jnp.float32))) == pytest.approx(oracle(y, outputs), rel=1e-5)
-    assert metric.larger_is_better == (name == "accuracy")
+    assert len(values) == 7
+    mean = jnp.mean(values.astype(jnp.float32), axis=0)
+    found = metric.finish(mean, jnp.asarray(y.var(axis=0), jnp.float32))
+    assert found == pytest.approx(oracle(y, outputs), rel=1e-5)
+    larger = ("accuracy", "subset_accuracy", "r2")
+    assert larger_is_better(f"valid_{name}") == (name in larger)
+
+
+def test_r2_of_constant_targets_is_scikit_learns():
+    """1 where every target is met, 0 where one is missed."""
+    for error in (0.0, 0.5):
+        y, outputs = np.ones((4, 1)), np.ones((4, 1)) + error
+        mean = jnp.mean(METRICS["r2"].values(*f32(outputs, y)), axis=0)
+        assert METRICS["r2"].finish(mean, jnp.zeros(1)) == sklearn.metrics.r2_score(y, outputs)
 
 
 def test_every_metric_is_tested():
-    assert set(METRICS) == {"accuracy", "log_loss", "rmse", "mae"}
+    assert set(METRICS) == {"accuracy", "subset_accuracy", "log_loss", "rmse", "mae", "r2"}
 
 
 # ---- gradients, by finite differences of the float64 oracles

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from conftest import NUMPY_ACTIVATIONS, in_float64, numpy_forward
-from mlpax.engine.xla.network import ACTIVATIONS, INITIAL_SCALES, batch_forward, forward, initialize_weights
+from mlpax.engine.weights import INITIAL_SCALES
+from mlpax.engine.xla.network import ACTIVATIONS, batch_forward, forward, initialize_weights
 from mlpax.errors import InputError
 
 

@@ -1,5 +1,6 @@
 """Update rules against their formulas in float64 NumPy, and the courses of the learning rate."""
 
+import dataclasses
 from typing import get_args
 
 import jax
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from mlpax import recipes
-from mlpax.engine.xla.optimizers import TICKS, optimizer, plateau, schedule
+from mlpax.engine.plan import Hyper, Plan, hyper_of, plan_of
+from mlpax.engine.xla.optimizers import adam_hat, schedule, update_rule
 from mlpax.recipes import Recipe
 
 RATE, MOMENTUM, BETA_1, BETA_2, EPSILON = 0.1, 0.8, 0.7, 0.9, 0.01
@@ -21,12 +23,17 @@ def f32(tree):
     return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), tree)
 
 
+def rule_of(recipe, rate=RATE, hyper=None, **changes):
+    plan = dataclasses.replace(plan_of(recipe, "dense", (), validated=False), **changes)
+    return update_rule(plan, rate, hyper or hyper_of(recipe))
+
+
 def steps(recipe, gradients=GRADIENTS):
     """The parameters after each step under these gradients."""
-    params, hyper = f32(PARAMS), recipe.hyper()
-    state = optimizer(recipe, RATE, hyper).init(params)
+    params, rule = f32(PARAMS), rule_of(recipe)
+    state = rule.init(params)
     for gradient in gradients:
-        updates, state = optimizer(recipe, RATE, hyper).update(f32(gradient), state, params)
+        updates, state = rule.update(f32(gradient), state, params)
         params = jax.tree.map(jnp.add, params, updates)
         yield params
 
@@ -124,21 +131,76 @@ def test_rate_and_settings_may_be_traced(name):
     """And the state begun outside the program is the one the program goes on with."""
     recipe = recipe_of(name, weight_decay=0.2, clip_norm=1.0)
     params, gradient = f32(PARAMS), f32(GRADIENTS[0])
-    state = optimizer(recipe, RATE, recipe.hyper()).init(params)
+    state = rule_of(recipe).init(params)
 
     @jax.jit
     def step(rate, hyper, state):
-        return optimizer(recipe.static(), rate, hyper).update(gradient, state, params)
+        return rule_of(recipe, rate, hyper).update(gradient, state, params)
 
-    traced, after = step(RATE, recipe.hyper(), state)
-    plain, _ = optimizer(recipe, RATE, recipe.hyper()).update(gradient, state, params)
+    traced, after = step(RATE, hyper_of(recipe), state)
+    plain, _ = rule_of(recipe).update(gradient, state, params)
     for one, other in zip(jax.tree.leaves(traced), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     assert jax.tree.map(jnp.result_type, after) == jax.tree.map(jnp.result_type, state)
 
 
+# ---- scikit-learn's rules
+
+
+def test_adam_with_epsilon_outside_is_the_papers():
+    rule = adam_hat(0.8, 0.9, 0.05)
+    state, m, v = rule.init({"a": np.zeros(3, np.float32)}), 0.0, 0.0
+    for t in range(1, 5):
+        g = RNG.normal(size=3).astype(np.float32)
+        m, v = 0.8 * m + 0.2 * g, 0.9 * v + 0.1 * g**2
+        steps, state = rule.update({"a": g}, state)
+        expected = np.sqrt(1 - 0.9**t) / (1 - 0.8**t) * m / (np.sqrt(v) + 0.05)
+        np.testing.assert_allclose(steps["a"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["momentum", "nesterov"])
+def test_summed_steps_remember_the_rates_they_were_made_with(name):
+    """scikit-learn's velocity holds steps, so a lower rate slows only the new ones."""
+    recipe, velocity = recipe_of(name), np.zeros((2, 3))
+    state = rule_of(recipe, sums_steps=True).init(f32(PARAMS))
+    for gradient, rate in zip(GRADIENTS, (0.1, 0.02, 0.02), strict=True):
+        rule = rule_of(recipe, rate, sums_steps=True)
+        updates, state = rule.update(f32(gradient), state, f32(PARAMS))
+        velocity = MOMENTUM * velocity - rate * gradient["W"]
+        expected = MOMENTUM * velocity - rate * gradient["W"] if name == "nesterov" else velocity
+        np.testing.assert_allclose(updates["W"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["nesterov", "adam", "adamw"])
+def test_one_vector_of_all_parameters_takes_the_same_steps(name):
+    recipe, params = recipe_of(name, weight_decay=0.2), f32(PARAMS)
+    whole, flat = (rule_of(recipe, flat=flat) for flat in (False, True))
+    one, other = (rule.update(f32(GRADIENTS[0]), rule.init(params), params)[0] for rule in (whole, flat))
+    for key in PARAMS:
+        np.testing.assert_allclose(one[key], other[key], rtol=1e-6)
+
+
 # ---- schedules
+
+
+def course_of(name, warmup=0.0, rows_seen=0.0, **numbers):
+    """The rate's factor as a function of the share of the run."""
+    hyper = Hyper(warmup=warmup, **numbers)
+    return lambda t: schedule(Plan(schedule=name), hyper, t, rows_seen)
+
+
+def test_invscaling_falls_with_the_rows_seen():
+    assert course_of("invscaling", rows_seen=8.0, power_t=0.5)(0.3) == pytest.approx(1 / 3)
+
+
+def test_cosine_log_is_four_waves_each_twice_as_long():
+    factor = course_of("cosine_log")
+    for zero in (0, 1, 3, 7, 15):
+        assert float(factor(jnp.float32(zero / 15))) == pytest.approx(0, abs=1e-5)
+    for peak in (1, 3, 7, 15):  # half an octave on
+        share = (2 ** (np.log2(peak + 1) - 0.5) - 1) / 15
+        assert float(factor(jnp.float32(share))) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -155,24 +217,15 @@ def test_rate_and_settings_may_be_traced(name):
     ],
 )
 def test_course_of_the_rate(name, warmup, course):
-    factor = schedule(Recipe(schedule=name, warmup=warmup))
+    factor = course_of(name, warmup)
     for share, expected in course.items():
-        assert factor(jnp.float32(share * TICKS)) == pytest.approx(expected, abs=2e-5)
+        assert factor(jnp.float32(share)) == pytest.approx(expected, abs=2e-5)
 
 
 @pytest.mark.parametrize("warmup", [0.0, 1e-7, 0.999])
 @pytest.mark.parametrize("name", ["linear", "cosine", "one_cycle"])
 def test_factor_stays_within_0_and_1(name, warmup):
-    factor = schedule(Recipe(schedule=name, warmup=warmup))
-    factors = np.asarray(jax.jit(jax.vmap(factor))(jnp.linspace(0, TICKS, 1001)))
+    factor = course_of(name, warmup)
+    factors = np.asarray(jax.jit(jax.vmap(factor))(jnp.linspace(0, 1, 1001)))
     assert np.all((factors >= 0) & (factors <= 1 + 1e-6))
     assert factors.max() == pytest.approx(1, abs=0.01)
-
-
-def test_plateau_halves_the_rate_after_three_epochs_without_improvement():
-    state, scales = plateau().init(f32(PARAMS)), []
-    follow = jax.jit(lambda state, value: plateau().update({}, state, value=value)[1])
-    for value in (1.0, 0.5, 0.5, 0.6, 0.5, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4):
-        state = follow(state, jnp.float32(value))
-        scales.append(float(state.scale))
-    assert scales == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 import scipy.special
 
-from mlpax.engine.xla.network import forward
-from mlpax.engine.xla.table_network import (
+from mlpax.engine.plan import Hyper, Plan
+from mlpax.engine.table_network import (
     embedding_size,
     fold,
     initial_table_params,
-    table_features,
-    table_objective,
     temperature,
     with_new_codes,
 )
-from mlpax.recipes import Recipe
+from mlpax.engine.xla.network import forward
+from mlpax.engine.xla.objective import objective_of, table_features
 
 RNG = np.random.default_rng(0)
 
@@ -28,6 +27,10 @@ def made(outputs=3, target=(0.0, 1.0), seed=0):
     tree = {k: params[k] for k in ("embeddings", "scale", "layers")}
     moved = jax.tree.map(lambda p: p + rng.normal(size=p.shape).astype(np.float32) / 10, tree)
     return on_device(params | moved)
+
+
+def table_objective(activation, loss):
+    return objective_of(Plan(network="table", activation=activation, loss=loss))
 
 
 def on_device(params):
@@ -57,7 +60,7 @@ def test_embedding_sizes():
 
 def test_starts_at_the_mean_with_a_scale_of_one():
     params = initial_table_params(4, (70,), (8,), 1, (50.0, 10.0), np.random.default_rng(0))
-    objective = table_objective("mish", "squared_error", ("rmse",))
+    objective = table_objective("mish", "squared_error")
     start = objective.predict(on_device(params), jnp.asarray(rows()[:, :5]))
     np.testing.assert_allclose(start, np.full((20, 1), 50.0))
     np.testing.assert_allclose(6 * params["scale"], 1)
@@ -66,35 +69,35 @@ def test_starts_at_the_mean_with_a_scale_of_one():
 
 def test_the_objective_is_the_papers_network():
     params, X = made(), rows()
-    objective = table_objective("relu", "cross_entropy", ("accuracy", "log_loss"))
+    objective = table_objective("relu", "cross_entropy")
     np.testing.assert_allclose(objective.predict(params, X), by_hand(params, X), rtol=2e-4, atol=1e-4)
     y = RNG.integers(0, 3, 20)
-    losses = objective.loss(params, X, jnp.asarray(y), None, Recipe(label_smoothing=0).hyper())
+    losses = objective.loss(params, X, jnp.asarray(y), None, Hyper())
     expected = -scipy.special.log_softmax(by_hand(params, X), axis=1)[np.arange(20), y]
     np.testing.assert_allclose(losses, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_regression_learns_standardised_and_answers_in_units():
     params, X, y = made(1, (100.0, 7.0)), rows(), RNG.normal(size=(20, 1)).astype(np.float32) * 7 + 100
-    objective = table_objective("relu", "squared_error", ("rmse",))
+    objective = table_objective("relu", "squared_error")
     np.testing.assert_allclose(objective.predict(params, X), 100 + 7 * by_hand(params, X), rtol=2e-4)
-    losses = objective.loss(params, X, jnp.asarray(y), None, Recipe().hyper())
+    losses = objective.loss(params, X, jnp.asarray(y), None, Hyper())
     np.testing.assert_allclose(
         losses, (by_hand(params, X) - (y - 100) / 7)[:, 0] ** 2 / 2, rtol=2e-3, atol=1e-4
     )
-    gradients = jax.grad(lambda p: jnp.sum(objective.loss(p, X, y, None, Recipe().hyper())))(params)
+    gradients = jax.grad(lambda p: jnp.sum(objective.loss(p, X, y, None, Hyper())))(params)
     assert not gradients["target"].any()  # which is no parameter
 
 
 @pytest.mark.parametrize("target", [(0.0, 1.0), (100.0, 7.0)])
 def test_folding_changes_no_answer(target):
     params, X = made(3, target), rows()
-    embeddings, layers = fold(params)
+    embeddings, layers = fold(params, target)
     plain = forward(on_device(layers), table_features(embeddings, jnp.asarray(X)))
-    objective = table_objective("relu", "squared_error", ("rmse",))
+    objective = table_objective("relu", "squared_error")
     np.testing.assert_allclose(plain, objective.predict(params, X), rtol=2e-4, atol=1e-4)
     assert all(p.dtype == np.float32 for p in jax.tree.leaves((embeddings, layers)))
-    cooler = forward(on_device(fold(params, 2.0)[1]), table_features(embeddings, jnp.asarray(X)))
+    cooler = forward(on_device(fold(params, (0.0, 0.5))[1]), table_features(embeddings, jnp.asarray(X)))
     if target == (0.0, 1.0):
         np.testing.assert_allclose(cooler, plain / 2, rtol=2e-4, atol=1e-4)
 

@@ -12,22 +12,24 @@ import sklearn.metrics
 
 from conftest import assert_close, in_float64, numpy_forward, numpy_step
 from mlpax.cli.screen import epoch_line
-from mlpax.engine.xla import passes
-from mlpax.engine.xla.batches import place, row_order
-from mlpax.engine.xla.losses import Objective, cross_entropy, dense_objective
-from mlpax.engine.xla.network import forward, initialize_weights
-from mlpax.engine.xla.training import (
+from mlpax.engine import training as loop
+from mlpax.engine.plan import Hyper, Objective, Plan, monitored
+from mlpax.engine.rows import place, row_order
+from mlpax.engine.training import (
+    arrays_of,
     chosen,
     epochs,
-    evaluate,
     fit,
     initial_params,
     initial_state,
-    monitored,
-    train_epoch,
-    train_epochs,
-    update,
+    state_of,
+    training_of,
 )
+from mlpax.engine.xla.epoch import evaluate as xla_evaluate
+from mlpax.engine.xla.epoch import run_epochs, run_pass
+from mlpax.engine.xla.losses import cross_entropy, update
+from mlpax.engine.xla.network import forward, initialize_weights
+from mlpax.engine.xla.objective import dense_objective
 from mlpax.errors import DivergedError, InputError
 from mlpax.recipes import Recipe, article
 
@@ -47,7 +49,7 @@ RECIPE = Recipe(
 @pytest.fixture(params=["an epoch a program", "a block a program"])
 def mode(request, monkeypatch):
     """Both ways of running epochs, whatever the data's size."""
-    monkeypatch.setattr(passes, "SMALL_EPOCH", math.inf if "block" in request.param else 0)
+    monkeypatch.setattr(loop, "SMALL_EPOCH", math.inf if "block" in request.param else 0)
     return request.param
 
 
@@ -55,11 +57,16 @@ def rows(n=50, **options):
     return place(X[:n], Y[:n], **{"batch_size": 16} | options)
 
 
+def how(data, valid=None, recipe=RECIPE, objective=OBJECTIVE):
+    return training_of(recipe, data, valid, objective, objective.metrics)
+
+
 def run(data, valid=None, recipe=RECIPE, objective=OBJECTIVE, params=None):
     """Every record and the last state."""
     params = initial_params(SIZES, recipe) if params is None else params
-    history, state = [], initial_state(params, recipe)
-    for state, records in epochs(state, data, valid, objective=objective, recipe=recipe):
+    training = how(data, valid, recipe, objective)
+    history, state = [], initial_state(params, training, recipe.seed)
+    for state, records in epochs(state, data, valid, training):
         history += records
     return history, state
 
@@ -108,9 +115,10 @@ def test_article_on_mnist_to_the_digit(data_dir):
         place(read(f"{s}-images-idx3", 16).reshape(-1, 784), read(f"{s}-labels-idx1", 8), **layout)
         for s in ("train", "t10k")
     )
-    state = initial_state(initial_params((784, 128, 10), recipe), recipe)
+    training = training_of(recipe, data, valid, "dense", ("accuracy",))
+    state = initial_state(initial_params((784, 128, 10), recipe), training, recipe.seed)
     lines = []
-    for state, records in islice(epochs(state, data, valid, objective=dense_objective(), recipe=recipe), 2):
+    for state, records in islice(epochs(state, data, valid, training), 2):
         lines += [epoch_line(record, 25).partition(", time")[0] for record in records]
     assert lines == [
         "Epoch 1/25: loss: 1.5768, train acc.: 0.818, valid acc.: 0.824",
@@ -123,8 +131,7 @@ def test_article_on_mnist_to_the_digit(data_dir):
 
 def ordered(data, recipe, epoch):
     """Row numbers in the order of an epoch."""
-    order = row_order(data, recipe, epoch)
-    return np.arange(64) if order is None else order
+    return row_order(data, recipe.seed, epoch) if recipe.shuffle else np.arange(64)
 
 
 def numpy_epochs(data, recipe, weights, factor=lambda share: 1.0):
@@ -186,15 +193,17 @@ def test_every_row_is_trained_once_an_epoch():
 
 
 def one_epoch(params, data, recipe, objective=OBJECTIVE):
-    """`train_epoch` alone, from the start."""
-    return train_epoch(
-        initial_state(params, recipe),
-        data,
-        row_order(data, recipe, 1),
-        recipe.hyper(),
-        objective=objective,
-        recipe=recipe.static(),
-    )
+    """`train_pass` alone, from the start."""
+    training = how(data, None, recipe, objective)
+    order = training.orders(0, 1)[0] if training.orders else None
+    state = initial_state(params, training, recipe.seed)
+    return run_pass(state, data, order, training.hyper, plan=training.plan)
+
+
+def evaluate(params, data, objective=OBJECTIVE):
+    """Every metric of the objective."""
+    program = jax.jit(xla_evaluate, static_argnames=("metrics", "plan"))
+    return program(params, data, Hyper(), metrics=objective.metrics, plan=Plan(network=objective))
 
 
 def test_rate_follows_its_schedule_over_the_whole_run():
@@ -213,27 +222,28 @@ def test_rate_follows_its_schedule_over_the_whole_run():
 
 
 def test_blocks_equal_single_epochs():
-    """`train_epochs` over ten orders, and ten calls of `train_epoch` with the same orders."""
+    """`epochs` over ten orders, and ten calls of `train_pass` with the same orders."""
     recipe = RECIPE.replace(epochs=10)
-    data, hyper = rows(), recipe.hyper()
-    orders = np.stack([row_order(data, recipe, k) for k in range(1, 11)])
-    programs = {"objective": OBJECTIVE, "recipe": recipe.static()}
-    state = initial_state(initial_params(SIZES, recipe), recipe)
-    block, records = train_epochs(state, data, None, orders, hyper, **programs)
-    state = initial_state(initial_params(SIZES, recipe), recipe)
+    data = rows()
+    training = how(data, None, recipe)
+    plan, hyper, _ = training
+    orders = training.orders(0, 10)
+    state = initial_state(initial_params(SIZES, recipe), training, recipe.seed)
+    block, records = run_epochs(state, data, None, orders, hyper, plan=plan, count=10)
     for k, order in enumerate(orders):
-        state, loss = train_epoch(state, data, order, hyper, **programs)
+        state, loss = run_pass(state, data, order, hyper, plan=plan)
         assert float(records["loss"][k]) == pytest.approx(float(loss), rel=1e-5)
-        for metric, value in evaluate(state.params, data, **programs).items():
+        for metric, value in evaluate(state.params, data).items():
             assert float(records[f"train_{metric}"][k]) == pytest.approx(float(value), rel=1e-4)
     assert_close(block.params, state.params, rtol=1e-5, atol=1e-6)
 
 
 def test_a_block_stops_at_the_last_epoch(monkeypatch):
-    monkeypatch.setattr(passes, "SMALL_EPOCH", math.inf)
+    monkeypatch.setattr(loop, "SMALL_EPOCH", math.inf)
     recipe = RECIPE.replace(epochs=13)
-    state, blocks = initial_state(initial_params(SIZES, recipe), recipe), []
-    for state, records in epochs(state, rows(), objective=OBJECTIVE, recipe=recipe):
+    training, blocks = how(rows(), None, recipe), []
+    state = initial_state(initial_params(SIZES, recipe), training, recipe.seed)
+    for state, records in epochs(state, rows(), None, training):
         blocks.append([record["epoch"] for record in records])
         assert len({record["seconds"] for record in records}) == 1  # an even share of the program's time
     assert blocks == [list(range(1, 11)), [11, 12, 13]]
@@ -243,9 +253,12 @@ def test_a_block_stops_at_the_last_epoch(monkeypatch):
 def test_epochs_of_few_operations_share_a_program():
     """Without being told, by their arithmetic: 6 × parameters × rows."""
     recipe = RECIPE.replace(epochs=3)
-    state = initial_state(initial_params(SIZES, recipe), recipe)
-    assert [len(r) for _, r in epochs(state, rows(), objective=OBJECTIVE, recipe=recipe)] == [3]
-    assert 6 * 101_770 * 60_000 > passes.SMALL_EPOCH > 6 * 2_410 * 1437  # MNIST's, and that of digits
+    training = how(rows(), None, recipe)
+    state = initial_state(initial_params(SIZES, recipe), training, recipe.seed)
+    assert [len(r) for _, r in epochs(state, rows(), None, training)] == [3]
+    by_one = epochs(state, rows(), None, training, epochs_a_call=1)
+    assert [len(r) for _, r in by_one] == [1, 1, 1]  # unless it is told
+    assert 6 * 101_770 * 60_000 > loop.SMALL_EPOCH > 6 * 2_410 * 1437  # MNIST's, and that of digits
 
 
 # ---- evaluation
@@ -254,9 +267,7 @@ def test_epochs_of_few_operations_share_a_program():
 @pytest.mark.parametrize(("n", "drop_last"), [(50, False), (50, True), (1, False), (63, False), (64, True)])
 def test_evaluate_on_odd_row_counts(n, drop_last):
     params = initial_params(SIZES, RECIPE)
-    figures = evaluate(
-        params, rows(n, drop_last=drop_last, weight=W[:n] + 0.1), objective=OBJECTIVE, recipe=RECIPE.static()
-    )
+    figures = evaluate(params, rows(n, drop_last=drop_last, weight=W[:n] + 0.1))
     n = n // 16 * 16 if drop_last else n
     logits = numpy_forward(in_float64(params), X[:n])
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -278,7 +289,7 @@ def test_evaluate_in_several_chunks():
     losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(20_000), y]
     for drop_last, n in ((False, 20_000), (True, 19_968)):
         data = place(pixels, y, batch_size=64, shift=127.5, scale=1 / 64, drop_last=drop_last)
-        figures = evaluate(params, data, objective=OBJECTIVE, recipe=RECIPE.replace(batch_size=64).static())
+        figures = evaluate(params, data)
         assert float(figures["accuracy"]) == pytest.approx(np.mean(right[:n]), abs=1e-5)
         assert float(figures["log_loss"]) == pytest.approx(np.mean(losses[:n]), rel=1e-5)
 
@@ -308,7 +319,7 @@ def walked(valid=5.0, **changes):
     recipe = WALK.replace(**changes)
     valid = None if valid is None else target(valid)
     history, state = run(target(3.0), valid, recipe, WALKER, {"p": jnp.zeros(())})
-    return history, state, float(chosen(state, recipe)["p"])
+    return history, state, float(chosen(state, how(target(3.0), valid, recipe, WALKER).plan)["p"])
 
 
 def test_patience_on_the_first_validation_metric(mode):
@@ -351,15 +362,15 @@ def test_loss_is_watched_where_no_rows_validate(mode):
     assert (len(history), p, int(state.watch.epoch)) == (12, 12, 12)
     assert [record["loss"] for record in history] == list(range(0, -12, -1))
     columns = ("loss", "train_rmse", "valid_rmse", "valid_mae")
-    assert monitored(WALK, columns) == "valid_rmse"
-    assert monitored(WALK, columns[:2]) == "loss"
-    assert monitored(WALK.replace(monitor="loss"), columns) == "loss"
+    assert monitored("", columns) == "valid_rmse"
+    assert monitored("", columns[:2]) == "loss"
+    assert monitored("loss", columns) == "loss"
 
 
 def test_without_patience_the_last_weights_are_kept():
     history, state, p = walked()
     assert (len(history), p, int(state.watch.epoch)) == (12, 5, 5)
-    assert float(chosen(state, WALK.replace(patience=0))["p"]) == 12
+    assert float(chosen(state, how(target(3.0), None, WALK.replace(patience=0), WALKER).plan)["p"]) == 12
 
 
 def test_fit_returns_the_best_weights_and_tells_of_every_epoch(mode):
@@ -379,27 +390,19 @@ def test_fit_returns_the_best_weights_and_tells_of_every_epoch(mode):
 
 def test_unknown_monitor_is_refused_at_the_call():
     recipe = RECIPE.replace(monitor="valid_acuracy")
-    state = initial_state(initial_params(SIZES, recipe), recipe)
     with pytest.raises(InputError, match="unknown monitor 'valid_acuracy'; did you mean 'valid_accuracy'"):
-        epochs(state, rows(), rows(20), objective=OBJECTIVE, recipe=recipe)
+        how(rows(), rows(20), recipe)
     with pytest.raises(InputError, match="unknown monitor 'valid_acuracy'"):
-        monitored(recipe, ("loss", "train_accuracy"))
+        monitored(recipe.monitor, ("loss", "train_accuracy"))
 
 
 def test_batches_larger_than_the_data_are_refused_at_the_call():
-    state = initial_state(initial_params(SIZES, RECIPE), RECIPE)
     with pytest.raises(InputError, match="batch_size 16 is larger than the training data; choose 1 to 8"):
-        epochs(state, rows(8), objective=OBJECTIVE, recipe=RECIPE)
-    epochs(state, rows(9), objective=OBJECTIVE, recipe=RECIPE)  # all rows, as sets of 10 to 16 have it
+        how(rows(8))
+    how(rows(9))  # all rows, as sets of 10 to 16 have it
     with pytest.raises(InputError, match="batch_size 16 is larger than the validation data; choose 1 to 10"):
-        epochs(
-            state,
-            rows(),
-            rows(10, drop_last=True),
-            objective=OBJECTIVE,
-            recipe=RECIPE.replace(drop_last=True),
-        )
-    epochs(state, rows(), rows(10), objective=OBJECTIVE, recipe=RECIPE)  # else padding makes up for it
+        how(rows(), rows(10, drop_last=True), RECIPE.replace(drop_last=True))
+    how(rows(), rows(10))  # else padding makes up for it
 
 
 # ---- divergence
@@ -417,11 +420,12 @@ def test_divergence_is_raised_after_its_epoch_was_told(mode):
 
     data = place(np.zeros((8, 1)), np.zeros(8, int), batch_size=8)
     recipe = WALK.replace(monitor="train_accuracy", patience=9)
-    state, history = initial_state({"p": jnp.zeros(())}, recipe), []
+    training = how(data, None, recipe, Objective(loss, predict))
+    state, history = initial_state({"p": jnp.zeros(())}, training, recipe.seed), []
 
     def train():
         nonlocal state, history
-        for state, records in epochs(state, data, objective=Objective(loss, predict), recipe=recipe):
+        for state, records in epochs(state, data, None, training):
             history += records
 
     with pytest.raises(DivergedError) as error:
@@ -431,7 +435,7 @@ def test_divergence_is_raised_after_its_epoch_was_told(mode):
     )
     assert [record["epoch"] for record in history] == [1, 2, 3]
     assert [math.isfinite(record["loss"]) for record in history] == [True, True, False]
-    assert (int(state.watch.epoch), float(state.watch.params["p"])) == (1, 1)
+    assert (int(state.watch.epoch), float(state.best["p"])) == (1, 1)
 
 
 def test_an_infinite_rate_of_a_network_diverges(mode):
@@ -442,7 +446,7 @@ def test_an_infinite_rate_of_a_network_diverges(mode):
 
 def test_a_last_update_that_diverges_is_not_returned(mode):
     """The loss was read before the update, and is fine; the weights after it are not."""
-    with pytest.raises(DivergedError, match="the loss became nan in epoch 2"):
+    with pytest.raises(DivergedError, match=r"the loss became -?inf in epoch 2"):
         walked(epochs=2, learning_rate=3e38)
 
 
@@ -516,7 +520,7 @@ def test_dropout_is_in_the_training_and_not_in_the_evaluation():
     assert_close(state.params, expected)
     _, whole = numpy_step(in_float64(params), X[:16], Y[:16], np.ones(16), 0.3)
     assert abs(loss - whole) > 0.01  # it did drop something
-    figures = evaluate(params, data, objective=OBJECTIVE, recipe=recipe.static())
+    figures = evaluate(params, data)
     assert float(figures["log_loss"]) == pytest.approx(whole, rel=1e-5)
 
 
@@ -553,12 +557,11 @@ def test_initial_params_of_the_article():
 @pytest.mark.parametrize("seed", [0, 516, 2**32 - 1])
 def test_initial_state(seed):
     params = initial_params(SIZES, RECIPE)
-    state = initial_state(params, RECIPE.replace(seed=seed))
+    state = initial_state(params, how(rows()), seed)
     np.testing.assert_array_equal(state.key, jax.random.PRNGKey(seed))
     assert_same_bits(state.params, params)
     assert (int(state.step), int(state.epoch), int(state.watch.epoch)) == (0, 0, 0)
-    buffers = [p.unsafe_buffer_pointer() for p in jax.tree.leaves((params, state.params, state.watch.params))]
-    assert len(set(buffers)) == len(buffers)  # each is donated, or the caller's
+    assert_same_bits(state.best, params)
 
 
 RESUMED = RECIPE.replace(
@@ -578,12 +581,12 @@ def test_a_resumed_run_is_the_unbroken_one(mode):
     unbroken, whole = run(data, valid, RESUMED)
     assert len(unbroken) == 23
     for k in (1, 2):
-        state, history = initial_state(initial_params(SIZES, RESUMED), RESUMED), []
-        first = epochs(state, data, valid, objective=OBJECTIVE, recipe=RESUMED)
-        for state, records in islice(first, k):
+        training, history = how(data, valid, RESUMED), []
+        start = initial_state(initial_params(SIZES, RESUMED), training, RESUMED.seed)
+        for state, records in islice(epochs(start, data, valid, training), k):
             history += records
-        state = jax.tree.map(jnp.asarray, jax.device_get(state))
-        for state, records in epochs(state, data, valid, objective=OBJECTIVE, recipe=RESUMED):
+        state = state_of(arrays_of(state), start)
+        for state, records in epochs(state, data, valid, training):
             history += records
         assert_same_bits(state, whole)
         assert without_seconds(history) == without_seconds(unbroken)
@@ -592,8 +595,8 @@ def test_a_resumed_run_is_the_unbroken_one(mode):
 def test_a_finished_run_has_nothing_to_resume(mode):
     for changes in ({"patience": 2}, {"epochs": 3}):
         _, state, _ = walked(**changes)
-        again = epochs(state, target(3.0), target(5.0), objective=WALKER, recipe=WALK.replace(**changes))
-        assert list(again) == []
+        training = how(target(3.0), target(5.0), WALK.replace(**changes), WALKER)
+        assert list(epochs(state, target(3.0), target(5.0), training)) == []
 
 
 # ---- one program
@@ -618,9 +621,11 @@ class Counted:
 def test_traced_settings_seeds_and_rows_of_a_bucket_share_one_program(mode):
     """Ten epochs, then other rates, seeds, row counts and every other traced setting: traced once."""
     counted = Counted()
-    recipe = RECIPE.replace(epochs=10, optimizer="momentum", schedule="plateau", patience=10)
+    recipe = RECIPE.replace(
+        epochs=10, optimizer="momentum", schedule="plateau", patience=10, weight_decay=0.01
+    )
     run(rows(), rows(20), recipe, counted.objective)
-    first, programs = counted.traces, train_epoch._cache_size()
+    first, programs = counted.traces, run_pass._cache_size()
     assert first > 0
     for learning_rate in (0.01, 1, np.float32(0.1)):
         for seed in (1, 2):
@@ -636,7 +641,9 @@ def test_traced_settings_seeds_and_rows_of_a_bucket_share_one_program(mode):
         run(rows(), rows(20), recipe.replace(**changes), counted.objective)
     for n in (51, 64):
         run(rows(n, weight=W[:n] + 1, shift=0.5, scale=2.0), rows(17), recipe, counted.objective)
-    resumed = jax.tree.map(jnp.asarray, jax.device_get(run(rows(), rows(20), recipe, counted.objective)[1]))
-    list(epochs(resumed, rows(), rows(20), objective=counted.objective, recipe=recipe.replace(epochs=12)))
+    ended = run(rows(), rows(20), recipe, counted.objective)[1]
+    resumed = state_of(arrays_of(ended), ended)
+    longer = how(rows(), rows(20), recipe.replace(epochs=12), counted.objective)
+    list(epochs(resumed, rows(), rows(20), longer))
     assert counted.traces == first
-    assert train_epoch._cache_size() == programs
+    assert run_pass._cache_size() == programs

@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import mlpax
 from mlpax import MLPClassifier, MLPRegressor
-from mlpax.engine.xla import solvers
+from mlpax.engine.xla import epoch as xla
 from mlpax.errors import InputError
 from mlpax.estimators import fitting
 
@@ -173,13 +173,13 @@ def test_scikit_learns_checks(estimator, check):
 def count_traces(monkeypatch):
     """How often the program of a fit is made anew."""
     traces = []
-    inner = solvers.advance.__wrapped__
+    inner = xla.run_epochs.__wrapped__
 
     def traced(*arguments, **options):
         traces.append(1)
         return inner(*arguments, **options)
 
-    monkeypatch.setattr(fitting, "advance", jax.jit(traced, static_argnames=("plan", "epochs")))
+    monkeypatch.setattr(xla, "run_epochs", jax.jit(traced, static_argnames=("plan", "count")))
     return traces
 
 
@@ -423,10 +423,10 @@ def test_the_number_of_outputs_stays():
 
 def test_many_rows_of_a_small_network_share_no_call(monkeypatch):
     """Their orders would be larger than they are."""
-    seen, advance = [], fitting.advance
+    seen, run_epochs = [], xla.run_epochs
     monkeypatch.setattr(fitting, "MANY_ORDERS", 10_000)
     monkeypatch.setattr(
-        fitting, "advance", lambda *args, **more: seen.append(args[3].shape) or advance(*args, **more)
+        xla, "run_epochs", lambda *args, **more: seen.append(args[3].shape) or run_epochs(*args, **more)
     )
     parameters = SMALL | {"max_iter": 2, "batch_size": 50}
     assert MLPRegressor(**parameters).fit(X_IRIS, TARGET).n_iter_ == 2
@@ -466,7 +466,7 @@ def test_sparse_labels_are_weighed_and_validate():
 
 
 def test_an_optimizer_is_a_transformation_of_optax():
-    with pytest.raises(ValueError, match=r"must be an instance of 'optax.*GradientTransformation' or None"):
+    with pytest.raises(ValueError, match="must be an object implementing 'init' and 'update' or None"):
         MLPClassifier(optimizer=("adam", 0.1)).fit(X_IRIS, Y_IRIS)
 
 

@@ -10,7 +10,7 @@ import mlpax
 
 # What they test that is not ours to have, each with the reason.
 EXCEPTIONS = {
-    "test_gradient": "calls the private _loss_grad_lbfgs; tests/test_solvers.py compares our gradients",
+    "test_gradient": "calls the private _loss_grad_lbfgs; test_full_batch.py compares our gradients",
 }
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from mlpax import plots
 from mlpax.data.dataset import Dataset
-from mlpax.engine.xla import passes
+from mlpax.engine import training
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.model.model_file import load
 from mlpax.recipes import Recipe
@@ -39,7 +39,7 @@ RECIPE = Recipe(hidden=(6,), epochs=24, batch_size=16, optimizer="adam", learnin
 @pytest.fixture(params=["an epoch a program", "ten epochs a program"])
 def mode(request, monkeypatch):
     if request.param == "an epoch a program":
-        monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
+        monkeypatch.setattr(training, "SMALL_EPOCH", 0)
 
 
 def outcome(path):
@@ -130,7 +130,7 @@ def test_a_signal_waits_for_the_epoch_and_loses_nothing(tmp_path, mode, number):
 
 
 def test_checkpoints_by_epochs_and_by_seconds(tmp_path, monkeypatch):
-    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
+    monkeypatch.setattr(training, "SMALL_EPOCH", 0)
     written = []
     original = run.checkpoints.save
     monkeypatch.setattr(
@@ -147,7 +147,7 @@ def test_checkpoints_by_epochs_and_by_seconds(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", None])
 def test_damaged_checkpoints_are_passed_over_and_said(tmp_path, monkeypatch, damage):
-    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
+    monkeypatch.setattr(training, "SMALL_EPOCH", 0)
     run.train(tmp_path / "whole", blobs(), RECIPE)
     with pytest.raises(Killed):
         run.train(tmp_path / "broken", blobs(), RECIPE, on_epoch=lambda r: [time.sleep(0.01), killing(15)(r)])
@@ -242,7 +242,7 @@ def test_another_version_or_device_is_told(tmp_path):
 
 def test_a_full_disk_stops_the_run_and_spares_the_checkpoint(tmp_path, monkeypatch):
     """Files above a limit fail as on a full disk: OSError from write()."""
-    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
+    monkeypatch.setattr(training, "SMALL_EPOCH", 0)
     run.train(tmp_path / "whole", blobs(), RECIPE)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -263,7 +263,7 @@ def test_a_full_disk_stops_the_run_and_spares_the_checkpoint(tmp_path, monkeypat
 
 
 def test_a_folder_removed_under_the_run_stops_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
+    monkeypatch.setattr(training, "SMALL_EPOCH", 0)
 
     def on_epoch(row):
         time.sleep(0.01)
@@ -286,7 +286,7 @@ def test_the_best_weights_before_a_divergence_are_kept(tmp_path, mode):
 
 
 def test_a_divergence_waits_for_the_checkpoint_being_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
+    monkeypatch.setattr(training, "SMALL_EPOCH", 0)
     save = checkpoints.save
     monkeypatch.setattr(checkpoints, "save", lambda *args: (time.sleep(0.5), save(*args)))
     recipe = RECIPE.replace(optimizer="sgd", schedule="linear", warmup=0.9, learning_rate=1e4)
@@ -297,7 +297,7 @@ def test_a_divergence_waits_for_the_checkpoint_being_written(tmp_path, monkeypat
 
 
 def test_a_signal_in_the_epoch_that_diverges_keeps_the_best_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
+    monkeypatch.setattr(training, "SMALL_EPOCH", 0)
     recipe = RECIPE.replace(optimizer="sgd", schedule="linear", warmup=0.9, learning_rate=1e4)
 
     def on_epoch(row):
@@ -336,7 +336,7 @@ def test_what_was_learned_is_kept_when_nobody_listens(tmp_path, mode):
 
 
 def test_a_failed_write_is_said_with_the_next_epoch(tmp_path, monkeypatch):
-    monkeypatch.setattr(passes, "SMALL_EPOCH", 0)
+    monkeypatch.setattr(training, "SMALL_EPOCH", 0)
     save, seen = checkpoints.save, []
 
     def full(folder, arrays, record):

@@ -1,10 +1,20 @@
-"""Rows made ready for minibatches."""
+"""Rows made ready for minibatches: scaled, padded, in the order of each epoch."""
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-__all__ = ["Scaling", "fit_scaling"]
+from mlpax.errors import InputError
+from mlpax.seeds import rng
+
+__all__ = ["Data", "Orders", "Scaling", "aligned", "all_finite", "bucket", "fit_scaling", "orders_of",
+           "place", "row_order"]  # fmt: skip
+
+# `orders(done, count)` gives the row orders of the `count` epochs after the first `done`, as (count, bucket).
+Orders = Callable[[int, int], np.ndarray]
 
 
 class Scaling(NamedTuple):
@@ -36,3 +46,156 @@ def fit_scaling(X: np.ndarray, inputs: str) -> Scaling:
     else:
         mean, deviation = float(X.mean(dtype=np.float64)), float(X.std(dtype=np.float64))
     return Scaling(mean, 1 / (deviation or 1.0))
+
+
+class Data(NamedTuple):
+    """Rows ready for minibatches, padded to a bucket with rows of weight 0.
+
+    The network sees `(X - shift) * scale` in float32. `n`, `steps` and `counted` are traced: all row counts
+    of one bucket share one program. The arrays lie on the host until training uploads them.
+    """
+
+    X: np.ndarray  # (bucket, features), uint8 or float32; or uint32 of four pixels each, quicker to gather
+    y: np.ndarray  # (bucket,) int32 labels, or (bucket, outputs) float32
+    weight: np.ndarray  # (bucket,) float32
+    n: np.int32  # rows before the padding
+    steps: np.int32  # minibatches of an epoch
+    counted: np.int32  # rows that an evaluation counts: without those that `drop_last` leaves out
+    variance: np.ndarray  # (outputs,) of the targets, for R²; () of labels
+    shift: np.ndarray  # () or (features,) float32
+    scale: np.ndarray  # () or (features,) float32
+
+
+def bucket(rows: int, batch_size: int) -> int:
+    """Rows after padding: a batch times s times 1 to 8, s a power of two."""
+    steps = math.ceil(rows / batch_size)
+    s = 2 ** max(0, math.ceil(math.log2(steps / 8)))
+    return batch_size * s * math.ceil(steps / s)
+
+
+def place(
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    batch_size: int,
+    drop_last: bool = False,
+    weight: np.ndarray | None = None,
+    shift: float | np.ndarray = 0.0,
+    scale: float | np.ndarray = 1.0,
+    dtype: npt.DTypeLike = np.float32,
+) -> Data:
+    """Make rows ready for minibatches: checked, in the arithmetic's type, padded to their bucket.
+
+    Parameters
+    ----------
+    X : array of shape (rows, features), uint8 or float
+        uint8 stays as it is, a byte a pixel; all other types become `dtype`.
+    y : array of shape (rows,), int, or (rows, outputs), float
+        Labels, or targets of a regression.
+    batch_size : int
+        Rows of a minibatch.
+    drop_last : bool, default False
+        Leave out the last partial minibatch, in evaluation too.
+    weight : array of shape (rows,), optional
+        Weight of each row in every mean, >= 0; 1 each by default.
+    shift, scale : float or array of shape (features,)
+        The network sees `(X - shift) * scale`.
+    dtype : numpy dtype, default float32
+        Of the arithmetic; float64 needs `jax.enable_x64`.
+
+    Raises
+    ------
+    InputError
+        If there are no rows, lengths differ, a value or weight is NaN or infinite, a label or weight
+        is negative, or float targets are not (rows, outputs).
+    """
+    rows = len(X)
+    if rows == 0 or X.ndim != 2:
+        raise InputError(f"X has shape {X.shape}; training needs (rows, features) with at least one row")
+    if len(y) != rows:
+        raise InputError(f"X has {rows} rows but y has {len(y)}; they must be equal")
+    weight = np.ones(rows, dtype) if weight is None else np.asarray(weight, dtype)
+    if weight.shape != (rows,) or not np.all((weight >= 0) & np.isfinite(weight)) or not weight.any():
+        raise InputError(f"weights must be {rows} finite numbers >= 0, at least one above 0")
+    if X.dtype == np.uint8:
+        X = np.ascontiguousarray(X).view(np.uint8 if X.shape[1] % 4 else np.uint32)
+    else:
+        X = np.asarray(X, dtype)
+        if not all_finite(X):
+            row, column = np.argwhere(~np.isfinite(X))[0]
+            raise InputError(f"X holds {X[row, column]} at row {row}, column {column}; all must be finite")
+    labels = y.dtype.kind in "iub"
+    if y.ndim < 2 and not labels:  # against outputs of (batch, 1) they would make a square
+        raise InputError(f"y has shape {y.shape}; float targets need (rows, outputs), as y[:, None]")
+    if y.ndim < 2 and not (y.min() >= 0 and y.max() < 2**31):
+        raise InputError(f"y holds labels {y.min()} to {y.max()}; they must be 0 .. classes - 1")
+    y = np.asarray(y, np.int32 if labels else dtype)
+    if not np.isfinite(y).all():
+        raise InputError("y holds NaN or infinite values; all must be finite")
+    steps = rows // batch_size if drop_last else math.ceil(rows / batch_size)
+    padding = bucket(rows, batch_size) - rows
+
+    def padded(a: np.ndarray) -> np.ndarray:
+        out = aligned((rows + padding, *a.shape[1:]), a.dtype)
+        out[:rows] = a
+        out[rows:] = a[-1]  # a loss that is finite on every row is finite on these, and 0 times it is 0
+        return out
+
+    return Data(
+        X=padded(X),
+        y=padded(y),
+        weight=np.append(weight, np.zeros(padding, dtype)),
+        n=np.int32(rows),
+        steps=np.int32(steps),
+        counted=np.int32(min(rows, steps * batch_size)),
+        variance=np.zeros((), dtype) if labels else _variance(y, weight).astype(dtype),
+        shift=np.asarray(shift, dtype),
+        scale=np.asarray(scale, dtype),
+    )
+
+
+def _variance(y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    centred = y - np.average(y, axis=0, weights=weight)
+    return np.average(np.square(centred, dtype=np.float64), axis=0, weights=weight)
+
+
+def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
+    """An empty array that starts where XLA wants it to, so that a CPU takes it as it lies, without a copy."""
+    size, step = math.prod(shape) * np.dtype(dtype).itemsize, 64
+    memory = np.empty(size + step, np.uint8)
+    start = -memory.ctypes.data % step
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def all_finite(X: np.ndarray) -> bool:
+    """Whether no value is NaN or infinite: their sum tells, unless it overflows, without another array."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(X.sum()) or np.isfinite(X).all())
+
+
+def row_order(data: Data, seed: int, epoch: int) -> np.ndarray:
+    """Return the random order of the rows in one epoch, padding last.
+
+    The order depends only on the arguments, so a resumed run visits the rows in the same order as an
+    uninterrupted one.
+
+    Parameters
+    ----------
+    data : Data
+    seed : int
+        Seed of the run's row orders.
+    epoch : int
+        Number of the epoch, 1 for the first.
+
+    Returns
+    -------
+    ndarray of shape (bucket,), int32
+    """
+    order = np.arange(data.X.shape[0], dtype=np.int32)
+    order[: data.n] = rng(seed, "order", epoch).permutation(int(data.n))
+    return order
+
+
+def orders_of(data: Data, seed: int) -> Orders:
+    """Return the row orders of a run that draws each epoch's order from its seed."""
+    return lambda done, count: np.stack([row_order(data, seed, done + 1 + k) for k in range(count)])

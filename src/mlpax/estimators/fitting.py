@@ -3,14 +3,13 @@
 import inspect
 import operator
 import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
-import scipy.optimize
 from sklearn.base import _fit_context, is_classifier  # pyright: ignore[reportPrivateUsage]
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -22,26 +21,15 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from mlpax.engine.xla.batches import bucket
-from mlpax.engine.xla.network import each_layer
-from mlpax.engine.xla.passes import is_small
-from mlpax.engine.xla.solvers import (
-    Knobs,
-    Optimizer,
-    Orders,
-    Plan,
-    Progress,
-    advance,
-    judge,
-    layers_of,
-    loss_and_gradient,
-    start,
-    unpack,
-)
+from mlpax.engine.plan import OUTSIDE, Hyper, Plan, Pytree, each_layer
+from mlpax.engine.rows import bucket
+from mlpax.engine.stopping import due
+from mlpax.engine.training import Record, Training, epochs, is_small
 from mlpax.estimators.callbacks import Tell
 from mlpax.estimators.rows import (
     NOT_FINITE,
     Rows,
+    Shuffles,
     device_of,
     held,
     placed,
@@ -51,18 +39,57 @@ from mlpax.estimators.rows import (
 )
 from mlpax.estimators.trained import answer, as_model
 
+if TYPE_CHECKING:
+    from mlpax.engine.xla.epoch import State
+
 __all__ = ["SCHEDULES", "Perceptron"]
 
 EPOCHS_A_CALL = 100  # of a small epoch
 MANY_ORDERS = 2**22  # row numbers a call, 16 MB
 SMALL_NETWORK = 2**14  # parameters
-SCHEDULES = ("linear", "cosine", "one_cycle")  # of optax, for any solver
+SCHEDULES = ("linear", "cosine", "one_cycle")  # for any solver
+WARMUP = 0.1  # of those
+SHARED = (
+    "momentum",
+    "beta_1",
+    "beta_2",
+    "epsilon",
+    "weight_decay",
+    "dropout",
+    "power_t",
+)  # of Hyper, by name
 
 Callbacks: Any = CallbackSupportMixin  # scikit-learn has no types
 
 
+class Progress(NamedTuple):
+    """Where a fit ended, for `partial_fit` to go on from. scikit-learn calls this its optimizer."""
+
+    learning_rate: float  # of the next step
+    state: Pytree
+    key: np.ndarray
+    step: Any
+    of: tuple[Any, str]  # solver and dtype that the state is of
+
+
+def _layers(
+    coefs: list[np.ndarray], intercepts: list[np.ndarray], dtype: Any
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(W.astype(dtype), b.astype(dtype)) for W, b in zip(coefs, intercepts, strict=True)]
+
+
+def _score(record: Record) -> float:
+    """The validation score of an epoch: the caller's scorer's, else accuracy or R²."""
+    if OUTSIDE in record:
+        return record[OUTSIDE]
+    return next(v for name, v in record.items() if name.startswith("valid_") and name != "valid_loss")
+
+
 class Perceptron(Callbacks):
-    """To stand before scikit-learn's class among the bases."""
+    """Mixin that replaces scikit-learn's training loop.
+
+    List it before `sklearn.neural_network.MLPClassifier` in the bases, so that its methods win.
+    """
 
     def _hold(self, parameters: dict[str, Any]) -> None:
         """Keep the constructor's parameters, as its `locals()` name them."""
@@ -135,6 +162,8 @@ class Perceptron(Callbacks):
                 self._start_curves()
         elif getattr(self, "_watched", None) != (self.early_stopping, self.scoring):
             self._start_best()  # a warm start that watches something else
+        import jax
+
         with ExitStack() as contexts:
             if self._arithmetic is np.float64:
                 contexts.enter_context(jax.enable_x64(True))
@@ -166,19 +195,56 @@ class Perceptron(Callbacks):
         """The update rule and the dtype that its state is of."""
         return self.optimizer or self.solver, self._arithmetic.__name__
 
-    def _plan(self, **more: Any) -> Plan:
-        loss = (
-            self.loss
-            if not is_classifier(self)
-            else ("cross_entropy" if self.out_activation_ == "softmax" else "binary_cross_entropy")
+    def _plan(self, batch_size: int, *, validated: bool = False) -> Plan:
+        """Return the plan: scikit-learn's rules of updating and stopping are values of its fields."""
+        loss, score = "poisson_deviance" if getattr(self, "loss", "") == "poisson" else self.loss, "r2"
+        if is_classifier(self):
+            several = self.out_activation_ == "softmax"
+            loss = "cross_entropy" if several else "binary_cross_entropy"
+            score = "accuracy" if several else "subset_accuracy"
+        sgd = "nesterov" if self.nesterovs_momentum else "momentum"
+        parameters = sum(p.size for p in (*self.coefs_, *self.intercepts_))
+        return Plan(
+            activation=each_layer(self._activation(), len(self.coefs_) - 1),
+            loss=loss,
+            summed=not is_classifier(self) and loss != "poisson_deviance" and self.n_outputs_ > 1,
+            figures=(f"valid_{score}", "valid_loss") if validated else (),
+            monitor=self._monitor(score),
+            stopping="tolerance",
+            keeps_best=bool(self.early_stopping),
+            optimizer=self.optimizer or (sgd if self.solver == "sgd" else self.solver),
+            epsilon_hat=True,
+            sums_steps=True,
+            schedule=self._schedule(),
+            batch_size=batch_size,
+            dropout=self.dropout > 0,
+            decay=self.solver == "adamw",
+            penalty=True,
+            flat=parameters < SMALL_NETWORK,
         )
-        return Plan(loss=loss, activation=each_layer(self._activation(), len(self.coefs_) - 1), **more)
 
-    def _knobs(self, incremental: bool) -> Knobs:
-        # As Python's floats, since NumPy's would bring their dtype. A regressor smooths no labels.
-        knobs: Any = {name: float(getattr(self, name, 0.0)) for name in Knobs._fields}
-        max_iter = 1 if incremental else int(self.max_iter)
-        return Knobs(**knobs | {"dropout": float(self.dropout) or None, "max_iter": max_iter})
+    def _monitor(self, score: str) -> str:
+        """Return the figure that stops the fit."""
+        if not self.early_stopping:
+            return "loss"
+        if self.scoring is None:
+            return f"valid_{score}"
+        return "valid_loss" if self.scoring == "loss" else OUTSIDE
+
+    def _hyper(self, incremental: bool) -> Hyper:
+        # As Python's floats: NumPy's would bring their dtype. A regressor smooths no labels.
+        shared = {name: float(getattr(self, name)) for name in Hyper._fields if name in SHARED}
+        return Hyper(
+            **shared,
+            learning_rate=float(self.learning_rate_init),
+            penalty=float(self.alpha),
+            label_smoothing=float(getattr(self, "label_smoothing", 0.0)),
+            warmup=WARMUP,
+            rows_seen=float(self.t_),
+            epochs=1 if incremental else int(self.max_iter),
+            patience=float(self.n_iter_no_change),
+            min_delta=float(self.tol),
+        )
 
     def _start_curves(self) -> None:
         """Empty curves, as scikit-learn starts them for its own solvers."""
@@ -204,77 +270,75 @@ class Perceptron(Callbacks):
         return True
 
     def _descend(self, rows: Rows, incremental: bool, validation: Any, tell: Tell | None) -> None:
-        """Fit by minibatches, many small epochs to a call."""
-        held_rows = None
-        if validation is not None:
-            held_rows = validation_rows(self, *validation)
-        elif self.early_stopping:
-            by_class = is_classifier(self) and self.n_outputs_ == 1  # as scikit-learn has it
-            rows, held_rows = split(rows, self.validation_fraction, self._random_state, by_class)
+        """Fit by minibatches, through the engine's loop."""
+        rows, held_rows = self._held_out(rows, validation)
         n, dtype = rows.X.shape[0], rows.X.dtype
-        knobs = self._knobs(incremental)
         batch_size = self._batch_size(n)
-        whole = batch_size == n  # a minibatch is all rows: padded to share a program, whatever their order
-        watch, scorer = self._watch()
-        size = sum(p.size for p in (*self.coefs_, *self.intercepts_))
-        plan = self._plan(
-            solver=self._rule[0],
-            learning_rate=self._schedule(),
-            nesterov=bool(self.nesterovs_momentum),
-            batch_size=bucket(n, 8) if whole else batch_size,
-            flat=size < SMALL_NETWORK,
-            watch=watch,
-        )
+        whole = batch_size == n  # one minibatch of all rows: padded to share a program, whatever their order
+        plan = self._plan(bucket(n, 8) if whole else batch_size, validated=held_rows is not None)
         data = placed(rows, plan.batch_size, plan.loss, self._arithmetic)
         valid = None if held_rows is None else held(held_rows, plan.loss, self._arithmetic)
-        progress = self._progress(plan, knobs, incremental)
+        shuffles = Shuffles(self._random_state, n, data.X.shape[0]) if self.shuffle and not whole else None
+        training = Training(plan, self._hyper(incremental), shuffles)
+        state = self._state(training, incremental)
+        outside = self._scorer(held_rows, dtype) if plan.monitor == OUTSIDE else None
         many = EPOCHS_A_CALL * data.X.shape[0] > MANY_ORDERS
-        alone = tell or scorer or many or not is_small(progress.params, n)
-        epochs = 1 if alone else EPOCHS_A_CALL
-        drawn = Orders(self._random_state, n, data.X.shape[0]) if self.shuffle and not whole else None
-        curves: dict[str, list[float]] = {"loss": [], "score": [], "validation_loss": []}
-        done = 0
+        small = is_small(sum(p.size for p in (*self.coefs_, *self.intercepts_)), n)
+        alone = tell or outside or many or not small
+        loop = epochs(
+            state,
+            data,
+            valid,
+            training,
+            epochs_a_call=1 if alone else EPOCHS_A_CALL,
+            timed=False,
+            outside=outside,
+        )
+        history: list[Record] = []
         try:
-            while done < knobs.max_iter:
+            while due(len(history), bool(state.watch.stopped), 0.0, training.hyper, plan):
                 if tell:
                     tell.begin()
-                orders = drawn.next(epochs, min(epochs, knobs.max_iter - done)) if drawn else None
-                ahead, figures = advance(progress, data, valid, orders, knobs, plan=plan, epochs=epochs)
-                ran = int(ahead.epoch) - done  # where Ctrl-C is heard, and `progress` is still what it was
-                progress, done = ahead, done + ran
-                figures = {name: np.asarray(v)[:ran].tolist() for name, v in jax.device_get(figures).items()}
-                if scorer:
-                    self._keep(progress.params, dtype)
-                    figures["score"] = [self._scored(scorer, held_rows)]
-                    progress = judge(plan, knobs, progress, figures["score"][0])
-                if drawn:
-                    drawn.rewind(ran)
-                for name, values in figures.items():
-                    curves[name] += values
-                self._say(figures, done)
+                state, records = next(loop)
+                history += records
+                self._say(records)
                 if tell:
-                    self._keep(progress.params, dtype)
+                    self._keep(state.params, dtype)
                     if tell.done():
                         break
-                if bool(progress.stopped):
-                    if self.verbose:
-                        what = "Validation score" if self.early_stopping else "Training loss"
-                        long = f"for {self.n_iter_no_change} consecutive epochs"
-                        print(f"{what} did not improve more than tol={self.tol:f} {long}. Stopping.")
-                    break
-                if done == self.max_iter and not incremental:
-                    warnings.warn(
-                        f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the"
-                        " optimization hasn't converged yet.",
-                        ConvergenceWarning,
-                        stacklevel=4,
-                    )
+            else:
+                self._say_why_it_ended(state, len(history), incremental)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
-        if whole and self.shuffle and not isinstance(self.random_state, Integral):
-            for _ in range(done):  # a generator of the caller's goes on as if the rows had been shuffled
+        if shuffles:
+            shuffles.rewind(len(history))
+        elif self.shuffle and not isinstance(self.random_state, Integral):
+            for _ in history:  # a generator of the caller's goes on as if the rows had been shuffled
                 self._random_state.shuffle(np.arange(n))
-        self._record(jax.device_get(progress), curves, done * n, dtype)
+        self._record(training, state, history, len(history) * n, dtype)
+
+    def _held_out(self, rows: Rows, validation: Any) -> tuple[Rows, Rows | None]:
+        """Return the rows to train on, and validation rows: the caller's, or held out to stop early."""
+        if validation is not None:
+            return rows, validation_rows(self, *validation)
+        if not self.early_stopping:
+            return rows, None
+        by_class = is_classifier(self) and self.n_outputs_ == 1  # as in scikit-learn
+        return split(rows, self.validation_fraction, self._random_state, by_class)
+
+    def _say_why_it_ended(self, state: "State", done: int, incremental: bool) -> None:
+        if bool(state.watch.stopped):
+            if self.verbose:
+                what = "Validation score" if self.early_stopping else "Training loss"
+                long = f"for {self.n_iter_no_change} consecutive epochs"
+                print(f"{what} did not improve more than tol={self.tol:f} {long}. Stopping.")
+        elif done == self.max_iter and not incremental:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the"
+                " optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=6,
+            )
 
     def _batch_size(self, rows: int) -> int:
         if self.batch_size == "auto":
@@ -291,15 +355,15 @@ class Perceptron(Callbacks):
         ours = self.learning_rate in SCHEDULES or self.solver == "sgd"
         return self.learning_rate if ours else "constant"
 
-    def _watch(self) -> tuple[str, Any]:
-        """What stops the fit, and the scorer where it is one of scikit-learn's."""
-        if not self.early_stopping:
-            return "loss", None
-        if self.scoring is None:
-            return "score", None
-        if self.scoring == "loss":
-            return "validation_loss", None
-        return "host", check_scoring(self, scoring=self.scoring)
+    def _scorer(self, held_rows: Rows | None, dtype: Any) -> "Callable[[State], float]":
+        """Return the function that scores an epoch's network by `scoring`."""
+        scorer = check_scoring(self, scoring=self.scoring)
+
+        def score(state: "State") -> float:
+            self._keep(state.params, dtype)
+            return self._scored(scorer, held_rows)
+
+        return score
 
     def _scored(self, scorer: Any, rows: Any) -> float:
         X, y, weight = rows
@@ -311,88 +375,89 @@ class Perceptron(Callbacks):
             warnings.filterwarnings("ignore", message="X does not have valid feature names")
             return float(scorer(self, X, y, **options))
 
-    def _progress(self, plan: Plan, knobs: Knobs, incremental: bool) -> Progress:
-        """Where the fit begins: at the start, or at the last `partial_fit`'s end."""
+    def _state(self, training: Training, incremental: bool) -> "State":
+        """Return where the fit begins: at the start, or where the last `partial_fit` ended."""
+        from mlpax.engine.xla.epoch import initial_opt_state, initial_state
+
+        plan, hyper, _ = training
         dtype = self._arithmetic
-        params = layers_of(self.coefs_, self.intercepts_, dtype)
-        kept: Optimizer | None = getattr(self, "_optimizer", None) if incremental else None
-        if kept is None:
-            seed = self._random_state.randint(2**31) if knobs.dropout else 0
-            key, step = np.array([0, seed], np.uint32), np.int32(0)
-            kept = Optimizer(self.learning_rate_init, start(plan, params, knobs), key, step, self._rule)
-        elif kept.of != self._rule:
-            kept = kept._replace(state=start(plan, params, knobs))
-        best = self.best_validation_score_ if self.early_stopping else self.best_loss_
-        if plan.watch == "validation_loss":
-            best = -best
-        best_params = params  # until an epoch is better
-        if self.early_stopping and self._best_coefs:
-            best_params = layers_of(self._best_coefs, self._best_intercepts, dtype)
-        return Progress(
-            params=params,
-            opt_state=kept.state,
-            key=kept.key,
-            step=kept.step,
-            rate=dtype(kept.learning_rate),
-            seen=dtype(self.t_),
-            epoch=np.int32(0),
-            best=dtype(best),
-            best_params=best_params,
-            waited=np.int32(self._no_improvement_count),
-            stopped=np.False_,
-        )
+        params = _layers(self.coefs_, self.intercepts_, dtype)
+        kept: Progress | None = getattr(self, "_optimizer", None) if incremental else None
+        seed = self._random_state.randint(2**31) if plan.dropout and kept is None else 0
+        state = initial_state(params, plan, seed, dtype)
+        rate = 1.0
+        if kept is not None:
+            state = state._replace(opt_state=kept.state, key=kept.key, step=kept.step)
+            if kept.of != self._rule:
+                state = state._replace(opt_state=initial_opt_state(plan, params))
+            if plan.schedule != "invscaling":  # whose rate follows from the rows seen
+                rate = kept.learning_rate / hyper.learning_rate
+        best = self.best_validation_score_ if self.early_stopping else -self.best_loss_
+        if self.early_stopping and self._best_coefs and self._best_intercepts:
+            state = state._replace(best=_layers(self._best_coefs, self._best_intercepts, dtype))
+        waited = np.int32(self._no_improvement_count)
+        return state._replace(watch=state.watch._replace(value=dtype(best), waited=waited, rate=dtype(rate)))
 
     def _keep(self, params: Any, dtype: Any) -> None:
-        """The network as scikit-learn holds it: in the dtype of X."""
-        params = jax.device_get(params)
+        """Keep the network as scikit-learn does: in the dtype of X."""
         self.coefs_ = [np.asarray(W, dtype) for W, _ in params]
         self.intercepts_ = [np.asarray(b, dtype) for _, b in params]
 
-    def _record(self, progress: Progress, curves: dict[str, list[float]], seen: int, dtype: Any) -> None:
-        """Every attribute that scikit-learn's fit leaves, and the validation loss."""
-        self._keep(progress.params, dtype)
-        self.n_iter_ = len(curves["loss"])
+    def _record(
+        self, training: Training, state: "State", history: list[Record], seen: int, dtype: Any
+    ) -> None:
+        """Set every attribute that scikit-learn's fit leaves, and the validation loss."""
+        self._keep(state.params, dtype)
+        self.n_iter_ = len(history)
         self.t_ += seen
-        rate = float(progress.rate)
-        if self._schedule() == "invscaling":
-            rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t  # in double precision
-        self._optimizer = Optimizer(rate, progress.opt_state, progress.key, progress.step, self._rule)
-        self._no_improvement_count = int(progress.waited)
-        self.loss_curve_ += curves["loss"]
-        if curves["loss"]:
-            self.loss_ = curves["loss"][-1]
-        if curves["score"]:
-            self.validation_scores_ = [*(self.validation_scores_ or []), *curves["score"]]
-            self.validation_loss_curve_ = [*(self.validation_loss_curve_ or []), *curves["validation_loss"]]
+        rate = training.hyper.learning_rate * float(state.watch.rate)
+        if training.plan.schedule == "invscaling":
+            rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
+        step, opt_state, key = state.step, state.opt_state, np.asarray(state.key)
+        self._optimizer = Progress(rate, opt_state, key, step, self._rule)
+        self._no_improvement_count = int(state.watch.waited)
+        self.loss_curve_ += [record["loss"] for record in history]
+        if history:
+            self.loss_ = history[-1]["loss"]
+        scores = [_score(record) for record in history if "valid_loss" in record]
+        losses = [record["valid_loss"] for record in history if "valid_loss" in record]
+        if scores:
+            self.validation_scores_ = [*(self.validation_scores_ or []), *scores]
+            self.validation_loss_curve_ = [*(self.validation_loss_curve_ or []), *losses]
         if self.early_stopping:
-            scores = [-v for v in curves["validation_loss"]] if self.scoring == "loss" else curves["score"]
+            watched = [-loss for loss in losses] if self.scoring == "loss" else scores
             before = -np.inf if self.best_validation_score_ is None else self.best_validation_score_
-            self.best_validation_score_ = max([before, *(v for v in scores if np.isfinite(v))])
-            self._keep(progress.best_params, dtype)
+            self.best_validation_score_ = max([before, *(v for v in watched if np.isfinite(v))])
+            self._keep(state.best, dtype)
             self._best_coefs, self._best_intercepts = self.coefs_, self.intercepts_
         else:
-            self.best_loss_ = float(progress.best)
+            self.best_loss_ = -float(state.watch.value)
 
-    def _say(self, figures: dict[str, list[float]], done: int) -> None:
+    def _say(self, records: list[Record]) -> None:
         if not self.verbose:
             return
-        losses = figures["loss"]
-        for k, loss in enumerate(losses):
-            print(f"Iteration {done - len(losses) + k + 1}, loss = {loss:.8f}")
+        for record in records:
+            print(f"Iteration {record['epoch']}, loss = {record['loss']:.8f}")
             if self.early_stopping:
-                print(f"Validation score: {figures['score'][k]:f}")
+                print(f"Validation score: {_score(record):f}")
 
     def _minimise(self, rows: Rows, tell: Tell | None) -> None:
         """Fit by SciPy's L-BFGS-B with JAX's gradient, in float64."""
+        import scipy.optimize
+
+        from mlpax.engine.xla.epoch import settings_of_ours
+        from mlpax.engine.xla.full_batch import loss_and_gradient, unpack
+
         sizes = (rows.X.shape[1], *(len(b) for b in self.intercepts_))
-        plan = self._plan(solver="lbfgs")
-        data = placed(rows, bucket(rows.X.shape[0], 8), plan.loss, np.float64)
-        knobs = self._knobs(False)._replace(dropout=None)  # a line search needs one function
+        plan = self._plan(bucket(rows.X.shape[0], 8))
+        data = placed(rows, plan.batch_size, plan.loss, np.float64)
+        hyper = self._hyper(False)
         layers = zip(self.coefs_, self.intercepts_, strict=True)
         vector = np.concatenate([p.ravel() for pair in layers for p in pair]).astype(np.float64)
 
         def fun(vector: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = loss_and_gradient(vector, data, knobs, plan=plan, sizes=sizes)
+            with settings_of_ours():
+                value, gradient = loss_and_gradient(vector, data, hyper, plan=plan, sizes=sizes)
             return float(value), np.asarray(gradient)
 
         def callback(vector: np.ndarray) -> None:

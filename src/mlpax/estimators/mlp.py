@@ -3,14 +3,14 @@
 from numbers import Real
 from typing import Any, ClassVar
 
-import optax
 from sklearn import neural_network
 from sklearn.utils._param_validation import (  # pyright: ignore[reportPrivateUsage]
+    HasMethods,
     Interval,
     StrOptions,
 )
 
-from mlpax.engine.xla.network import ACTIVATIONS
+from mlpax.engine.plan import ACTIVATIONS
 from mlpax.estimators.fitting import SCHEDULES, Perceptron
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
@@ -23,7 +23,7 @@ CONSTRAINTS: dict[str, Any] = {
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "weight_decay": [Interval(Real, 0, None, closed="left")],
     "scoring": [str, callable, None],
-    "optimizer": [optax.GradientTransformation, None],
+    "optimizer": [HasMethods(["init", "update"]), None],  # optax.GradientTransformation, without importing it
     "dtype": [StrOptions({"float32", "float64"})],
     "device": [str, None],
 }

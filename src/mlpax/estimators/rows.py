@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import scipy.sparse
 from sklearn.base import is_classifier
@@ -13,10 +12,10 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from mlpax.engine.xla.batches import Data, all_finite, bucket, place
-from mlpax.engine.xla.solvers import Held
+from mlpax.engine.rows import Data, all_finite, bucket, place
 
-__all__ = ["NOT_FINITE", "Rows", "device_of", "held", "placed", "split", "validation_rows", "weights_of"]
+__all__ = ["NOT_FINITE", "Rows", "Shuffles", "device_of", "held", "placed", "split", "validation_rows",
+           "weights_of"]  # fmt: skip
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
@@ -51,6 +50,8 @@ def weights_of(y: Any, sample_weight: Any, class_weight: Any, incremental: bool)
 
 def device_of(name: str) -> Any:
     """JAX's device of a name like "gpu" or "gpu:1"."""
+    import jax
+
     kind, _, number = name.partition(":")
     found = jax.devices(kind)
     if number and not (number.isdecimal() and int(number) < len(found)):
@@ -104,10 +105,47 @@ def placed(rows: Rows, batch_size: int, loss: str, dtype: Any) -> Data:
     return place(X, y, batch_size=batch_size, weight=rows.weight, dtype=dtype)
 
 
-def held(rows: Rows, loss: str, dtype: Any) -> Held:
-    """Validation rows on the device."""
+def held(rows: Rows, loss: str, dtype: Any) -> Data:
+    """Return validation rows ready for the engine."""
     if rows.weight is not None and not rows.weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
-    centred = rows.y - np.average(rows.y, axis=0, weights=rows.weight)
-    variance = np.average(centred**2, axis=0, weights=rows.weight)
-    return Held(placed(rows, bucket(rows.X.shape[0], 8), loss, dtype), jax.device_put(variance.astype(dtype)))
+    return placed(rows, bucket(rows.X.shape[0], 8), loss, dtype)
+
+
+class Shuffles:
+    """Row orders as scikit-learn draws them: each epoch shuffles the order of the epoch before.
+
+    `shuffles(done, count)` gives the orders of the next `count` epochs. It draws anew what an earlier call
+    drew too many, so that in the end the generator is left as scikit-learn leaves it.
+    """
+
+    def __init__(self, generator: np.random.RandomState, rows: int, bucket: int):
+        self.generator, self.bucket = generator, bucket
+        self.order = np.arange(rows)
+        self.drawn = self.kept = 0
+        self.before = generator.get_state(), self.order  # after `kept` epochs
+
+    def __call__(self, done: int, count: int) -> np.ndarray:
+        """Return the orders of `count` epochs after the first `done`: (count, bucket), padding last."""
+        self.rewind(done)
+        self.kept, self.before = done, (self.generator.get_state(), self.order)
+        return self._draw(count)
+
+    def rewind(self, done: int) -> None:
+        """Leave the generator as if only the orders of the first `done` epochs had been drawn."""
+        if done < self.drawn:
+            state, self.order = self.before
+            self.generator.set_state(state)
+            self.drawn = self.kept
+            self._draw(done - self.kept)
+
+    def _draw(self, count: int) -> np.ndarray:
+        orders = np.empty((count, self.bucket), np.int32)
+        orders[:] = np.arange(self.bucket)
+        for k in range(count):
+            shuffled = np.arange(len(self.order))
+            self.generator.shuffle(shuffled)
+            self.order = self.order[shuffled]
+            orders[k, : len(self.order)] = self.order
+        self.drawn += count
+        return orders

@@ -12,10 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from mlpax.data.columns import as_frame
 from mlpax.data.kinds import with_nulls
 from mlpax.data.targets import from_frame
-from mlpax.engine.xla.training import chosen, epochs, initial_state
 from mlpax.errors import InputError
-from mlpax.model.fit_model import prepare
-from mlpax.model.model import Model
+from mlpax.model.fit_model import fit_model
 from mlpax.recipes import named
 
 if TYPE_CHECKING:
@@ -96,14 +94,7 @@ class _Table(BaseEstimator):
         recipe = named(  # for the rows that are left
             self.recipe, len(dataset.X_train), self._task, validated=recipe.validation > 0, **changes
         )
-        problem = prepare(dataset, recipe)
-        state = initial_state(problem.params, recipe)
-        self.history_: list[dict[str, float]] = []
-        for state, records in epochs(
-            state, problem.data, problem.valid, objective=problem.objective, recipe=recipe
-        ):
-            self.history_ += records
-        self.model_: Model = problem.model(chosen(state, recipe))
+        self.model_, self.history_ = fit_model(dataset, recipe)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A data set and a recipe made ready for the engine, and the model that comes out of it."""
+"""From a data set and a recipe to a model: rows and weights for the engine, and the network it returns."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,25 +7,27 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlpax.data.dataset import Dataset, stratified
-from mlpax.engine.rows import fit_scaling
-from mlpax.engine.xla.batches import Data, place
-from mlpax.engine.xla.losses import Objective, dense_objective
-from mlpax.engine.xla.table_network import (
-    fold,
-    initial_table_params,
-    table_objective,
-    temperature,
-    with_new_codes,
+from mlpax.engine.plan import Pytree
+from mlpax.engine.rows import Data, fit_scaling, place
+from mlpax.engine.table_network import TableParams, fold, initial_table_params, temperature, with_new_codes
+from mlpax.engine.training import (
+    Record,
+    Training,
+    chosen,
+    epochs,
+    initial_params,
+    initial_state,
+    training_of,
 )
-from mlpax.engine.xla.training import initial_params
 from mlpax.errors import InputError
 from mlpax.model.model import Model
 from mlpax.recipes import Recipe
 from mlpax.seeds import rng
 
-__all__ = ["Problem", "prepare"]
+__all__ = ["Problem", "fit_model", "prepare"]
 
-PyTree = Any
+
+Layers = list[tuple[np.ndarray, np.ndarray]]  # (W, b) each
 
 
 class Problem(NamedTuple):
@@ -33,13 +35,41 @@ class Problem(NamedTuple):
 
     data: Data
     valid: Data | None
-    objective: Objective
-    params: PyTree  # before the first epoch
-    model: Callable[[PyTree], Model]  # of trained parameters
+    training: Training
+    params: Pytree  # before the first epoch
+    model: Callable[[Any], Model]  # of trained parameters
+
+
+def fit_model(
+    dataset: Dataset, recipe: Recipe, on_epoch: Callable[[Record], object] = lambda record: None
+) -> tuple[Model, list[Record]]:
+    """Train a recipe on a data set, without a run folder.
+
+    Returns
+    -------
+    model : Model
+    history : list of dict
+        Each epoch's record, see `mlpax.fit`.
+
+    Raises
+    ------
+    InputError
+        See `prepare`.
+    DivergedError
+        If the loss of an epoch is not finite.
+    """
+    problem = prepare(dataset, recipe)
+    history: list[Record] = []
+    state = initial_state(problem.params, problem.training, recipe.seed)
+    for state, records in epochs(state, problem.data, problem.valid, problem.training):
+        history += records
+        for record in records:
+            on_epoch(record)
+    return problem.model(chosen(state, problem.training.plan)), history
 
 
 def prepare(dataset: Dataset, recipe: Recipe) -> Problem:
-    """Hold out validation rows, fit what is fitted on the others, put both on the device.
+    """Hold out validation rows, fit what is fitted on the others, and make both ready for the engine.
 
     Raises
     ------
@@ -71,14 +101,16 @@ def _images(dataset: Dataset, recipe: Recipe) -> Problem:
     options: dict[str, Any] = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
     options |= scaling._asdict()
 
-    def model(params: PyTree) -> Model:
+    def model(params: Layers) -> Model:
         layers = [(np.asarray(W), np.asarray(b)) for W, b in params]
         return _model(dataset, recipe, layers, scaling=scaling, image_shape=dataset.image_shape)
 
+    data = place(X, y, **options)
+    valid = place(X_valid, y_valid, **options) if len(X_valid) else None
     return Problem(
-        data=place(X, y, **options),
-        valid=place(X_valid, y_valid, **options) if len(X_valid) else None,
-        objective=dense_objective(recipe.activation),
+        data=data,
+        valid=valid,
+        training=training_of(recipe, data, valid, "dense", ("accuracy",)),
         params=initial_params((X.shape[1], *recipe.hidden, len(dataset.classes)), recipe),
         model=model,
     )
@@ -106,30 +138,29 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
     start = initial_table_params(*sizes, (0.0, deviation), rng(recipe.seed, "weights"))
     start["embeddings"] = with_new_codes(start["embeddings"], codes)  # validation rows may have some
 
-    def model(params: PyTree) -> Model:
-        params = params | {"target": (mean, deviation)}
-        embeddings, layers = fold(params)
+    def model(params: TableParams) -> Model:
+        embeddings, layers = fold(params, (mean, deviation))
         embeddings = with_new_codes(embeddings, codes)
         made = _model(dataset, recipe, layers, embeddings=embeddings, columns=columns, target=dataset.target)
         if dataset.classes and len(X_valid):  # label smoothing makes the network less sure than it may be
             warmth = temperature(made.forward(X_valid), y_valid, dataset.weight_valid)
-            made = dataclasses.replace(made, params=fold(params, warmth)[1])
+            made = dataclasses.replace(made, params=fold(params, (0.0, 1 / warmth))[1])
         return made
 
+    data = place(dataset.X_train, y, weight=dataset.weight, **options)
+    valid = place(X_valid, y_valid, weight=dataset.weight_valid, **options) if len(X_valid) else None
+    metrics = ("accuracy", "log_loss") if dataset.classes else ("rmse",)
+    loss = "cross_entropy" if dataset.classes else "squared_error"
     return Problem(
-        data=place(dataset.X_train, y, weight=dataset.weight, **options),
-        valid=place(X_valid, y_valid, weight=dataset.weight_valid, **options) if len(X_valid) else None,
-        objective=table_objective(
-            recipe.activation,
-            "cross_entropy" if dataset.classes else "squared_error",
-            ("accuracy", "log_loss") if dataset.classes else ("rmse",),
-        ),
+        data=data,
+        valid=valid,
+        training=training_of(recipe, data, valid, "table", metrics, loss),
         params=start,
         model=model,
     )
 
 
-def _model(dataset: Dataset, recipe: Recipe, layers: Any, **more: Any) -> Model:
+def _model(dataset: Dataset, recipe: Recipe, layers: Layers, **more: Any) -> Model:
     return Model(
         params=layers,
         classes=dataset.classes,

@@ -20,7 +20,7 @@ from mlpax.atomic import atomic
 from mlpax.data.columns import Columns, as_frame
 from mlpax.engine.rows import Scaling
 from mlpax.engine.xla.network import Params, forward
-from mlpax.engine.xla.table_network import table_features
+from mlpax.engine.xla.objective import table_features
 from mlpax.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import numpy as np
 import safetensors
 
 from mlpax.data.columns import Columns
+from mlpax.engine.plan import ACTIVATIONS
 from mlpax.engine.rows import Scaling
-from mlpax.engine.xla.network import ACTIVATIONS
 from mlpax.errors import ModelFileError
 from mlpax.model.model import FORMAT, Model
 from mlpax.recipes import TASKS

@@ -1,4 +1,4 @@
-"""The whole train state in one atomic npz, and reading it back without trusting the file."""
+"""The train state as one atomic npz file of named arrays, read back without trusting the file."""
 
 import io
 import json
@@ -8,23 +8,15 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from mlpax.atomic import TEMPORARY, atomic
 from mlpax.errors import InputError
 
-__all__ = ["latest", "prune", "save", "snapshot", "sweep"]
+__all__ = ["Arrays", "latest", "prune", "save", "sweep"]
 
-FORMAT = 1
-PyTree = Any
+FORMAT = 2
 Arrays = dict[str, np.ndarray]
-
-
-def snapshot(state: PyTree) -> Arrays:
-    """The state's arrays by their key paths, copied to the host: the next epoch reuses the originals."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.array(leaf) for path, leaf in leaves}
 
 
 def save(folder: Path, arrays: Arrays, record: dict[str, Any]) -> Path:
@@ -34,7 +26,7 @@ def save(folder: Path, arrays: Arrays, record: dict[str, Any]) -> Path:
     ----------
     folder : Path
     arrays : dict of arrays
-        From `snapshot`.
+        The state's arrays by name.
     record : dict
         What else the run needs to go on, as JSON: `epoch`, `history`, `run` (whose it is).
     """
@@ -85,21 +77,22 @@ def _lives(process: int) -> bool:
     return True
 
 
-def latest(folder: Path, template: PyTree, run: str) -> tuple[PyTree, dict[str, Any], list[str]]:
-    """The newest checkpoint that is whole and of this run.
+def latest(folder: Path, like: Arrays, run: str) -> tuple[Arrays, dict[str, Any], list[str]]:
+    """Return the newest checkpoint that is whole and of this run.
 
     Parameters
     ----------
     folder : Path
-    template : pytree of arrays
-        A state of the same settings; the checkpoint must have its key paths, shapes and dtypes.
+    like : dict of arrays
+        The arrays of the state before the first epoch, of the same settings. The checkpoint must have their
+        names, shapes and dtypes. A checkpoint of format 1 lacks some of the watch's; `like` gives them.
     run : str
         Whose checkpoints count: `record["run"]`.
 
     Returns
     -------
-    state : pytree of arrays
-        `template` itself where there is no checkpoint yet.
+    arrays : dict of arrays
+        `like` itself where there is no checkpoint yet.
     record : dict
         As given to `save`; empty where there is none.
     damaged : list of str
@@ -113,39 +106,57 @@ def latest(folder: Path, template: PyTree, run: str) -> tuple[PyTree, dict[str, 
     damaged: list[str] = []
     for path in reversed(_paths(folder)):
         try:
-            state, record = _read(path, template, run)
+            arrays, record = _read(path, like, run)
         except (InputError, OSError) as error:
             damaged.append(f"{path.name}: {error}")
         else:
-            return state, record, damaged
+            return arrays, record, damaged
     if damaged:
         raise InputError(
             f"no checkpoint in {folder} can be read ({damaged[0]}); train anew into another folder"
         )
-    return template, {}, []
+    return like, {}, []
 
 
-def _read(path: Path, template: PyTree, run: str) -> tuple[PyTree, dict[str, Any]]:
-    leaves, tree = jax.tree_util.tree_flatten_with_path(template)
-    names = [jax.tree_util.keystr(key, simple=True, separator="/") for key, _ in leaves]
+def _read(path: Path, like: Arrays, run: str) -> tuple[Arrays, dict[str, Any]]:
     try:
         with zipfile.ZipFile(path) as archive:
             record = json.loads(bytes(_array(archive, "record", path.stat().st_size)))
-            if not isinstance(record, dict) or record.get("format") != FORMAT:
+            if not isinstance(record, dict) or record.get("format") not in (1, FORMAT):
                 raise InputError("of another format")
             if record.get("run") != run:
                 raise InputError("of another run: its recipe or data differ")
             if not isinstance(record.get("history"), list) or type(record.get("epoch")) is not int:
                 raise InputError("its record lacks the history")
-            arrays = [_array(archive, name, path.stat().st_size) for name in names]
+            stored = _names_of_format_1(archive, like) if record["format"] == 1 else {n: n for n in like}
+            arrays = {
+                name: _array(archive, stored[name], path.stat().st_size) if stored[name] else start
+                for name, start in like.items()
+            }
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"damaged ({str(error)[:100]})") from None
-    for name, array, (_, leaf) in zip(names, arrays, leaves, strict=True):
-        if array.shape != np.shape(leaf) or array.dtype != np.asarray(leaf).dtype:
+    for name, array in arrays.items():
+        if array.shape != like[name].shape or array.dtype != like[name].dtype:
             raise InputError(f"{name} is {array.dtype}{array.shape}, not this run's")
-    return jax.tree.unflatten(tree, [jax.numpy.array(array) for array in arrays]), record
+    return arrays, record
+
+
+def _names_of_format_1(archive: zipfile.ZipFile, like: Arrays) -> dict[str, str]:
+    """Return where a checkpoint of format 1 keeps each array of the state; "" for those it does not keep.
+
+    The arrays of the update rule had other names, in the same order.
+    """
+    members = [name.removesuffix(".npy") for name in archive.namelist()]
+    rule, before = ([n for n in names if n.startswith("opt_state/")] for names in (like, members))
+    if len(rule) != len(before):
+        raise InputError(f"its update rule has {len(before)} arrays, this run's has {len(rule)}")
+    moved = dict(zip(rule, before, strict=True))
+    moved |= {"watch/rate": "plateau/scale", "watch/stalled": "plateau/plateau_count"}
+    stored = {n: moved.get(n, n.replace("best/", "watch/params/") if n[:5] == "best/" else n) for n in like}
+    added = {"watch/rate", "watch/stalled", "watch/stopped"}
+    return {n: "" if n in added and old not in members else old for n, old in stored.items()}
 
 
 def _array(archive: zipfile.ZipFile, name: str, limit: int) -> np.ndarray:

@@ -7,19 +7,22 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
+import numpy as np
 
 from mlpax.atomic import TEMPORARY
 from mlpax.data.dataset import Dataset
-from mlpax.engine.xla.training import Record, TrainState, chosen, epochs, initial_state
+from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.model.fit_model import Problem, prepare
 from mlpax.recipes import Recipe
 from mlpax.runs import checkpoints
 from mlpax.runs.locks import LOCK, holder, locked, signals
 from mlpax.runs.run_files import Config, Result, read_config, write_config, write_history, write_json
+
+if TYPE_CHECKING:
+    from mlpax.engine.xla.epoch import State
 
 __all__ = ["Every", "new_folder", "train"]
 
@@ -94,9 +97,7 @@ def train(
     """
     path = Path(path)
     problem = prepare(dataset, recipe)
-    state = initial_state(problem.params, recipe)
-    loop = epochs  # checked before anything is written
-    loop(state, problem.data, problem.valid, objective=problem.objective, recipe=recipe)
+    state = initial_state(problem.params, problem.training, recipe.seed)
     config = Config(
         dataset=dataset.name,
         data_dir=data_dir,
@@ -104,7 +105,7 @@ def train(
         recipe_name=recipe_name,
         recipe=recipe,
         versions={name: metadata.version(name) for name in ("mlpax", "jax", "jaxlib", "numpy", "optax")},
-        device=jax.devices()[0].device_kind,
+        device=device_kind(),
         options=options or {},
     )
     if process := holder(path):
@@ -117,7 +118,13 @@ def train(
         else:
             _check_folder(path, resume)  # again, now that no other process can start one here
             write_config(path, config)
-        state, record, damaged = checkpoints.latest(path / "checkpoints", state, config.identity)
+        arrays, record, damaged = checkpoints.latest(path / "checkpoints", arrays_of(state), config.identity)
+        if record.get("format") == 1:  # which did not say whether patience had ended the run
+            arrays["watch/stopped"] = np.array(0 < recipe.patience <= int(arrays["watch/waited"]))
+            notice(
+                "the run was begun by an earlier version of mlpax; its last digits may come out differently"
+            )
+        state = state_of(arrays, state)
         for line in damaged:
             notice(f"passed over {line}; going on from epoch {record['epoch']}")
         history: list[Record] = list(record.get("history", []))
@@ -126,9 +133,7 @@ def train(
         ended, unheard = "", None
         try:
             with _Writer(path, config, every, len(history), still_ours) as writer:
-                for state, records in loop(
-                    state, problem.data, problem.valid, objective=problem.objective, recipe=recipe
-                ):
+                for state, records in epochs(state, problem.data, problem.valid, problem.training):
                     history += records
                     try:
                         for row in records:
@@ -174,7 +179,7 @@ class _Writer:
     def __exit__(self, *error: object) -> None:
         self.pool.shutdown(wait=True)
 
-    def offer(self, state: TrainState, history: list[Record]) -> None:
+    def offer(self, state: "State", history: list[Record]) -> None:
         """Write this epoch unless it is too early, the last write still runs, or the loss is NaN."""
         if self.pending and not self.pending.done():
             return
@@ -184,7 +189,7 @@ class _Writer:
         if due and math.isfinite(history[-1]["loss"]):
             self._submit(state, history)
 
-    def settle(self, state: TrainState, history: list[Record]) -> None:
+    def settle(self, state: "State", history: list[Record]) -> None:
         """Write the last epoch, and wait until it is on the disk."""
         self._written()
         if history and self.written != len(history):
@@ -197,11 +202,9 @@ class _Writer:
             self.pending.result()
             self.pending = None
 
-    def _submit(self, state: TrainState, history: list[Record]) -> None:
+    def _submit(self, state: "State", history: list[Record]) -> None:
         self.written, self.time = len(history), time.monotonic()
-        self.pending = self.pool.submit(
-            self._write, checkpoints.snapshot(state), list(history), int(state.watch.epoch)
-        )
+        self.pending = self.pool.submit(self._write, arrays_of(state), list(history), int(state.watch.epoch))
 
     def _write(self, arrays: checkpoints.Arrays, history: list[Record], best: int) -> None:
         self.still_ours()
@@ -213,14 +216,14 @@ class _Writer:
 
 
 def _finish(
-    path: Path, config: Config, problem: Problem, dataset: Dataset, state: TrainState,
+    path: Path, config: Config, problem: Problem, dataset: Dataset, state: "State",
     history: list[Record], ended: str, notice: Callable[[str], object],
 ) -> Result:  # fmt: skip
     """Write the model and the result of the parameters that are kept, and the curves."""
     recipe = config.recipe
     best = int(state.watch.epoch)
     kept = best if ended == "diverged" or (recipe.patience and best) else len(history)
-    params = state.watch.params if ended == "diverged" else chosen(state, recipe)
+    params = state.best if ended == "diverged" else chosen(state, problem.training.plan)
     metrics: dict[str, float] = {}
     write_history(path, history)
     if kept:

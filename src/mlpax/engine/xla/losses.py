@@ -1,27 +1,25 @@
 """Losses and metrics, one value per example, and the weighted mean that all of them share."""
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mlpax.engine.xla.network import Params, forward
-from mlpax.errors import unknown
 
 __all__ = [
     "LOSSES",
     "METRICS",
+    "SMOOTHED",
     "Metric",
-    "Objective",
     "accuracy",
     "cross_entropy",
     "cross_entropy_loss",
-    "dense_objective",
     "log_softmax",
     "softmax",
+    "update",
     "weighted_mean",
 ]
 
@@ -71,9 +69,13 @@ def cross_entropy(
 
 
 def binary_cross_entropy(
-    logits: Float[Array, "batch outputs"], y: Float[Array, "batch outputs"]
+    logits: Float[Array, "batch outputs"], y: Float[Array, "batch outputs"], label_smoothing: Scalar = 0.0
 ) -> Float[Array, " batch"]:
-    """Cross-entropy of independent yes/no outputs, targets 0 or 1, summed over the outputs."""
+    """Cross-entropy of independent yes/no outputs, targets 0 or 1, summed over the outputs.
+
+    With `label_smoothing` e in [0, 1), the targets are e / 2 and 1 - e / 2.
+    """
+    y = y * (1 - label_smoothing) + label_smoothing / 2
     return jnp.sum(jax.nn.softplus(logits) - y * logits, axis=1)
 
 
@@ -104,6 +106,15 @@ def poisson(
     return jnp.mean(jnp.exp(outputs) - y * outputs, axis=1)
 
 
+def poisson_deviance(
+    outputs: Float[Array, "batch outputs"], y: Float[Array, "batch outputs"]
+) -> Float[Array, " batch"]:
+    """Half the Poisson deviance of the log-rate, summed over the outputs (scikit-learn's `poisson`)."""
+    entropy = y * jnp.log(jnp.where(y > 0, y, 1))
+    return jnp.sum(entropy - y * outputs - y + jnp.exp(outputs), axis=1)
+
+
+SMOOTHED = ("cross_entropy", "binary_cross_entropy")  # losses that take `label_smoothing`
 LOSSES: dict[str, Callable[..., Float[Array, " batch"]]] = {
     "cross_entropy": cross_entropy,
     "binary_cross_entropy": binary_cross_entropy,
@@ -111,6 +122,7 @@ LOSSES: dict[str, Callable[..., Float[Array, " batch"]]] = {
     "absolute_error": absolute_error,
     "huber": huber,
     "poisson": poisson,
+    "poisson_deviance": poisson_deviance,
 }
 
 
@@ -119,19 +131,40 @@ def correct(logits: Float[Array, "batch classes"], labels: Int[Array, " batch"])
     return jnp.argmax(logits, axis=1) == labels
 
 
+def all_correct(
+    logits: Float[Array, "batch outputs"], y: Float[Array, "batch outputs"]
+) -> Bool[Array, " batch"]:
+    """Whether every yes/no output is on its target's side of 0."""
+    return jnp.all((logits > 0) == (y > 0.5), axis=1)
+
+
+def squared_distance(
+    outputs: Float[Array, "batch outputs"], y: Float[Array, "batch outputs"]
+) -> Float[Array, "batch outputs"]:
+    """Squared error of each output."""
+    return (outputs - y) ** 2
+
+
+def r2(error: Float[Array, " outputs"], variance: Float[Array, " outputs"]) -> Float[Array, ""]:
+    """R², averaged over the outputs. Of constant targets it is 1 if all are met, else 0."""
+    varied = variance > 0
+    return jnp.mean(jnp.where(varied, 1 - error / jnp.where(varied, variance, 1), error == 0))
+
+
 class Metric(NamedTuple):
-    """A metric: one value per example, and what makes the figure of their mean."""
+    """A metric: a value per example, and what makes the figure of their mean and the targets' variance."""
 
     values: Callable[[Array, Array], Array]
-    finish: Callable[[Array], Array] = lambda mean: mean
-    larger_is_better: bool = False
+    finish: Callable[[Array, Array], Array] = lambda mean, variance: mean
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric(correct, larger_is_better=True),
+    "accuracy": Metric(correct),
+    "subset_accuracy": Metric(all_correct),
     "log_loss": Metric(cross_entropy),
-    "rmse": Metric(squared_error, lambda mean: jnp.sqrt(2 * mean)),
+    "rmse": Metric(squared_error, lambda mean, variance: jnp.sqrt(2 * mean)),
     "mae": Metric(absolute_error),
+    "r2": Metric(squared_distance, r2),
 }
 
 
@@ -179,48 +212,27 @@ def cross_entropy_loss(
     return weighted_mean(cross_entropy(logits, y, label_smoothing), weights)
 
 
-class Objective(NamedTuple):
-    """What training minimises and measures, for parameters that may be any pytree.
+def update(
+    params: Params, X: Float[Array, "batch features"], y: Int[Array, " batch"], lr: float | Array = 0.01
+) -> tuple[Params, Float[Array, ""]]:
+    """One step of stochastic gradient descent on the cross-entropy.
 
-    Attributes
+    Parameters
     ----------
-    loss : callable
-        `loss(params, X, y, key, hyper) -> (batch,)`, differentiable; `key` is None without dropout.
-    predict : callable
-        `predict(params, X) -> (batch, outputs)`.
-    metrics : tuple of str
-        Names of `METRICS`, recorded each epoch on training and validation rows.
+    params : list of (W, b)
+        The network, of any depth.
+    X : array of shape (batch, features), float32
+    y : array of shape (batch,), int
+        Labels in 0 .. classes - 1.
+    lr : float, default 0.01
+        Learning rate.
+
+    Returns
+    -------
+    params : list of (W, b)
+        `p - lr * gradient` for each parameter.
+    loss : array of shape ()
+        Mean cross-entropy before the step.
     """
-
-    loss: Callable[..., Array]
-    predict: Callable[..., Array]
-    metrics: tuple[str, ...] = ("accuracy",)
-
-
-@functools.cache  # the same functions for the same names, so that compiled programs are found again
-def dense_objective(
-    activation: str = "relu", loss: str = "cross_entropy", metrics: tuple[str, ...] = ("accuracy",)
-) -> Objective:
-    """The objective of a dense network: `forward` under one of `LOSSES`.
-
-    Raises
-    ------
-    InputError
-        If the loss or a metric is unknown.
-    """
-    if loss not in LOSSES:
-        raise unknown("loss", loss, LOSSES)
-    for name in metrics:
-        if name not in METRICS:
-            raise unknown("metric", name, METRICS)
-
-    def per_example(params: Params, X: Array, y: Array, key: Array | None, hyper: Any) -> Array:
-        outputs = forward(params, X, activation=activation, dropout=hyper.dropout, key=key)
-        if loss == "cross_entropy":
-            return cross_entropy(outputs, y, hyper.label_smoothing)
-        return LOSSES[loss](outputs, y)
-
-    def predict(params: Params, X: Array) -> Array:
-        return forward(params, X, activation=activation)
-
-    return Objective(per_example, predict, metrics)
+    loss, gradients = jax.value_and_grad(cross_entropy_loss)(params, X, y)
+    return jax.tree.map(lambda p, g: p - lr * g, params, gradients), loss

@@ -1,7 +1,6 @@
 """The mathematics of a multi-layer perceptron: a network is a list of `(W, b)`."""
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -9,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt32
 
-from mlpax.errors import InputError, unknown
+from mlpax.engine.plan import each_layer
+from mlpax.engine.weights import draw_weights, scales_of
+from mlpax.errors import InputError
 
-__all__ = ["ACTIVATIONS", "Params", "batch_forward", "each_layer", "forward", "initialize_weights"]
+__all__ = ["ACTIVATIONS", "Params", "batch_forward", "forward", "initialize_weights"]
 
 Params = list[tuple[Array, Array]]  # (W, b) a layer: W (fan_in, fan_out), b (fan_out,)
 PRNGKey = UInt32[Array, "2"] | Key[Array, ""]
@@ -40,13 +41,6 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "identity": lambda x: x,
 }
 
-# Standard deviation of a layer's weights; the biases start at 0.
-INITIAL_SCALES: dict[str, Callable[[int, int], float]] = {
-    "he": lambda fan_in, fan_out: math.sqrt(2 / fan_in),  # He et al. 2015, for relu
-    "glorot": lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)),  # Glorot & Bengio 2010
-    "lecun": lambda fan_in, fan_out: math.sqrt(1 / fan_in),  # LeCun et al. 1998
-}
-
 
 def initialize_weights(
     sizes: Sequence[int], key: PRNGKey | np.random.Generator, scale: float | str = 0.02
@@ -73,49 +67,20 @@ def initialize_weights(
     InputError
         If there are fewer than two sizes, one is below 1, or the scale is unknown.
     """
-    if len(sizes) < 2 or min(sizes) < 1:
-        raise InputError(f"layer sizes {list(sizes)} are no network; give at least two, each 1 or more")
-    layers = list(itertools.pairwise(sizes))
-    if isinstance(scale, str):
-        if scale not in INITIAL_SCALES:
-            raise unknown("initial scale", scale, INITIAL_SCALES)
-        scales = [(INITIAL_SCALES[scale](m, n), 0.0) for m, n in layers]
-    elif not 0 <= scale < math.inf:
-        raise InputError(f"initial scale {scale} is outside [0, inf)")
-    else:
-        scales = [(scale, scale)] * len(layers)
-
     if isinstance(key, np.random.Generator):
-        return [
-            (jax.device_put(_normal(key, (m, n), w_scale)), jax.device_put(_normal(key, (n,), b_scale)))
-            for (m, n), (w_scale, b_scale) in zip(layers, scales, strict=True)
-        ]
+        layers = draw_weights(sizes, key, scale)
+        return [(jax.device_put(W), jax.device_put(b)) for W, b in layers]
     params: Params = []
-    for (m, n), (w_scale, b_scale), layer_key in zip(
-        layers, scales, jax.random.split(key, len(layers)), strict=True
+    deviations = scales_of(sizes, scale)
+    keys = jax.random.split(key, len(deviations))
+    for (m, n), (of_weights, of_biases), layer_key in zip(
+        itertools.pairwise(sizes), deviations, keys, strict=True
     ):
         w_key, b_key = jax.random.split(layer_key)
-        W = w_scale * jax.random.normal(w_key, (m, n), jnp.float32)
-        b = b_scale * jax.random.normal(b_key, (n,), jnp.float32)
+        W = of_weights * jax.random.normal(w_key, (m, n), jnp.float32)
+        b = of_biases * jax.random.normal(b_key, (n,), jnp.float32)
         params.append((W, b))
     return params
-
-
-def _normal(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> np.ndarray:
-    if scale == 0:
-        return np.zeros(shape, np.float32)
-    return np.float32(scale) * rng.standard_normal(shape, np.float32)
-
-
-def each_layer(activation: str | tuple[str, ...], layers: int) -> tuple[str, ...]:
-    """The activation's name for each of so many hidden layers."""
-    names = (activation,) * layers if isinstance(activation, str) else tuple(activation)
-    for name in (activation,) if isinstance(activation, str) else names:
-        if name not in ACTIVATIONS:
-            raise unknown("activation", name, ACTIVATIONS)
-    if len(names) != layers:
-        raise InputError(f"{len(names)} activations do not fit {layers} hidden layers; give one for each")
-    return names
 
 
 def forward(
@@ -158,7 +123,8 @@ def forward(
     for i, (W, b) in enumerate(params[:-1]):
         X = ACTIVATIONS[names[i]](X @ W + b)  # (..., units)
         if dropout is not None and key is not None:
-            kept = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - dropout, X.shape)
+            share = jnp.asarray(1 - dropout, X.dtype)
+            kept = jax.random.bernoulli(jax.random.fold_in(key, i), share, X.shape)
             X = jnp.where(kept, X / (1 - dropout), 0)
     W, b = params[-1]
     return X @ W + b  # (..., outputs)

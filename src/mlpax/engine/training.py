@@ -1,0 +1,303 @@
+"""The host's loop over epochs, and `fit`."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from mlpax.engine.plan import OUTSIDE, Hyper, Objective, Plan, Pytree, hyper_of, plan_of
+from mlpax.engine.rows import Data, Orders, orders_of
+from mlpax.engine.stopping import due
+from mlpax.engine.weights import draw_weights
+from mlpax.errors import DivergedError, InputError
+from mlpax.recipes import Recipe, power_of_two
+from mlpax.seeds import rng
+
+if TYPE_CHECKING:
+    from mlpax.engine.xla.epoch import State
+
+__all__ = ["Record", "Training", "arrays_of", "chosen", "device_kind", "epochs", "fit", "initial_params",
+           "initial_state", "is_small", "state_of", "training_of"]  # fmt: skip
+
+Record = dict[str, float]  # one epoch's row of metrics.csv, in its column order
+
+EPOCHS_A_CALL = 10  # of a small epoch
+SMALL_EPOCH = 2e8  # floating-point operations: a few milliseconds
+
+
+class Training(NamedTuple):
+    """How to train: what shapes the program, its numbers, and the rows' orders."""
+
+    plan: Plan
+    hyper: Hyper
+    orders: Orders | None  # None keeps the rows as they lie
+
+
+def training_of(
+    recipe: Recipe,
+    data: Data,
+    valid: Data | None,
+    network: str | Objective,
+    metrics: tuple[str, ...],
+    loss: str = "cross_entropy",
+) -> Training:
+    """Return how to train by a recipe on these rows; see `plan_of` for the other arguments.
+
+    Raises
+    ------
+    InputError
+        If a minibatch is larger than the data, or the monitored figure is not recorded.
+    """
+    for name, rows in (("training", data), ("validation", valid)):
+        if rows is None or (name == "validation" and not recipe.drop_last):
+            continue
+        most = int(rows.n) if recipe.drop_last else power_of_two(int(rows.n))
+        if recipe.batch_size > most:
+            raise InputError(
+                f"batch_size {recipe.batch_size} is larger than the {name} data; choose 1 to {rows.n}"
+            )
+    plan = plan_of(recipe, network, metrics, validated=valid is not None, loss=loss)
+    orders = orders_of(data, recipe.seed) if recipe.shuffle else None
+    return Training(plan, hyper_of(recipe), orders)
+
+
+def initial_params(sizes: Sequence[int], recipe: Recipe) -> Pytree:
+    """Return the recipe's initial network, a function of its seed alone.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Units of each layer, the inputs first.
+    recipe : Recipe
+        Its `initial_scale` and `seed` are read.
+
+    Returns
+    -------
+    list of (W, b)
+        `W` of shape (fan_in, fan_out) and `b` of shape (fan_out,), float32, for each layer.
+    """
+    if recipe.initial_scale != "article":
+        return draw_weights(sizes, rng(recipe.seed, "weights"), recipe.initial_scale)
+    import jax
+
+    from mlpax.engine.xla.epoch import settings_of_ours
+    from mlpax.engine.xla.network import initialize_weights
+
+    # The generator's layout when the article was written.
+    with settings_of_ours(), jax.threefry_partitionable(False):
+        return initialize_weights(sizes, jax.random.PRNGKey(recipe.seed), 0.02)
+
+
+def initial_state(params: Pytree, training: Training, seed: int) -> "State":
+    """Return the state before the first epoch; `seed` is the dropout's."""
+    from mlpax.engine.xla import epoch as xla
+
+    return xla.initial_state(params, training.plan, seed)
+
+
+def arrays_of(state: "State") -> dict[str, np.ndarray]:
+    """Return the state as named arrays on the host, for a checkpoint."""
+    from mlpax.engine.xla import epoch as xla
+
+    return xla.arrays_of(state)
+
+
+def state_of(arrays: dict[str, np.ndarray], like: "State") -> "State":
+    """Return the state of a checkpoint's arrays; `like` is any state of the same plan and shapes."""
+    from mlpax.engine.xla import epoch as xla
+
+    return xla.state_of(arrays, like)
+
+
+def device_kind() -> str:
+    """Return the kind of device that trains, such as "cpu" or "NVIDIA H100"."""
+    import jax
+
+    return jax.devices()[0].device_kind
+
+
+def is_small(parameters: int, rows: int) -> bool:
+    """Return whether dispatching an epoch costs about as much as its arithmetic: many should share a call."""
+    return 6 * parameters * rows < SMALL_EPOCH
+
+
+def epochs(
+    state: "State",
+    data: Data,
+    valid: Data | None,
+    training: Training,
+    *,
+    epochs_a_call: int | None = None,
+    timed: bool = True,
+    outside: "Callable[[State], float] | None" = None,
+) -> "Iterator[tuple[State, list[Record]]]":
+    """Train from `state` to the last epoch or to an early stop, and yield between calls of the program.
+
+    Parameters
+    ----------
+    state : State
+        From `initial_state`, or an earlier run's. It is not changed.
+    data, valid : Data
+        Training and validation rows (`rows.place`); validation may be None.
+    training : Training
+    epochs_a_call : int, optional
+        Epochs that share a call of the program; by default 10 of a small epoch, else 1.
+    timed : bool, default True
+        Whether `seconds` excludes compiling and, for epochs that do not share a call, evaluation. Costs a
+        first call that runs nothing.
+    outside : callable, optional
+        With `plan.monitor` "outside": returns the monitored figure of an epoch's state, larger being better.
+
+    Yields
+    ------
+    state : State
+        After the epochs just run.
+    records : list of dict
+        Their figures: `epoch, loss, train_<metric>, valid_<metric>, ..., seconds`. Epochs that share a call
+        have an even share of its seconds.
+
+    Raises
+    ------
+    DivergedError
+        After yielding, when an epoch's loss was not finite. Not with `plan.stopping` "tolerance".
+    """
+    import jax
+
+    from mlpax.engine.xla import epoch as xla
+
+    plan, hyper, _ = training
+    parameters = sum(math.prod(np.shape(p)) for p in jax.tree.leaves(state.params))
+    count = epochs_a_call or (EPOCHS_A_CALL if is_small(parameters, int(data.n)) else 1)
+    done, loss, stopped = int(state.epoch), 0.0, bool(state.watch.stopped)
+    if not due(done, stopped, loss, hyper, plan):
+        return
+    data, valid = jax.device_put((data, valid))
+    call = _pass_alone if timed and count == 1 else partial(_epochs_together, count=count)
+    if timed:
+        call(state, data, valid, training, 0)
+    while due(done, stopped, loss, hyper, plan):
+        new, figures, seconds = call(state, data, valid, training, min(count, hyper.epochs - done))
+        ran = int(new.epoch) - done  # Ctrl-C is heard here, while `state` is still the one before
+        if outside:
+            figures[OUTSIDE] = [outside(new)]
+            with xla.settings_of_ours():
+                new = xla.run_follow(new, figures[OUTSIDE][0], hyper, plan=plan)
+        records = [
+            {
+                "epoch": done + 1 + k,
+                **{name: values[k] for name, values in figures.items()},
+                "seconds": seconds / ran,
+            }
+            for k in range(ran)
+        ]
+        state, done, loss, stopped = new, done + ran, records[-1]["loss"], bool(new.watch.stopped)
+        yield state, records
+    if not math.isfinite(loss) and plan.stopping != "tolerance":
+        raise DivergedError(
+            f"the loss became {loss} in epoch {done} at a learning rate of {hyper.learning_rate:g};"
+            f" try {hyper.learning_rate / 10:g}, or clip_norm=1"
+        )
+
+
+Called = tuple["State", dict[str, list[float]], float]
+
+
+def _epochs_together(
+    state: "State", data: Data, valid: Data | None, training: Training, due: int, *, count: int
+) -> Called:
+    """Run up to `due` epochs in one call of a program for `count`: state, figures and the call's seconds."""
+    import jax
+
+    from mlpax.engine.xla import epoch as xla
+
+    plan, hyper, orders = training
+    drawn = None
+    if orders:
+        drawn = np.zeros((count, data.X.shape[0]), np.int32)
+        if due:
+            drawn[:due] = orders(int(state.epoch), due)
+    with xla.settings_of_ours():
+        start = time.perf_counter()
+        hyper = hyper if due else hyper._replace(epochs=0)
+        state, figures = xla.run_epochs(state, data, valid, drawn, hyper, plan=plan, count=count)
+        host = {name: values.tolist() for name, values in jax.device_get(figures).items()}
+    return state, host, time.perf_counter() - start
+
+
+def _pass_alone(state: "State", data: Data, valid: Data | None, training: Training, due: int) -> Called:
+    """Run one epoch, or none if none is due: state, figures and the seconds of the training alone."""
+    import jax
+
+    from mlpax.engine.xla import epoch as xla
+
+    plan, hyper, orders = training
+    order = orders(int(state.epoch), 1)[0] if orders else None
+    rows = data if due else data._replace(steps=np.int32(0))
+    with xla.settings_of_ours(), ThreadPoolExecutor(1) as waiter:
+        start = time.perf_counter()
+        state, loss = xla.run_pass(state, rows, order, hyper, plan=plan)
+        waiter.submit(loss.block_until_ready).result()  # Ctrl-C is heard at a lock, not in XLA
+        seconds = time.perf_counter() - start
+        if not due:
+            return state, {}, seconds
+        state, figures = xla.run_measure(state, loss, data, valid, hyper, plan=plan)
+        host = {name: [value.item()] for name, value in jax.device_get(figures).items()}
+    return state, host, seconds
+
+
+def chosen(state: "State", plan: Plan) -> Pytree:
+    """Return the parameters to keep: with early stopping those of the best epoch, else the last ones."""
+    return state.best if plan.stopping != "never" and int(state.watch.epoch) else state.params
+
+
+def fit(
+    params: Pytree,
+    data: Data,
+    valid: Data | None = None,
+    *,
+    objective: Objective,
+    recipe: Recipe,
+    on_epoch: Callable[[Record], object] | None = None,
+) -> tuple[Pytree, list[Record]]:
+    """Train parameters of any pytree under any per-example loss.
+
+    Parameters
+    ----------
+    params : pytree of arrays
+        Initial parameters; not changed.
+    data, valid : Data
+        Training and validation rows (`place`); validation may be None.
+    objective : Objective
+        What to minimise and measure; `dense_objective` for a network.
+    recipe : Recipe
+        All settings. Those of the network itself (`hidden`, `activation`) are not read here.
+    on_epoch : callable, optional
+        Called with each epoch's record.
+
+    Returns
+    -------
+    params : pytree of arrays
+        The last epoch's, or with `recipe.patience` the best epoch's.
+    history : list of dict
+        A record for each epoch: `epoch, loss, train_<metric>, valid_<metric>, ..., seconds`.
+
+    Raises
+    ------
+    InputError
+        If a minibatch is larger than the data, or the recipe monitors a figure that is not recorded.
+    DivergedError
+        If the loss of an epoch is not finite.
+    """
+    training = training_of(recipe, data, valid, objective, objective.metrics)
+    history: list[Record] = []
+    state = initial_state(params, training, recipe.seed)
+    for state, records in epochs(state, data, valid, training):
+        history += records
+        if on_epoch:
+            for record in records:
+                on_epoch(record)
+    return chosen(state, training.plan), history
