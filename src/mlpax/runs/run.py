@@ -13,9 +13,11 @@ import numpy as np
 
 from mlpax.atomic import TEMPORARY
 from mlpax.data.dataset import Dataset
+from mlpax.engine.plan import Pytree
 from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.model.fit_model import Problem, prepare
+from mlpax.model.model import Model
 from mlpax.recipes import Recipe
 from mlpax.runs import checkpoints
 from mlpax.runs.locks import LOCK, holder, locked, signals
@@ -97,7 +99,6 @@ def train(
     """
     path = Path(path)
     problem = prepare(dataset, recipe)
-    state = initial_state(problem.params, problem.training, recipe.seed)
     config = Config(
         dataset=dataset.name,
         data_dir=data_dir,
@@ -118,58 +119,135 @@ def train(
         else:
             _check_folder(path, resume)  # again, now that no other process can start one here
             write_config(path, config)
-        arrays, record, damaged = checkpoints.latest(path / "checkpoints", arrays_of(state), config.identity)
-        if record.get("format") == 1:  # which did not say whether patience had ended the run
-            arrays["watch/stopped"] = np.array(0 < recipe.patience <= int(arrays["watch/waited"]))
-            notice(
-                "the run was begun by an earlier version of mlpax; its last digits may come out differently"
-            )
-        state = state_of(arrays, state)
-        for line in damaged:
-            notice(f"passed over {line}; going on from epoch {record['epoch']}")
-        history: list[Record] = list(record.get("history", []))
-        for row in history:
+        run = _begin(path, config, dataset, problem, still_ours, notice)
+        before = len(run.history)
+        for row in run.history:
             on_epoch(row)
-        ended, unheard = "", None
         try:
-            with _Writer(path, config, every, len(history), still_ours) as writer:
-                for state, records in epochs(state, problem.data, problem.valid, problem.training):
-                    history += records
-                    try:
-                        for row in records:
-                            on_epoch(row)
-                    except Exception as error:  # nobody listens: what was learned is kept first
-                        unheard = error
-                    writer.offer(state, history)
-                    over = len(history) == recipe.epochs or not math.isfinite(history[-1]["loss"])
-                    if (unheard or caught) and not over:
-                        ended = "interrupted"
-                        break
-                writer.settle(state, history)
+            interrupted, unheard = _train(run, every, on_epoch, caught)
         except DivergedError:  # the writer has ended: nobody else writes the files
-            still_ours()
-            _finish(path, config, problem, dataset, state, history, "diverged", notice)
+            run.finish("diverged")
             raise
-        ended = ended or ("finished" if len(history) == recipe.epochs else "stopped early")
-        still_ours()
-        if resume and len(history) == len(record.get("history", [])):
+        if resume and len(run.history) == before:
             notice(f"{path} had come to its end; no epoch was left to train")
-        result = _finish(path, config, problem, dataset, state, history, ended, notice)
-        if caught and ended == "interrupted":
-            raise InterruptedRun(caught[0], f"interrupted after epoch {len(history)}; nothing is lost")
+        over = "finished" if len(run.history) == recipe.epochs else "stopped early"
+        result = run.finish("interrupted" if interrupted else over)
+        if caught and interrupted:
+            raise InterruptedRun(caught[0], f"interrupted after epoch {len(run.history)}; nothing is lost")
         if unheard:
             raise unheard
     return result
 
 
+@dataclasses.dataclass
+class _Run:
+    """A run directory that is being written: what was given, and how far the training is."""
+
+    path: Path
+    config: Config
+    dataset: Dataset
+    problem: Problem
+    still_ours: Callable[[], None]  # raises if the lock was taken away
+    notice: Callable[[str], object]
+    state: "State"
+    history: list[Record]
+
+    def finish(self, ended: str) -> Result:
+        """Write the model of the parameters that are kept, the result, and the curves."""
+        self.still_ours()
+        history, best = self.history, int(self.state.watch.epoch)
+        diverged = ended == "diverged"
+        kept = best if diverged or (self.config.recipe.patience and best) else len(history)
+        params = self.state.best if diverged else chosen(self.state, self.problem.training.plan)
+        metrics: dict[str, float] = {}
+        write_history(self.path, history)
+        if kept:
+            metrics = {k: v for k, v in history[kept - 1].items() if k not in ("epoch", "seconds")}
+            model, of_test = self._model(params)
+            metrics |= of_test
+            metrics = {k: v for k, v in metrics.items() if math.isfinite(v)}  # JSON has no NaN
+            dataclasses.replace(model, metrics=metrics).save(self.path / "model.safetensors")
+        result = Result(ended, len(history), best, sum(row["seconds"] for row in history), metrics)
+        write_json(self.path / "result.json", result._asdict())
+        if kept:
+            self._draw()
+        return result
+
+    def _model(self, params: Pytree) -> tuple[Model, dict[str, float]]:
+        """Return the model of these parameters, and its figures on the test rows."""
+        config, data = self.config, self.dataset
+        provenance = {"dataset": config.dataset, "fingerprint": config.fingerprint, **config.versions}
+        model = dataclasses.replace(self.problem.model(params), provenance=provenance)
+        found = model.score(model.forward(data.X_test), data.y_test) if len(data.X_test) else {}
+        return model, {f"test_{name}": value for name, value in found.items()}
+
+    def _draw(self) -> None:
+        """Draw the curves; without a picture the run is as whole."""
+        from mlpax import plots  # matplotlib takes half a second
+
+        try:
+            title = f"{Path(self.config.dataset).stem}, {self.config.recipe_name}"
+            plots.save(plots.curves(self.history, title), self.path / "curves.png")
+        except Exception as error:  # whatever a library of pictures raises
+            said = " ".join(str(error).split()) or type(error).__name__
+            self.notice(f"the run is kept, but its curves.png could not be drawn: {said}")
+
+
+def _begin(
+    path: Path, config: Config, dataset: Dataset, problem: Problem, still_ours: Callable[[], None],
+    notice: Callable[[str], object],
+) -> _Run:  # fmt: skip
+    """Return the run at its newest whole checkpoint, or before its first epoch."""
+    start = initial_state(problem.params, problem.training, config.recipe.seed)
+    arrays, record, damaged = checkpoints.latest(path / "checkpoints", arrays_of(start), config.identity)
+    if record.get("format") == 1:  # which did not say whether patience had ended the run
+        arrays["watch/stopped"] = np.array(0 < config.recipe.patience <= int(arrays["watch/waited"]))
+        notice("the run was begun by an earlier version of mlpax; its last digits may come out differently")
+    for line in damaged:
+        notice(f"passed over {line}; going on from epoch {record['epoch']}")
+    state, history = state_of(arrays, start), list(record.get("history", []))
+    return _Run(path, config, dataset, problem, still_ours, notice, state, history)
+
+
+def _train(
+    run: _Run, every: Every, on_epoch: Callable[[Record], object], caught: list[int]
+) -> tuple[bool, Exception | None]:
+    """Train to the end, or until a signal or an error of `on_epoch`, and write checkpoints on the way.
+
+    Returns
+    -------
+    interrupted : bool
+        Whether epochs are left that were not run.
+    unheard : Exception or None
+        The error of `on_epoch`.
+    """
+    interrupted, unheard = False, None
+    data, valid, training, *_ = run.problem
+    with _Writer(run, every) as writer:
+        for state, records in epochs(run.state, data, valid, training):
+            run.state = state
+            run.history += records
+            try:
+                for row in records:
+                    on_epoch(row)
+            except Exception as error:  # nobody listens: what was learned is kept first
+                unheard = error
+            writer.offer()
+            last = run.history[-1]
+            over = last["epoch"] == run.config.recipe.epochs or not math.isfinite(last["loss"])
+            if (unheard or caught) and not over:
+                interrupted = True
+                break
+        writer.settle()
+    return interrupted, unheard
+
+
 class _Writer:
     """Writes checkpoints and metrics in the background, the training not waiting for the disk."""
 
-    def __init__(
-        self, path: Path, config: Config, every: Every, written: int, still_ours: Callable[[], None]
-    ):
-        self.path, self.config, self.every, self.still_ours = path, config, every, still_ours
-        self.written, self.time = written, time.monotonic()
+    def __init__(self, run: _Run, every: Every):
+        self.run, self.every = run, every
+        self.written, self.time = len(run.history), time.monotonic()
         self.pool = ThreadPoolExecutor(1)
         self.pending: Future[None] | None = None
 
@@ -179,21 +257,22 @@ class _Writer:
     def __exit__(self, *error: object) -> None:
         self.pool.shutdown(wait=True)
 
-    def offer(self, state: "State", history: list[Record]) -> None:
+    def offer(self) -> None:
         """Write this epoch unless it is too early, the last write still runs, or the loss is NaN."""
         if self.pending and not self.pending.done():
             return
         self._written()
+        history = self.run.history
         due = len(history) - self.written >= self.every.epochs
         due = due and time.monotonic() - self.time >= self.every.seconds
         if due and math.isfinite(history[-1]["loss"]):
-            self._submit(state, history)
+            self._submit()
 
-    def settle(self, state: "State", history: list[Record]) -> None:
+    def settle(self) -> None:
         """Write the last epoch, and wait until it is on the disk."""
         self._written()
-        if history and self.written != len(history):
-            self._submit(state, history)
+        if self.run.history and self.written != len(self.run.history):
+            self._submit()
             self._written()
 
     def _written(self) -> None:
@@ -202,59 +281,18 @@ class _Writer:
             self.pending.result()
             self.pending = None
 
-    def _submit(self, state: "State", history: list[Record]) -> None:
+    def _submit(self) -> None:
+        state, history = self.run.state, list(self.run.history)
         self.written, self.time = len(history), time.monotonic()
-        self.pending = self.pool.submit(self._write, arrays_of(state), list(history), int(state.watch.epoch))
+        self.pending = self.pool.submit(self._write, arrays_of(state), history, int(state.watch.epoch))
 
     def _write(self, arrays: checkpoints.Arrays, history: list[Record], best: int) -> None:
-        self.still_ours()
-        folder = self.path / "checkpoints"
-        record = {"epoch": len(history), "run": self.config.identity, "history": history}
+        self.run.still_ours()
+        folder = self.run.path / "checkpoints"
+        record = {"epoch": len(history), "run": self.run.config.identity, "history": history}
         checkpoints.save(folder, arrays, record)
         checkpoints.prune(folder, len(history), best)
-        write_history(self.path, history)
-
-
-def _finish(
-    path: Path, config: Config, problem: Problem, dataset: Dataset, state: "State",
-    history: list[Record], ended: str, notice: Callable[[str], object],
-) -> Result:  # fmt: skip
-    """Write the model and the result of the parameters that are kept, and the curves."""
-    recipe = config.recipe
-    best = int(state.watch.epoch)
-    kept = best if ended == "diverged" or (recipe.patience and best) else len(history)
-    params = state.best if ended == "diverged" else chosen(state, problem.training.plan)
-    metrics: dict[str, float] = {}
-    write_history(path, history)
-    if kept:
-        metrics = {k: v for k, v in history[kept - 1].items() if k not in ("epoch", "seconds")}
-        model = problem.model(params)
-        provenance = {"dataset": config.dataset, "fingerprint": config.fingerprint, **config.versions}
-        if len(dataset.X_test):
-            metrics |= {
-                f"test_{name}": value
-                for name, value in model.score(model.forward(dataset.X_test), dataset.y_test).items()
-            }
-        metrics = {k: v for k, v in metrics.items() if math.isfinite(v)}  # JSON has no NaN
-        model = dataclasses.replace(model, metrics=metrics, provenance=provenance)
-        model.save(path / "model.safetensors")
-    result = Result(ended, len(history), best, sum(row["seconds"] for row in history), metrics)
-    write_json(path / "result.json", result._asdict())
-    if kept:
-        _draw(path, config, history, notice)
-    return result
-
-
-def _draw(path: Path, config: Config, history: list[Record], notice: Callable[[str], object]) -> None:
-    """Draw the curves; without a picture the run is as whole."""
-    from mlpax import plots  # matplotlib takes half a second
-
-    try:
-        title = f"{Path(config.dataset).stem}, {config.recipe_name}"
-        plots.save(plots.curves(history, title), path / "curves.png")
-    except Exception as error:  # whatever a library of pictures raises
-        said = " ".join(str(error).split()) or type(error).__name__
-        notice(f"the run is kept, but its curves.png could not be drawn: {said}")
+        write_history(self.run.path, history)
 
 
 def _check_folder(path: Path, resume: bool) -> None:
