@@ -135,17 +135,8 @@ class Perceptron(Callbacks):
     def _fit(
         self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False, validation: Any = None
     ) -> Any:
-        hidden = self.hidden_layer_sizes
-        hidden = [operator.index(n) for n in (hidden if hasattr(hidden, "__iter__") else [hidden])]
-        if any(n <= 0 for n in hidden):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
-        each_layer(self._activation(), len(hidden))  # which refuses what does not fit
-        if self.early_stopping and incremental:
-            raise ValueError("partial_fit does not support early_stopping=True")
-        if self.learning_rate in SCHEDULES and incremental:
-            raise ValueError(f"partial_fit does not support learning_rate={self.learning_rate!r}, which ends")
-        if self.solver == "lbfgs" and validation is not None:
-            raise ValueError("lbfgs stops by its gradient and takes no X_val; choose adam or sgd")
+        hidden = self._hidden()
+        self._check_settings(incremental, validation)
         given = y
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y = self._validate_input(X, y, incremental, reset=first)
@@ -162,17 +153,9 @@ class Perceptron(Callbacks):
                 self._start_curves()
         elif getattr(self, "_watched", None) != (self.early_stopping, self.scoring):
             self._start_best()  # a warm start that watches something else
-        import jax
-
-        with ExitStack() as contexts:
-            if self._arithmetic is np.float64:
-                contexts.enter_context(jax.enable_x64(True))
-            if self.device is not None:
-                contexts.enter_context(jax.default_device(device_of(self.device)))
-            context = None if incremental else self._init_callback_context(max_subtasks=self.max_iter)
-            tell = (
-                Tell(self, context, X, given) if context and getattr(self, "_skl_callbacks", None) else None
-            )
+        context = None if incremental else self._init_callback_context(max_subtasks=self.max_iter)
+        tell = Tell(self, context, X, given) if context and getattr(self, "_skl_callbacks", None) else None
+        with self._on_its_device():
             if self.solver == "lbfgs":
                 self._minimise(rows, tell)
             else:
@@ -182,6 +165,35 @@ class Perceptron(Callbacks):
         if not all(np.isfinite(p).all() for p in (*self.coefs_, *self.intercepts_)):
             raise ValueError(NOT_FINITE)
         return self
+
+    def _hidden(self) -> list[int]:
+        """Return the units of each hidden layer, checked."""
+        hidden = self.hidden_layer_sizes
+        hidden = [operator.index(n) for n in (hidden if hasattr(hidden, "__iter__") else [hidden])]
+        if any(n <= 0 for n in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        each_layer(self._activation(), len(hidden))  # which refuses what does not fit
+        return hidden
+
+    def _check_settings(self, incremental: bool, validation: Any) -> None:
+        """Refuse settings that do not go together."""
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        if self.learning_rate in SCHEDULES and incremental:
+            raise ValueError(f"partial_fit does not support learning_rate={self.learning_rate!r}, which ends")
+        if self.solver == "lbfgs" and validation is not None:
+            raise ValueError("lbfgs stops by its gradient and takes no X_val; choose adam or sgd")
+
+    def _on_its_device(self) -> ExitStack:
+        """Return the context of the fit: JAX's arithmetic and device."""
+        import jax
+
+        contexts = ExitStack()
+        if self._arithmetic is np.float64:
+            contexts.enter_context(jax.enable_x64(True))
+        if self.device is not None:
+            contexts.enter_context(jax.default_device(device_of(self.device)))
+        return contexts
 
     def _activation(self) -> str | tuple[str, ...]:
         return self.activation if isinstance(self.activation, str) else tuple(self.activation)
