@@ -22,6 +22,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from mlpax.engine.forward import forward
 from mlpax.engine.xla.batches import bucket
 from mlpax.engine.xla.network import each_layer
 from mlpax.engine.xla.passes import is_small
@@ -49,7 +50,7 @@ from mlpax.estimators.rows import (
     validation_rows,
     weights_of,
 )
-from mlpax.estimators.trained import answer, as_model
+from mlpax.estimators.trained import as_model
 
 __all__ = ["SCHEDULES", "Perceptron"]
 
@@ -426,7 +427,7 @@ class Perceptron(Callbacks):
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         names = (*each_layer(self._activation(), len(self.coefs_) - 1), self.out_activation_)
-        return answer(self.coefs_, self.intercepts_, names, X)
+        return forward(list(zip(self.coefs_, self.intercepts_, strict=True)), X, names)
 
     def save(self, path: str | Path) -> None:
         """Write the network as a safetensors file; `mlpax.load` reads it, and it runs no code.

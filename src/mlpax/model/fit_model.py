@@ -19,7 +19,7 @@ from mlpax.engine.xla.table_network import (
 )
 from mlpax.engine.xla.training import initial_params
 from mlpax.errors import InputError
-from mlpax.model.model import Model
+from mlpax.model.model import Calibration, Model, Network, Target
 from mlpax.recipes import Recipe
 from mlpax.seeds import rng
 
@@ -73,7 +73,8 @@ def _images(dataset: Dataset, recipe: Recipe) -> Problem:
 
     def model(params: PyTree) -> Model:
         layers = [(np.asarray(W), np.asarray(b)) for W, b in params]
-        return _model(dataset, recipe, layers, scaling=scaling, image_shape=dataset.image_shape)
+        network = Network(layers, recipe.activation)
+        return _model(dataset, recipe, network, scaling=scaling, image_shape=dataset.image_shape)
 
     return Problem(
         data=place(X, y, **options),
@@ -108,12 +109,13 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
 
     def model(params: PyTree) -> Model:
         params = params | {"target": (mean, deviation)}
-        embeddings, layers = fold(params)
-        embeddings = with_new_codes(embeddings, codes)
-        made = _model(dataset, recipe, layers, embeddings=embeddings, columns=columns, target=dataset.target)
+        embeddings, folded = fold(params)
+        layers = [(np.asarray(W), np.asarray(b)) for W, b in folded]
+        network = Network(layers, recipe.activation, with_new_codes(embeddings, codes))
+        made = _model(dataset, recipe, network, columns=columns)
         if dataset.classes and len(X_valid):  # label smoothing makes the network less sure than it may be
             warmth = temperature(made.forward(X_valid), y_valid, dataset.weight_valid)
-            made = dataclasses.replace(made, params=fold(params, warmth)[1])
+            made = dataclasses.replace(made, calibration=Calibration(warmth))
         return made
 
     return Problem(
@@ -129,12 +131,11 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
     )
 
 
-def _model(dataset: Dataset, recipe: Recipe, layers: Any, **more: Any) -> Model:
+def _model(dataset: Dataset, recipe: Recipe, network: Network, **more: Any) -> Model:
+    task = "classification" if dataset.classes else "regression"
     return Model(
-        params=layers,
-        classes=dataset.classes,
-        task="classification" if dataset.classes else "regression",
-        activation=recipe.activation,
+        networks=(network,),
+        targets=(Target(dataset.target, task, dataset.classes),),
         recipe=dataclasses.asdict(recipe),
         **more,
     )
