@@ -70,7 +70,7 @@ def test_outputs_and_probabilities_match_float64(rows):
 
 
 def test_more_rows_than_a_chunk(monkeypatch):
-    monkeypatch.setattr("mlpax.model.model.CHUNK", 8)
+    monkeypatch.setattr("mlpax.engine.forward.BLOCK", 50)
     model, X = small(), RNG.normal(size=(21, 6)).astype(np.float32)
     np.testing.assert_allclose(model.outputs(X), oracle(model, X), rtol=1e-5, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""The forward pass of a trained network in NumPy, which compiles nothing; on a device of JAX's, by XLA."""
+"""The forward pass of a trained network in NumPy, which compiles nothing."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from mlpax.engine.rows import Scaling
 if TYPE_CHECKING:
     import scipy.sparse
 
-__all__ = ["ACTIVATIONS", "Layers", "Network", "forward", "outputs", "softmax"]
+__all__ = ["ACTIVATIONS", "Layers", "Network", "forward", "has_accelerator", "outputs", "softmax"]
 
 Layers = Sequence[tuple[np.ndarray, np.ndarray]]  # (W, b) of each layer: (fan_in, fan_out) and (fan_out,)
 
@@ -151,11 +151,8 @@ def forward(
     return X  # pyright: ignore[reportReturnType]
 
 
-def outputs(network: Network, X: np.ndarray, scaling: Scaling, device: str | None = None) -> np.ndarray:
-    """Return a network's outputs for rows of finite numbers.
-
-    NumPy computes them in blocks of rows that fit the cache. XLA computes them if a device is named, or if
-    JAX's default device is no CPU.
+def outputs(network: Network, X: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """Return a network's outputs for rows of finite numbers, in blocks of rows that fit the cache.
 
     Parameters
     ----------
@@ -163,17 +160,11 @@ def outputs(network: Network, X: np.ndarray, scaling: Scaling, device: str | Non
     X : array of shape (rows, features), any type of number
     scaling : Scaling
         The network sees `(X - shift) * scale`.
-    device : str, optional
-        A device of JAX's, as "cpu", "gpu" or "gpu:1".
 
     Returns
     -------
     array of shape (rows, outputs), float32
     """
-    if device or _has_accelerator():
-        from mlpax.engine.xla import prediction  # JAX takes a second to import
-
-        return prediction.outputs(network, X, scaling, device)
     found = np.empty((len(X), network.sizes[-1]), np.float32)
     step, activations = max(1, BLOCK // max(network.sizes)), network.activations
     for start in range(0, len(X), step):
@@ -186,8 +177,8 @@ def outputs(network: Network, X: np.ndarray, scaling: Scaling, device: str | Non
 
 
 @functools.cache
-def _has_accelerator() -> bool:
-    """Whether JAX's default device is a GPU or a TPU. Where JAX has only a CPU, it is not imported."""
+def has_accelerator() -> bool:
+    """Return whether JAX's default device is a GPU or a TPU, without importing JAX if it knows only CPUs."""
     if not any(map(find_spec, ("jax_plugins", "libtpu"))):
         return False
     import jax

@@ -14,15 +14,17 @@ import safetensors.numpy
 from mlpax import scores
 from mlpax.atomic import atomic
 from mlpax.data.columns import Columns, as_frame
-from mlpax.engine.forward import Layers, Network, outputs, softmax
+from mlpax.engine.forward import Layers, Network, has_accelerator, outputs, softmax
 from mlpax.engine.rows import Scaling
 from mlpax.errors import InputError, RowError
-from mlpax.model.schema import FORMAT, Label, checked
+from mlpax.model.schema import FORMAT, Classes, checked
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["FORMAT", "Calibration", "Model", "Network", "Target"]
+
+Figures = scores.Classification | scores.Regression
 
 CHUNK = 8192  # rows of a table at a time: bounds the memory of `write_predictions`
 
@@ -44,7 +46,7 @@ class Target:
 
     name: str = ""
     task: str = "classification"
-    classes: tuple[Label, ...] = ()
+    classes: Classes = ()
     link: str = "identity"
 
 
@@ -128,7 +130,7 @@ class Model:
         return self.targets[0].task
 
     @property
-    def classes(self) -> tuple[Label, ...]:
+    def classes(self) -> Classes:
         return self.targets[0].classes
 
     @property
@@ -199,7 +201,7 @@ class Model:
             raise RowError(
                 f"X holds {X[row, column]} at", row, f", column {column}; all values must be finite"
             )
-        found = [self._linked(outputs(network, X, self.scaling, self.device)) for network in self.networks]
+        found = [self._values(network, X) for network in self.networks]
         if len(found) == 1:
             return found[0]
         if self.task == "regression":
@@ -207,7 +209,13 @@ class Model:
         mean = np.mean([softmax(logits) for logits in found], axis=0)
         return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
 
-    def _linked(self, found: np.ndarray) -> np.ndarray:
+    def _values(self, network: Network, X: np.ndarray) -> np.ndarray:
+        if self.device or has_accelerator():
+            from mlpax.engine.xla import prediction  # JAX takes a second to import
+
+            found = prediction.outputs(network, X, self.scaling, self.device)
+        else:
+            found = outputs(network, X, self.scaling)
         return np.exp(found) if self.link == "exp" else found
 
     def probabilities(self, outputs: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
@@ -245,10 +253,11 @@ class Model:
     def score(self, outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """Accuracy of outputs by labels (rows,), or the RMSE by a regression's values (rows, outputs)."""
         if self.task == "regression":
-            return {"rmse": float(np.sqrt(np.mean(np.square(outputs - y.reshape(outputs.shape)))))}
+            errors: np.ndarray = outputs - y.reshape(outputs.shape)
+            return {"rmse": float(np.sqrt((errors**2).mean()))}
         return {"accuracy": float(np.mean(outputs.argmax(axis=1) == y))}
 
-    def evaluate(self, X: object, y: np.ndarray, *, calibrated: bool = True) -> dict[str, object]:
+    def evaluate(self, X: object, y: np.ndarray, *, calibrated: bool = True) -> Figures:
         """Score predictions against the truth.
 
         Parameters
@@ -272,7 +281,7 @@ class Model:
         """
         return self.figures(self.outputs(X), y, calibrated=calibrated)
 
-    def figures(self, outputs: np.ndarray, y: np.ndarray, *, calibrated: bool = True) -> dict[str, object]:
+    def figures(self, outputs: np.ndarray, y: np.ndarray, *, calibrated: bool = True) -> Figures:
         """Score outputs; see `evaluate`."""
         rows, y = len(outputs), np.asarray(y)
         if rows == 0 or rows != len(y):

@@ -15,7 +15,7 @@ from mlpax.engine.forward import Network
 from mlpax.engine.rows import Scaling
 from mlpax.errors import ModelFileError
 from mlpax.model.model import Calibration, Model, Target
-from mlpax.model.schema import FORMAT, Header, NetworkRecord, TargetRecord, checked
+from mlpax.model.schema import FORMAT, Classes, Header, NetworkRecord, TargetRecord, checked
 
 __all__ = ["format_of", "load"]
 
@@ -137,10 +137,7 @@ def _model(header: Header, arrays: Arrays, device: str | None) -> Model:
         _check_targets(header["targets"], record["sizes"][-1])
     return Model(
         networks=tuple(_network(record, arrays, i) for i, record in enumerate(header["networks"])),
-        targets=tuple(
-            Target(record["name"], record["task"], tuple(record["classes"]), record["link"])
-            for record in header["targets"]
-        ),
+        targets=tuple(_target(record) for record in header["targets"]),
         scaling=Scaling(**header["scaling"]),
         image_shape=None if header["image_shape"] is None else tuple(header["image_shape"]),
         columns=columns,
@@ -207,3 +204,8 @@ def _network(record: NetworkRecord, arrays: Arrays, i: int) -> Network:
         activation=activation if isinstance(activation, str) else tuple(activation),
         embeddings=[found[f"E{k}"] for k in range(len(record["embeddings"]))],
     )
+
+
+def _target(record: TargetRecord) -> Target:
+    classes = cast(Classes, tuple(record["classes"]))
+    return Target(record["name"], record["task"], classes, record["link"])

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict, cast
 
-__all__ = ["FORMAT", "CalibrationRecord", "Header", "Label", "NetworkRecord", "TargetRecord", "checked"]
+__all__ = ["FORMAT", "CalibrationRecord", "Classes", "Header", "NetworkRecord", "TargetRecord", "checked"]
 
 FORMAT = 2
 
-Label = str | int | bool  # of a class
+Classes = tuple[str, ...] | tuple[int, ...]  # or of booleans, which are integers
 Schema = TypedDict(  # the keywords of JSON Schema that schema.json uses
     "Schema",
     {
@@ -48,7 +48,7 @@ class TargetRecord(TypedDict):
 
     name: str
     task: str
-    classes: list[Label]
+    classes: list[str] | list[int]
     link: str
 
 
