@@ -17,11 +17,11 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # its room, and from the rooms that `MAY_ENTER` names.
 ROOMS = {
     "": "errors atomic seeds recipes scores plots",
-    "engine": "plan rows stopping weights table_network xla.network xla.losses xla.objective xla.optimizers"
-    " xla.epoch xla.full_batch training",
+    "engine": "plan rows stopping weights table_network forward xla.network xla.losses xla.objective"
+    " xla.optimizers xla.epoch xla.full_batch xla.prediction training",
     "data": "arrays csv_files tables kinds columns dataset named_sets image_cache images targets sources"
     " describe",
-    "model": "model model_file fit_model",
+    "model": "schema model model_file fit_model",
     "runs": "checkpoints locks run_files logs run",
     "estimators": "callbacks rows trained fitting mlp table",
     "cli": "screen look main",
@@ -41,7 +41,19 @@ DOORS = {"__init__", "engine.__init__", "engine.xla.__init__", "data.__init__", 
          "losses"}  # fmt: skip
 
 # These answer before JAX is loaded: nothing of theirs may import the heavy libraries outside a function.
-LIGHT = ["errors", "recipes", "data.named_sets", "cli.screen", "cli.look", "cli.main", "__init__", "__main__"]
+LIGHT = [
+    "errors",
+    "recipes",
+    "data.named_sets",
+    "engine.forward",
+    "model.model",
+    "model.model_file",
+    "cli.screen",
+    "cli.look",
+    "cli.main",
+    "__init__",
+    "__main__",
+]
 HEAVY = {"jax", "jaxlib", "jaxtyping", "optax", "sklearn", "matplotlib"}
 
 

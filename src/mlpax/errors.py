@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["DivergedError", "InputError", "InterruptedRun", "MlpaxError", "ModelFileError"]
+__all__ = ["DivergedError", "InputError", "InterruptedRun", "MlpaxError", "ModelFileError", "RowError"]
 
 
 class MlpaxError(Exception):
@@ -12,6 +12,26 @@ class MlpaxError(Exception):
 
 class InputError(MlpaxError, ValueError):
     """Something the user gave is wrong; the text names the value, the range and the remedy."""
+
+
+class RowError(InputError):
+    """A value in one row of the data is wrong.
+
+    Attributes
+    ----------
+    before, after : str
+        The text around the row's number.
+    row : int
+        The row's number within the rows that were given.
+    """
+
+    def __init__(self, before: str, row: int, after: str = ""):
+        super().__init__(f"{before} row {row}{after}")
+        self.before, self.row, self.after = before, row, after
+
+    def shifted(self, rows: int) -> "RowError":
+        """Return the same error where `rows` rows come before those that were given."""
+        return RowError(self.before, self.row + rows, self.after)
 
 
 class ModelFileError(InputError):

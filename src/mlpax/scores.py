@@ -1,17 +1,40 @@
 """Figures of predictions against the truth."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["Importance", "calibration_error", "classification", "importance", "regression"]
+__all__ = ["Classification", "Importance", "Regression", "calibration_error", "classification", "importance",
+           "regression"]  # fmt: skip
 
 
-def classification(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[Any]) -> dict[str, Any]:
+class _RocAuc(TypedDict, total=False):
+    roc_auc: float
+
+
+class Classification(_RocAuc):
+    """Figures of a classification, see `classification`."""
+
+    accuracy: float
+    balanced_accuracy: float
+    log_loss: float
+    ece: float
+    f1: dict[str, float]
+    confusion: list[list[int]]
+
+
+class Regression(TypedDict):
+    """Figures of a regression, see `regression`."""
+
+    rmse: float
+    mae: float
+    r2: NotRequired[float]
+
+
+def classification(
+    labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[object]
+) -> Classification:
     """Figures of a classification.
 
     Parameters
@@ -34,34 +57,43 @@ def classification(labels: np.ndarray, probabilities: np.ndarray, classes: Seque
     probabilities = probabilities.astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # to float64's last digit
     every, predicted = np.arange(len(classes)), probabilities.argmax(axis=1)
-    figures: dict[str, Any] = {
+    confusion = metrics.confusion_matrix(labels, predicted, labels=every)
+    both = confusion.sum(axis=0) + confusion.sum(axis=1)
+    f1 = 2 * np.diag(confusion) / np.maximum(both, 1)
+    figures: Classification = {
         "accuracy": float(metrics.accuracy_score(labels, predicted)),
         "balanced_accuracy": float(
             np.mean([np.mean(predicted[labels == c] == c) for c in np.unique(labels)])
         ),
         "log_loss": float(metrics.log_loss(labels, probabilities, labels=every)),
+        **_roc_auc(labels, probabilities),
+        "ece": calibration_error(labels, probabilities),
+        "f1": dict(zip(map(str, classes), f1.tolist(), strict=True)),
+        "confusion": confusion.tolist(),
     }
-    if len(np.unique(labels)) == len(classes) > 1:
-        scores = probabilities[:, 1] if len(classes) == 2 else probabilities
-        figures["roc_auc"] = float(metrics.roc_auc_score(labels, scores, multi_class="ovr"))
-    figures["ece"] = calibration_error(labels, probabilities)
-    confusion = metrics.confusion_matrix(labels, predicted, labels=every)
-    both = confusion.sum(axis=0) + confusion.sum(axis=1)
-    f1 = 2 * np.diag(confusion) / np.maximum(both, 1)
-    figures["f1"] = dict(zip(map(str, classes), f1.tolist(), strict=True))
-    figures["confusion"] = confusion.tolist()
     return figures
 
 
-def regression(y: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+def _roc_auc(labels: np.ndarray, probabilities: np.ndarray) -> _RocAuc:
+    from sklearn import metrics
+
+    if not len(np.unique(labels)) == probabilities.shape[1] > 1:
+        return {}
+    scores = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
+    return {"roc_auc": float(metrics.roc_auc_score(labels, scores, multi_class="ovr"))}
+
+
+def regression(y: np.ndarray, predicted: np.ndarray) -> Regression:
     """`rmse`, `mae` and, from two rows on, `r2` of a regression, as scikit-learn defines them."""
     from sklearn import metrics
 
-    figures = {
+    figures: Regression = {
         "rmse": float(metrics.root_mean_squared_error(y, predicted)),
         "mae": float(metrics.mean_absolute_error(y, predicted)),
     }
-    return figures | ({"r2": float(metrics.r2_score(y, predicted))} if len(y) > 1 else {})
+    if len(y) > 1:
+        figures["r2"] = float(metrics.r2_score(y, predicted))
+    return figures
 
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> float:

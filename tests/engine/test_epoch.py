@@ -1,6 +1,7 @@
 """The epoch as a pure function: under vmap and shard_map, and under the user's own JAX settings."""
 
 import contextlib
+import dataclasses
 import os
 import subprocess
 import sys
@@ -175,9 +176,11 @@ def test_recipes_train_under(setting, changes):
     plain, expected = fit_model(dataset, recipe)
     with under(setting):
         model, history = fit_model(dataset, recipe)
-    probabilities = model.predict_proba(X)
+        probabilities = model.predict_proba(X)
+        on_device = dataclasses.replace(model, device="cpu").predict_proba(X)
     assert [record["loss"] for record in history] == pytest.approx([r["loss"] for r in expected], rel=1e-3)
     np.testing.assert_allclose(probabilities, plain.predict_proba(X), atol=1e-3)
+    np.testing.assert_allclose(on_device, probabilities, atol=1e-4)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

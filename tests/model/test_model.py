@@ -1,37 +1,46 @@
 """A model file gives back the network that was saved, and nothing else gets through."""
 
 import dataclasses
+import itertools
 import json
 import struct
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
+import jax
 import numpy as np
 import polars as pl
 import pytest
 import safetensors.numpy
+import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
 from mlpax.engine.rows import Scaling, fit_scaling
 from mlpax.errors import InputError, ModelFileError
-from mlpax.model.model import Model
-from mlpax.model.model_file import load
+from mlpax.model.model import Calibration, Model, Network, Target
+from mlpax.model.model_file import format_of, load
 
 RNG = np.random.default_rng(0)
 
 
-def small(**changes) -> Model:
-    """A 6-4-3 network with random weights."""
-    layers = [(6, 4), (4, 3)]
+def network(*sizes: int, activation="tanh") -> Network:
+    """A network with random weights."""
     params = [
         (RNG.normal(size=shape).astype(np.float32), RNG.normal(size=shape[1]).astype(np.float32))
-        for shape in layers
+        for shape in itertools.pairwise(sizes)
     ]
+    return Network(params, activation)
+
+
+def small(classes=("cat", "dog", "owl"), **changes) -> Model:
+    """A 6-4-3 network with random weights."""
     settings = {
-        "params": params,
-        "classes": ("cat", "dog", "owl"),
-        "activation": "tanh",
+        "networks": (network(6, 4, 3),),
+        "targets": (Target(classes=classes),),
         "scaling": Scaling(2.0, 0.5),
         "image_shape": (2, 3),
         "recipe": {"hidden": [4]},
@@ -61,7 +70,7 @@ def test_outputs_and_probabilities_match_float64(rows):
 
 
 def test_more_rows_than_a_chunk(monkeypatch):
-    monkeypatch.setattr("mlpax.model.model.CHUNK", 8)
+    monkeypatch.setattr("mlpax.engine.forward.BLOCK", 50)
     model, X = small(), RNG.normal(size=(21, 6)).astype(np.float32)
     np.testing.assert_allclose(model.outputs(X), oracle(model, X), rtol=1e-5, atol=1e-5)
 
@@ -106,7 +115,7 @@ def test_predictions_in_parquet_are_of_the_classes_kind(tmp_path):
         ((1, 2, 3), pl.Int64),
         (("True", "False", "x"), pl.String),
     ):
-        model = dataclasses.replace(model, classes=classes)
+        model = dataclasses.replace(model, targets=(Target(classes=classes),))
         model.write_predictions([RNG.normal(size=(5, 6))], tmp_path / "p[1].parquet")
         frame = pl.read_parquet(tmp_path / "p[1].parquet", glob=False)
         assert frame.dtypes == [kind, pl.Float32, pl.Float32, pl.Float32]
@@ -115,9 +124,8 @@ def test_predictions_in_parquet_are_of_the_classes_kind(tmp_path):
 
 
 def test_pictures_of_another_scale_are_refused():
-    model = Model(
-        params=[(np.ones((4, 2), np.float32), np.zeros(2, np.float32))], classes=(0, 1), image_shape=(2, 2)
-    )
+    params = [(np.ones((4, 2), np.float32), np.zeros(2, np.float32))]
+    model = Model((Network(params),), (Target(classes=(0, 1)),), image_shape=(2, 2))
     model.outputs(np.full((1, 2, 2), 255.0))
     with pytest.raises(InputError, match=r"pictures of 0 to 0.5; this model takes pixels of 0 to 255"):
         model.outputs(np.full((1, 2, 2), 0.5))
@@ -129,7 +137,7 @@ def test_no_rows_give_no_predictions():
 
 def test_a_regression():
     W = np.array([[2.0], [3.0]], np.float32)
-    model = Model(params=[(W, np.array([1.0], np.float32))], task="regression")
+    model = Model((Network([(W, np.array([1.0], np.float32))]),), (Target(task="regression"),))
     np.testing.assert_allclose(model.predict(np.array([[1.0, 1.0], [0.0, 2.0]])), [6.0, 7.0])
     figures = model.evaluate(np.array([[1.0, 1.0], [0.0, 2.0]]), np.array([6.0, 9.0]))
     assert figures["rmse"] == pytest.approx(np.sqrt(2))
@@ -138,10 +146,104 @@ def test_a_regression():
         model.predict_proba(np.zeros((1, 2)))
 
 
+def test_every_output_of_a_regression_is_written(tmp_path):
+    for names, columns in (
+        (("", ""), ["prediction_0", "prediction_1"]),
+        (("price", "rent"), ["prediction_price", "prediction_rent"]),
+    ):
+        targets = tuple(Target(name, "regression") for name in names)
+        model, X = Model((network(6, 4, 2),), targets), RNG.normal(size=(5, 6))
+        assert model.write_predictions([X[:3], X[3:]], tmp_path / "p.csv") == 5
+        frame = pl.read_csv(tmp_path / "p.csv")
+        assert frame.columns == columns
+        np.testing.assert_allclose(frame.to_numpy(), model.predict(X), rtol=1e-6)
+
+
+def test_the_row_in_an_error_counts_from_the_first_row_of_all(tmp_path, monkeypatch):
+    model, X = small(image_shape=None), np.zeros((5, 6))
+    X[4, 2] = np.inf
+    with pytest.raises(InputError, match="X holds inf at row 4, column 2;"):
+        model.write_predictions([X[:2], X[2:]], tmp_path / "p.csv")
+    monkeypatch.setattr("mlpax.model.model.CHUNK", 2)
+    table, told = load(FORMAT_1 / "table.safetensors"), json.loads((FORMAT_1 / "table.json").read_text())
+    cells = told["X"] | {"size": ["1", "2", "3", "4", "five"]}
+    with pytest.raises(InputError, match="column 'size' holds 'five' in row 5, which is no number"):
+        table.write_predictions([pl.DataFrame(cells)], tmp_path / "p.csv")
+    cells = told["X"] | {"day": ["2024-01-01", "2024-01-02", "2024-01-03", "spring", "2024-01-05"]}
+    with pytest.raises(InputError, match="column 'day' holds 'spring' in row 4, which is no date"):
+        table.write_predictions([pl.DataFrame(cells)[:3], pl.DataFrame(cells)[3:]], tmp_path / "p.csv")
+    cells = told["X"] | {"size": [1.0, 2.0, 1e39, 4.0, 5.0]}
+    with pytest.raises(InputError, match=r"column 'size' holds 1e\+39 in row 3; numbers lie within"):
+        table.write_predictions([pl.DataFrame(cells)], tmp_path / "p.parquet")
+
+
+def test_the_temperature_divides_the_outputs(tmp_path):
+    plain, X = small(), RNG.normal(size=(50, 6))
+    model = dataclasses.replace(plain, calibration=Calibration(2.5))
+    expected = scipy.special.softmax(oracle(model, X) / 2.5, axis=1)
+    np.testing.assert_allclose(model.predict_proba(X), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(model.outputs(X), plain.outputs(X))
+    np.testing.assert_array_equal(model.predict_proba(X, calibrated=False), plain.predict_proba(X))
+    y = np.array(model.classes)[RNG.integers(0, 3, 50)]
+    assert model.evaluate(X, y, calibrated=False) == plain.evaluate(X, y)
+    assert model.evaluate(X, y)["log_loss"] != plain.evaluate(X, y)["log_loss"]
+    model.save(tmp_path / "m.safetensors")
+    assert load(tmp_path / "m.safetensors").calibration == Calibration(2.5, "validation")
+    model.write_predictions([X], tmp_path / "p.csv")
+    shares = pl.read_csv(tmp_path / "p.csv")[:, 1:].to_numpy()
+    np.testing.assert_allclose(shares, model.predict_proba(X), atol=1e-6)
+
+
+def test_several_networks_answer_with_their_mean(tmp_path):
+    members = network(6, 4, 3), network(6, 5, 7, 3, activation=("relu", "mish"))
+    model, X = small(networks=members), RNG.normal(size=(20, 6)).astype(np.float32)
+    model.save(tmp_path / "m.safetensors")
+    model = load(tmp_path / "m.safetensors")
+    assert [n.sizes for n in model.networks] == [(6, 4, 3), (6, 5, 7, 3)]
+    each = [small(networks=(member,)).predict_proba(X) for member in members]
+    np.testing.assert_allclose(model.predict_proba(X), np.mean(each, axis=0), rtol=1e-4)
+    targets = (Target("a", "regression"), Target("b", "regression"))
+    members = network(6, 4, 2), network(6, 2)
+    values = [Model((member,), targets).predict(X) for member in members]
+    np.testing.assert_allclose(Model(members, targets).predict(X), np.mean(values, axis=0), rtol=1e-5)
+
+
+def test_a_device_holds_the_weights_from_the_first_call_on(monkeypatch):
+    model, X = small(device="cpu"), RNG.normal(size=(5, 6)).astype(np.float32)
+    uploads, device_put = [], jax.device_put
+    monkeypatch.setattr(jax, "device_put", lambda *args: uploads.append(args) or device_put(*args))
+    expected = dataclasses.replace(model, device=None).outputs(X)
+    assert not uploads
+    for _ in range(3):
+        np.testing.assert_allclose(model.outputs(X), expected, rtol=1e-5, atol=1e-5)
+    assert len(uploads) == 1
+    dataclasses.replace(model, device="cpu:0").outputs(X)  # another name of the same device
+    assert len(uploads) == 1
+    with pytest.raises(InputError, match="device='cpu:7', but the numbers of 'cpu' here are 0 to 0"):
+        dataclasses.replace(model, device="cpu:7").outputs(X)
+
+
+def test_a_loaded_model_predicts_without_heavy_libraries(tmp_path):
+    """In a process of its own: JAX, scikit-learn and SciPy take seconds to import."""
+    table = json.loads((FORMAT_1 / "table.json").read_text())["X"]
+    code = f"""
+import sys
+import mlpax
+model = mlpax.load({str(FORMAT_1 / "table.safetensors")!r})
+assert model.predict_proba({table!r}).shape == (5, 2)
+model.write_predictions([{table!r}], {str(tmp_path / "p.csv")!r})
+model = mlpax.load({str(FORMAT_1 / "dense.safetensors")!r})
+assert len(model.predict([[0, 1, 2, 3, 4, 255]])) == 1
+model.save({str(tmp_path / "m.safetensors")!r})
+heavy = {{"jax", "jaxlib", "sklearn", "scipy", "optax", "matplotlib"}}
+assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_model_is_told_in_one_line():
-    assert repr(Model([(np.zeros((3, 4)), np.zeros(4)), (np.zeros((4, 2)), np.zeros(2))], ("a", "b"))) == (
-        "Model(classification, 3 - 4 - 2, relu)"
-    )
+    model = Model((network(3, 4, 2, activation="relu"),), (Target(classes=("a", "b")),))
+    assert repr(model) == "Model(classification, 3 - 4 - 2, relu)"
 
 
 def test_evaluate_is_scikit_learns():
@@ -166,6 +268,9 @@ def test_saved_and_loaded(tmp_path):
         assert W.tobytes() == V.tobytes()
         assert b.tobytes() == c.tobytes()
     for name in (
+        "targets",
+        "backend",
+        "calibration",
         "classes",
         "task",
         "activation",
@@ -184,13 +289,15 @@ def test_classes_keep_their_type(tmp_path):
     assert load(tmp_path / "m.safetensors").predict(np.zeros((1, 6))).dtype.kind == "i"
 
 
-def altered(tmp_path, **changes):
-    """A file whose header says something else."""
-    path = tmp_path / "m.safetensors"
-    small().save(path)
-    arrays = safetensors.numpy.load_file(path)
-    with safetensors.safe_open(path, "np") as file:
-        header = json.loads(file.metadata()["mlpax"]) | changes
+FORMAT_1 = Path(__file__).with_name("format_1")
+
+
+def altered(source, path, change):
+    """A copy of a file whose header says something else."""
+    arrays = safetensors.numpy.load_file(source)
+    with safetensors.safe_open(source, "np") as file:
+        header = json.loads(file.metadata()["mlpax"])
+    header = change(header)
     safetensors.numpy.save_file(arrays, path, {"mlpax": json.dumps(header)})
     return path
 
@@ -198,7 +305,7 @@ def altered(tmp_path, **changes):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": 2}, "upgrade"),
+        ({"format": 3}, "upgrade"),
         ({"format": "1"}, "version"),
         ({"sizes": [6, 3]}, "arrays"),
         ({"sizes": [6, 5, 3]}, "shape"),
@@ -215,11 +322,112 @@ def altered(tmp_path, **changes):
         ({"image_shape": [2, 4]}, "image shape"),
         ({"metrics": {"a": "b"}}, "metrics"),
         ({"recipe": []}, "recipe"),
+        ({"embeddings": [[3, 2]]}, "arrays"),
+        ({"link": "exp"}, "link"),
+        ({"target": 3}, "name"),
+        ({"columns": [{"name": "a"}]}, "column"),
     ],
 )
-def test_headers_that_do_not_fit_are_refused(tmp_path, changes, words):
+def test_headers_of_format_1_that_do_not_fit_are_refused(tmp_path, changes, words):
+    path = altered(
+        FORMAT_1 / "dense.safetensors", tmp_path / "m.safetensors", lambda header: header | changes
+    )
     with pytest.raises(ModelFileError, match=words):
-        load(altered(tmp_path, **changes))
+        load(path)
+
+
+def put(header, place, value):
+    """The header with a value at a place such as "networks.0.sizes"; the value `DROP` removes the field."""
+    *path, last = (int(step) if step.isdecimal() else step for step in place.split("."))
+    record = header
+    for step in path:
+        record = record[step]
+    if value is DROP:
+        del record[last]
+    else:
+        record[last] = value
+    return header
+
+
+DROP = object()
+TARGET = {"name": "", "task": "classification", "classes": ["cat", "dog", "owl"], "link": "identity"}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ("format", 3, "upgrade"),
+        ("format", "1", "version"),
+        ("backend", "abacus", "backend is 'abacus', not 'native' or 'xla'"),
+        ("networks", [], "networks has 0 entries"),
+        ("networks.0", None, r"networks\[0\] is None, not of the type object"),
+        ("networks.0.sizes", [6, 3], "arrays"),
+        ("networks.0.sizes", [6, 5, 3], "shape"),
+        ("networks.0.sizes", [6, -4, 3], r"networks\[0\].sizes\[1\] is -4"),
+        ("networks.0.sizes", [6, 4.0, 3], "sizes"),
+        ("networks.0.sizes", None, "sizes"),
+        ("networks.0.sizes", DROP, "lacks 'sizes'"),
+        ("networks.0.activation", "__import__('os')", "activation"),
+        ("networks.0.activation", [], "activation"),
+        ("networks.0.embeddings", [[3, 2]], "arrays"),
+        ("networks.0.more", 1, "unknown field 'more'"),
+        ("more", 1, "unknown field 'more'"),
+        ("targets.0.task", "poetry", "task"),
+        ("targets.0.classes", ["a", "b"], "classes"),
+        ("targets.0.classes", ["a", "b", 3], "classes"),
+        ("targets.0.link", "exp", "link"),
+        ("targets.0.name", 3, "name"),
+        ("targets", [TARGET, TARGET], "other targets beside a classification"),
+        ("scaling", {"shift": float("nan"), "scale": 1}, "scaling"),
+        ("scaling", {"shift": 1}, "scaling"),
+        ("scaling", {"shift": 1, "scale": 10**400}, "damaged"),
+        ("image_shape", [2, 4], "image shape"),
+        ("image_shape", [6], "image_shape"),
+        ("columns", [{"kind": "number", "name": "a"}], r"columns\[0\]"),
+        ("columns", [{"kind": "constant", "name": "a"}], "inputs"),
+        (
+            "calibration",
+            {"temperature": 0, "fitted_on": "validation"},
+            "temperature is 0, which is too small",
+        ),
+        ("calibration", {"temperature": 1.5, "fitted_on": "test"}, "fitted_on"),
+        ("metrics", {"a": "b"}, "metrics"),
+        ("metrics", {"a": True}, "metrics"),
+        ("provenance", {"a": 1}, "provenance"),
+        ("recipe", [], "recipe"),
+    ],
+)
+def test_headers_that_do_not_fit_are_refused(tmp_path, place, value, words):
+    path = tmp_path / "m.safetensors"
+    small().save(path)
+    with pytest.raises(ModelFileError, match=words) as caught:
+        load(altered(path, path, lambda header: put(header, place, value)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["dense", "table", "regression"])
+def test_files_of_format_1_predict_what_they_did(name):
+    """Their writer, with XLA, wrote the predictions down."""
+    model, told = load(FORMAT_1 / f"{name}.safetensors"), json.loads((FORMAT_1 / f"{name}.json").read_text())
+    X = told["X"] if model.columns else np.array(told["X"])
+    if name == "regression":
+        np.testing.assert_allclose(model.predict(X), told["predictions"], rtol=1e-5)
+    else:
+        np.testing.assert_allclose(model.predict_proba(X), told["probabilities"], rtol=1e-5, atol=1e-7)
+    assert format_of(FORMAT_1 / f"{name}.safetensors") == 1
+
+
+@pytest.mark.parametrize("name", ["dense", "table", "regression"])
+def test_files_of_format_1_are_saved_in_format_2(name, tmp_path):
+    model = load(FORMAT_1 / f"{name}.safetensors")
+    model.save(tmp_path / "m.safetensors")
+    again = load(tmp_path / "m.safetensors")
+    assert format_of(tmp_path / "m.safetensors") == 2
+    assert (again.targets, again.columns, again.recipe) == (model.targets, model.columns, model.recipe)
+    for one, other in zip(model.networks, again.networks, strict=True):
+        assert one.activation == other.activation
+        for E, F in zip(one.embeddings, other.embeddings, strict=True):
+            assert E.tobytes() == F.tobytes()
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):

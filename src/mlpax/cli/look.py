@@ -254,8 +254,6 @@ def plot(
     data_dir: DataDir = None,
 ) -> None:
     """Draw curves and confusion, calibration, worst mistakes, weights; or a regression's predictions."""
-    import scipy.special
-
     from mlpax import plots
     from mlpax.data.sources import short_name
     from mlpax.model.model_file import load
@@ -270,7 +268,7 @@ def plot(
     figures = {"curves": plots.curves(history, title=title)}
     X, y = _rows(run, None, data_dir).held_out
     if model.classes and len(y):
-        probabilities = scipy.special.softmax(model.forward(X), axis=1)
+        probabilities = model.probabilities(model.forward(X))
         figures["confusion"] = plots.confusion_matrix(y, probabilities.argmax(axis=1), model.classes)
         figures["calibration"] = plots.calibration(y, probabilities)
         if model.image_shape:
@@ -291,15 +289,14 @@ def inspect(
     json_: Json = False,
 ) -> None:
     """Say what a model file is, without running it."""
-    from mlpax.model.model import FORMAT
-    from mlpax.model.model_file import load
+    from mlpax.model.model_file import format_of, load
 
     model = load(file)
     facts = {
-        "format": FORMAT,  # the one there is so far
+        "format": format_of(file),
         "task": model.task,
         "layers": list(model.sizes),
-        "parameters": sum(W.size + b.size for W, b in model.params),
+        "parameters": sum(W.size + b.size for network in model.networks for W, b in network.params),
         "activation": model.activation,
         "classes": list(model.classes),
         "image": list(model.image_shape or ()),

@@ -101,10 +101,30 @@ class Columns:
     columns: tuple[Column, ...]
 
     def to_json(self) -> list[dict[str, Any]]:
-        return [dataclasses.asdict(column) for column in self.columns]
+        return [_record(column) for column in self.columns]
 
     @staticmethod
     def from_json(value: Any) -> "Columns":
+        """Return the transform of records as `to_json` makes them."""
+        empty = {f.name: () if f.default == () else f.default for f in dataclasses.fields(Column)}
+        old: list[dict[str, Any]] = []
+        for c in value:
+            medians, scales = c.get("medians", []), c.get("scales", [])
+            if c["kind"] == "number":
+                medians, scales = [c["median"]], [c["scale"]]
+            kind = "constant" if c["kind"] == "text" else c["kind"]
+            old.append(
+                empty
+                | {
+                    "name": c["name"], "kind": kind, "medians": medians, "scales": scales,
+                    "missing": c.get("missing", False), "levels": c.get("levels", []),
+                    "date_format": c.get("format", ""),
+                }
+            )  # fmt: skip
+        return Columns.from_json_1(old)
+
+    @staticmethod
+    def from_json_1(value: Any) -> "Columns":
         """The transform of a record that may hold anything.
 
         Raises
@@ -187,6 +207,17 @@ class Columns:
             else:
                 dense.append(_inputs(column, values))
         return np.hstack(dense + codes)
+
+
+def _record(column: Column) -> dict[str, Any]:
+    record: dict[str, Any] = {"kind": column.kind, "name": column.name}
+    if column.kind == "number":
+        record |= {"median": column.medians[0], "scale": column.scales[0]}
+    elif column.kind == "date":
+        record |= {"format": column.date_format, "medians": [*column.medians], "scales": [*column.scales]}
+    elif column.kind == "category":
+        record["levels"] = [*column.levels]
+    return record if column.kind == "constant" else record | {"missing": column.missing}
 
 
 def fit_columns(frame: "pl.DataFrame", kinds: "dict[str, Kind] | None" = None) -> Columns:

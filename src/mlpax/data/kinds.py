@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 
 from mlpax.data.tables import DOUBTFUL, as_text, cleaned
-from mlpax.errors import InputError
+from mlpax.errors import InputError, RowError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -203,16 +203,13 @@ def tidy_numbers(values: "pl.Series") -> np.ndarray:
         cast_ = text.cast(pl.Float64, strict=False)
         if cast_.null_count() > text.null_count():
             row = _first(text.is_not_null() & cast_.is_null())
-            raise InputError(
-                f"column {values.name!r} holds {text[row]!r} in row {row + 1}, which is no number"
-            )
+            raise RowError(f"column {values.name!r} holds {text[row]!r} in", row + 1, ", which is no number")
     x = cast_.fill_null(math.nan).to_numpy()
     large = np.abs(x) > LARGEST_INPUT
     if large.any():
         row = int(np.argmax(large))
-        raise InputError(
-            f"column {values.name!r} holds {x[row]} in row {row + 1}; numbers lie within ±{LARGEST_INPUT:.1e}"
-        )
+        limits = f"; numbers lie within ±{LARGEST_INPUT:.1e}"
+        raise RowError(f"column {values.name!r} holds {x[row]} in", row + 1, limits)
     return x
 
 
@@ -237,17 +234,15 @@ def date_parts(values: "pl.Series", date_format: str, name: str) -> np.ndarray:
         dates, *others = sorted(read, key=lambda dates: dates.null_count())
         if dates.null_count() > values.null_count():
             row = _first(values.is_not_null() & dates.is_null())
-            raise InputError(
-                f"column {name!r} holds {values[row]!r} in row {row + 1}, which is no date as {formats[0]}"
-            )
+            why = f", which is no date as {formats[0]}"
+            raise RowError(f"column {name!r} holds {values[row]!r} in", row + 1, why)
         for other in others:  # the month first, or the day
             differs = (other != dates).fill_null(value=False)
             if other.null_count() == values.null_count() and differs.any():
                 row = _first(differs)
-                raise InputError(
-                    f"column {name!r} holds {values[row]!r} in row {row + 1}, which may be one of two dates;"
-                    f" write {dates[row]:%Y-%m-%d} or {other[row]:%Y-%m-%d}"
-                )
+                either = f"{dates[row]:%Y-%m-%d} or {other[row]:%Y-%m-%d}"
+                why = f", which may be one of two dates; write {either}"
+                raise RowError(f"column {name!r} holds {values[row]!r} in", row + 1, why)
     if not dates.dtype.is_temporal():
         raise InputError(f"column {name!r} is of type {values.dtype}, not a date")
     if dates.dtype == pl.Time or dates.dtype == pl.Duration:

@@ -21,6 +21,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from mlpax.engine.forward import forward
 from mlpax.engine.plan import OUTSIDE, Hyper, Plan, Pytree, each_layer
 from mlpax.engine.rows import bucket
 from mlpax.engine.stopping import due
@@ -30,14 +31,13 @@ from mlpax.estimators.rows import (
     NOT_FINITE,
     Rows,
     Shuffles,
-    device_of,
     held,
     placed,
     split,
     validation_rows,
     weights_of,
 )
-from mlpax.estimators.trained import answer, as_model
+from mlpax.estimators.trained import as_model
 
 if TYPE_CHECKING:
     from mlpax.engine.xla.epoch import State
@@ -187,6 +187,8 @@ class Perceptron(Callbacks):
     def _on_its_device(self) -> ExitStack:
         """Return the context of the fit: JAX's arithmetic and device."""
         import jax
+
+        from mlpax.engine.xla.prediction import device_of
 
         contexts = ExitStack()
         if self._arithmetic is np.float64:
@@ -503,7 +505,7 @@ class Perceptron(Callbacks):
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         names = (*each_layer(self._activation(), len(self.coefs_) - 1), self.out_activation_)
-        return answer(self.coefs_, self.intercepts_, names, X)
+        return forward(list(zip(self.coefs_, self.intercepts_, strict=True)), X, names)
 
     def save(self, path: str | Path) -> None:
         """Write the network as a safetensors file; `mlpax.load` reads it, and it runs no code.

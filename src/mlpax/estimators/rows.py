@@ -14,7 +14,7 @@ from sklearn.utils.validation import (
 
 from mlpax.engine.rows import Data, all_finite, bucket, place
 
-__all__ = ["NOT_FINITE", "Rows", "Shuffles", "device_of", "held", "placed", "split", "validation_rows",
+__all__ = ["NOT_FINITE", "Rows", "Shuffles", "held", "placed", "split", "validation_rows",
            "weights_of"]  # fmt: skip
 
 NOT_FINITE = (
@@ -46,17 +46,6 @@ def weights_of(y: Any, sample_weight: Any, class_weight: Any, incremental: bool)
     else:
         each = compute_sample_weight(class_weight, y)
     return each if sample_weight is None else each * sample_weight
-
-
-def device_of(name: str) -> Any:
-    """JAX's device of a name like "gpu" or "gpu:1"."""
-    import jax
-
-    kind, _, number = name.partition(":")
-    found = jax.devices(kind)
-    if number and not (number.isdecimal() and int(number) < len(found)):
-        raise ValueError(f"device={name!r}, but the numbers of {kind!r} here are 0 to {len(found) - 1}")
-    return found[int(number or 0)]
 
 
 def split(rows: Rows, share: float, generator: Any, by_class: bool) -> tuple[Rows, Rows]:

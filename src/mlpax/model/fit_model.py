@@ -20,7 +20,7 @@ from mlpax.engine.training import (
     training_of,
 )
 from mlpax.errors import InputError
-from mlpax.model.model import Model
+from mlpax.model.model import Calibration, Model, Network, Target
 from mlpax.recipes import Recipe
 from mlpax.seeds import rng
 
@@ -103,7 +103,8 @@ def _images(dataset: Dataset, recipe: Recipe) -> Problem:
 
     def model(params: Layers) -> Model:
         layers = [(np.asarray(W), np.asarray(b)) for W, b in params]
-        return _model(dataset, recipe, layers, scaling=scaling, image_shape=dataset.image_shape)
+        network = Network(layers, recipe.activation)
+        return _model(dataset, recipe, network, scaling=scaling, image_shape=dataset.image_shape)
 
     data = place(X, y, **options)
     valid = place(X_valid, y_valid, **options) if len(X_valid) else None
@@ -140,11 +141,11 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
 
     def model(params: TableParams) -> Model:
         embeddings, layers = fold(params, (mean, deviation))
-        embeddings = with_new_codes(embeddings, codes)
-        made = _model(dataset, recipe, layers, embeddings=embeddings, columns=columns, target=dataset.target)
+        network = Network(layers, recipe.activation, with_new_codes(embeddings, codes))
+        made = _model(dataset, recipe, network, columns=columns)
         if dataset.classes and len(X_valid):  # label smoothing makes the network less sure than it may be
             warmth = temperature(made.forward(X_valid), y_valid, dataset.weight_valid)
-            made = dataclasses.replace(made, params=fold(params, (0.0, 1 / warmth))[1])
+            made = dataclasses.replace(made, calibration=Calibration(warmth))
         return made
 
     data = place(dataset.X_train, y, weight=dataset.weight, **options)
@@ -160,12 +161,11 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
     )
 
 
-def _model(dataset: Dataset, recipe: Recipe, layers: Layers, **more: Any) -> Model:
+def _model(dataset: Dataset, recipe: Recipe, network: Network, **more: Any) -> Model:
+    task = "classification" if dataset.classes else "regression"
     return Model(
-        params=layers,
-        classes=dataset.classes,
-        task="classification" if dataset.classes else "regression",
-        activation=recipe.activation,
+        networks=(network,),
+        targets=(Target(dataset.target, task, dataset.classes),),
         recipe=dataclasses.asdict(recipe),
         **more,
     )

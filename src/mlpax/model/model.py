@@ -1,95 +1,155 @@
 """A trained network with what it needs to answer."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
-import scipy.special
-from jaxtyping import Array
 
 from mlpax import scores
 from mlpax.atomic import atomic
 from mlpax.data.columns import Columns, as_frame
+from mlpax.engine.forward import Layers, Network, has_accelerator, outputs, softmax
 from mlpax.engine.rows import Scaling
-from mlpax.engine.xla.network import Params, forward
-from mlpax.engine.xla.objective import table_features
-from mlpax.errors import InputError
+from mlpax.errors import InputError, RowError
+from mlpax.model.schema import FORMAT, Classes, checked
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["FORMAT", "Model"]
+__all__ = ["FORMAT", "Calibration", "Model", "Network", "Target"]
 
-Layers = list[tuple[np.ndarray, np.ndarray]]  # network.Params on the host
+Figures = scores.Classification | scores.Regression
 
-FORMAT = 1
-CHUNK = 8192  # rows a program: bounds the memory of a prediction
+CHUNK = 8192  # rows of a table at a time: bounds the memory of `write_predictions`
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a network predicts.
+
+    Attributes
+    ----------
+    name : str
+        The column of a table; empty if it has no name.
+    task : {"classification", "regression"}
+    classes : tuple of str, int or bool
+        What each output of a classification stands for; empty for a regression.
+    link : {"identity", "exp"}
+        What turns a regression's output into its value.
+    """
+
+    name: str = ""
+    task: str = "classification"
+    classes: Classes = ()
+    link: str = "identity"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The temperature that class probabilities are softened by, and the rows that it was fitted on.
+
+    Attributes
+    ----------
+    temperature : float
+        Divisor of the network's outputs, above 0.
+    fitted_on : {"validation"}
+        The rows that it was fitted on. A score of these rows must not use the temperature.
+    """
+
+    temperature: float
+    fitted_on: str = "validation"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:
-    """A trained network.
+    """A trained network, or several, with what they need to answer.
 
     Attributes
     ----------
-    params : list of (W, b)
-        The layers, float32.
-    task : {"classification", "regression"}
-    classes : tuple of str, int or bool
-        What each output of a classification stands for; empty for a regression.
-    activation : str or tuple of str
-        A name of `mlpax.network.ACTIVATIONS`, or one for each hidden layer.
-    link : {"identity", "exp"}
-        What makes a regression's values of the network's outputs.
+    networks : tuple of Network
+        Several answer with the mean of their probabilities, or of their values.
+    targets : tuple of Target
+        One classification, or one regression for each output.
     scaling : Scaling
         What was done to the inputs in training.
     image_shape : tuple of int, optional
         (height, width), or (height, width, 3), where a row is an image.
     columns : Columns, optional
         The transform of a table's columns.
-    embeddings : list of arrays of shape (codes, size), float32
-        Of a table's larger categories.
-    target : str
-        A table's predicted column.
+    calibration : Calibration, optional
+        Of the class probabilities.
+    backend : {"native", "xla"}
+        What trained the networks.
     recipe : dict
-        The settings it was trained with.
+        The settings they were trained with.
     metrics : dict
         Figures of the run: `train_accuracy`, `valid_accuracy`, ...
     provenance : dict
-        Data set, versions and date, as text.
+        Data set, its fingerprint, and versions, as text.
+    device : str, optional
+        Where to predict, as "cpu", "gpu" or "gpu:1" of JAX's. By default NumPy predicts, or JAX's GPU or
+        TPU where it has one. No model file holds it.
+    params, activation, embeddings
+        Of the first network.
+    task, classes, link, target
+        Of the first target; `target` is its name.
     """
 
-    params: Layers
-    classes: tuple[Any, ...] = ()
-    task: str = "classification"
-    activation: str | tuple[str, ...] = "relu"
-    link: str = "identity"
+    networks: tuple[Network, ...]
+    targets: tuple[Target, ...] = (Target(),)
     scaling: Scaling = field(default_factory=Scaling)
     image_shape: tuple[int, ...] | None = None
     columns: Columns | None = None
-    embeddings: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    target: str = ""
-    recipe: dict[str, Any] = field(default_factory=dict[str, Any])
+    calibration: Calibration | None = None
+    backend: str = "xla"
+    recipe: dict[str, object] = field(default_factory=dict[str, object])
     metrics: dict[str, float] = field(default_factory=dict[str, float])
     provenance: dict[str, str] = field(default_factory=dict[str, str])
+    device: str | None = None
+
+    @property
+    def params(self) -> Layers:
+        return self.networks[0].params
+
+    @property
+    def activation(self) -> str | tuple[str, ...]:
+        return self.networks[0].activation
+
+    @property
+    def embeddings(self) -> list[np.ndarray]:
+        return self.networks[0].embeddings
+
+    @property
+    def task(self) -> str:
+        return self.targets[0].task
+
+    @property
+    def classes(self) -> Classes:
+        return self.targets[0].classes
+
+    @property
+    def link(self) -> str:
+        return self.targets[0].link
+
+    @property
+    def target(self) -> str:
+        return self.targets[0].name
 
     def __repr__(self) -> str:
         return f"Model({self.task}, {' - '.join(map(str, self.sizes))}, {self.activation})"
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Units of each layer, the inputs first."""
-        return (self.params[0][0].shape[0], *(b.shape[0] for _, b in self.params))
+        """Units of each layer of the first network, starting with the inputs."""
+        return self.networks[0].sizes
 
-    def outputs(self, X: Any) -> np.ndarray:
+    def outputs(self, X: object) -> np.ndarray:
         """The network's outputs: before any softmax, a regression's in its target's units.
 
         Parameters
@@ -110,7 +170,7 @@ class Model:
         """
         return self.forward(self.inputs(X))
 
-    def inputs(self, X: Any) -> np.ndarray:
+    def inputs(self, X: object) -> np.ndarray:
         """What `forward` takes, of rows as in `outputs`: of a table, as its columns' transform makes it."""
         if self.columns:
             return self.columns(self._frame(X))
@@ -124,12 +184,12 @@ class Model:
                 raise InputError(f"X holds pictures of 0 to {X.max():g}; this model takes pixels of 0 to 255")
         return X
 
-    def _frame(self, X: Any) -> "pl.DataFrame":
+    def _frame(self, X: object) -> "pl.DataFrame":
         return as_frame(X, [c.name for c in self.columns.columns] if self.columns else None)
 
     def forward(self, X: np.ndarray) -> np.ndarray:
-        """The outputs of the network's inputs: of a table, as `columns` makes them; else see `outputs`."""
-        features = self.columns.dense + len(self.embeddings) if self.columns else self.sizes[0]
+        """Return the outputs for rows as `inputs` returns them; see `outputs`."""
+        features = self.networks[0].features
         if X.ndim < 2 or math.prod(X.shape[1:]) != features:
             found = f"rows of {math.prod(X.shape[1:])} features" if X.ndim > 1 else f"shape {X.shape}"
             raise InputError(f"X has {found}; this model takes rows of {features} features")
@@ -137,28 +197,53 @@ class Model:
             raise InputError(f"X is of type {X.dtype}; this model takes numbers")
         X = X.reshape(len(X), features)
         if not np.isfinite(X).all():
-            row, column = np.argwhere(~np.isfinite(X))[0]
-            raise InputError(f"X holds {X[row, column]} at row {row}, column {column}; all must be finite")
-        if X.dtype != np.uint8:
-            X = X.astype(np.float32)
-        params, embeddings = jax.device_put((self.params, self.embeddings))
-        outputs = np.empty((len(X), self.sizes[-1]), np.float32)
-        for start in range(0, len(X), CHUNK):
-            rows = X[start : start + CHUNK]
-            # Row counts round up to powers of two, so that a handful of programs serves them all.
-            padded = np.zeros((min(CHUNK, 2 ** math.ceil(math.log2(len(rows)))), features), X.dtype)
-            padded[: len(rows)] = rows
-            answer = _outputs(params, embeddings, padded, *self.scaling, activation=self.activation)
-            outputs[start : start + CHUNK] = np.asarray(answer)[: len(rows)]
-        return np.exp(outputs) if self.link == "exp" else outputs
+            row, column = np.argwhere(~np.isfinite(X))[0].tolist()
+            raise RowError(
+                f"X holds {X[row, column]} at", row, f", column {column}; all values must be finite"
+            )
+        found = [self._values(network, X) for network in self.networks]
+        if len(found) == 1:
+            return found[0]
+        if self.task == "regression":
+            return np.mean(found, axis=0)
+        mean = np.mean([softmax(logits) for logits in found], axis=0)
+        return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each class, of shape (rows, classes); see `outputs` for X and errors."""
+    def _values(self, network: Network, X: np.ndarray) -> np.ndarray:
+        if self.device or has_accelerator():
+            from mlpax.engine.xla import prediction  # JAX takes a second to import
+
+            found = prediction.outputs(network, X, self.scaling, self.device)
+        else:
+            found = outputs(network, X, self.scaling)
+        return np.exp(found) if self.link == "exp" else found
+
+    def probabilities(self, outputs: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
+        """Return the probability of each class for a network's outputs.
+
+        Parameters
+        ----------
+        outputs : array of shape (rows, classes)
+            See `outputs`.
+        calibrated : bool, default True
+            Divide the outputs by the calibration's temperature. Leave it out to score rows that the
+            temperature was fitted on.
+
+        Returns
+        -------
+        array of shape (rows, classes), float32
+        """
+        if calibrated and self.calibration:
+            outputs = outputs / self.calibration.temperature
+        return softmax(outputs)
+
+    def predict_proba(self, X: object, *, calibrated: bool = True) -> np.ndarray:
+        """Return the probability of each class, (rows, classes); see `outputs` and `probabilities`."""
         if self.task != "classification":
             raise InputError("a regression has no probabilities; use predict")
-        return scipy.special.softmax(self.outputs(X), axis=1)  # where JAX would compile for each shape
+        return self.probabilities(self.outputs(X), calibrated=calibrated)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: object) -> np.ndarray:
         """The likeliest class of each row, or a regression's values; see `outputs`."""
         outputs = self.outputs(X)
         if self.task == "classification":
@@ -168,10 +253,11 @@ class Model:
     def score(self, outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """Accuracy of outputs by labels (rows,), or the RMSE by a regression's values (rows, outputs)."""
         if self.task == "regression":
-            return {"rmse": float(np.sqrt(np.mean((outputs - y.reshape(outputs.shape)) ** 2)))}
+            errors: np.ndarray = outputs - y.reshape(outputs.shape)
+            return {"rmse": float(np.sqrt((errors**2).mean()))}
         return {"accuracy": float(np.mean(outputs.argmax(axis=1) == y))}
 
-    def evaluate(self, X: Any, y: np.ndarray) -> dict[str, Any]:
+    def evaluate(self, X: object, y: np.ndarray, *, calibrated: bool = True) -> Figures:
         """Score predictions against the truth.
 
         Parameters
@@ -180,6 +266,8 @@ class Model:
             See `outputs`.
         y : array of shape (rows,)
             The true classes, of `classes`; or a regression's values.
+        calibrated : bool, default True
+            See `probabilities`.
 
         Returns
         -------
@@ -191,16 +279,17 @@ class Model:
         InputError
             If there are no rows, lengths differ, or a class is not one of the model's.
         """
-        return self.figures(self.outputs(X), y)
+        return self.figures(self.outputs(X), y, calibrated=calibrated)
 
-    def figures(self, outputs: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    def figures(self, outputs: np.ndarray, y: np.ndarray, *, calibrated: bool = True) -> Figures:
         """Score outputs; see `evaluate`."""
         rows, y = len(outputs), np.asarray(y)
         if rows == 0 or rows != len(y):
             raise InputError(f"X has {rows} rows and y {len(y)}; they must be equal and at least one")
         if self.task == "regression":
             return scores.regression(y, outputs[:, 0] if outputs.shape[1] == 1 else outputs)
-        return scores.classification(self._labels(y), scipy.special.softmax(outputs, axis=1), self.classes)
+        p = self.probabilities(outputs, calibrated=calibrated)
+        return scores.classification(self._labels(y), p, self.classes)
 
     def _labels(self, y: np.ndarray) -> np.ndarray:
         """Positions of true classes among the model's."""
@@ -216,7 +305,7 @@ class Model:
         return "accuracy" if self.task == "classification" else "rmse"
 
     def importance(
-        self, X: Any, y: np.ndarray, *, repeats: int = 5, seed: int = 0
+        self, X: object, y: np.ndarray, *, repeats: int = 5, seed: int = 0
     ) -> list[scores.Importance]:
         """How much worse the score gets when a column is shuffled (Breiman 2001), largest first.
 
@@ -256,7 +345,7 @@ class Model:
         )
 
     def write_predictions(
-        self, batches: Iterable[Any], path: str | Path, *, files: Sequence[str] | None = None
+        self, batches: Iterable[object], path: str | Path, *, files: Sequence[str] | None = None
     ) -> int:
         """Write predictions and each class's probability, a line a row, in order, in bounded memory.
 
@@ -285,9 +374,8 @@ class Model:
                 for piece in self._frame(batch).iter_slices(CHUNK) if self.columns else [batch]:
                     try:
                         frame = self._predictions(piece, files, rows)
-                    except InputError as error:
-                        counted = f" (rows counted from row {rows + 1})" if rows else ""
-                        raise InputError(f"{error}{counted}") from None
+                    except RowError as error:
+                        raise error.shifted(rows) from None
                     rows += frame.height
                     yield frame
 
@@ -300,51 +388,66 @@ class Model:
                     frame.write_csv(file, include_header=False)
         return rows
 
-    def _predictions(self, X: Any, files: Sequence[str] | None, start: int) -> "pl.DataFrame":
-        """A frame of the predictions of rows, which `files` names from `start` on; of None, its header."""
+    def _predictions(self, X: object, files: Sequence[str] | None, start: int) -> "pl.DataFrame":
+        """Return the predictions of rows, which `files` names from `start` on; of None, an empty frame."""
         import polars as pl
 
-        outputs = np.empty((0, self.sizes[-1]), np.float32) if X is None else self.outputs(X)
-        of_rows = [] if files is None else [pl.Series("file", files[start : start + len(outputs)], pl.String)]
+        found = np.empty((0, self.sizes[-1]), np.float32) if X is None else self.outputs(X)
+        columns = [] if files is None else [pl.Series("file", files[start : start + len(found)], pl.String)]
         if self.task == "regression":
-            return pl.DataFrame([*of_rows, pl.Series("prediction", outputs[:, 0])])
-        p = scipy.special.softmax(outputs, axis=1)
+            values = zip(self._names_of_values(), found.T, strict=True)
+            return pl.DataFrame([*columns, *(pl.Series(name, of_target) for name, of_target in values)])
+        p = self.probabilities(found)
         of_kind = pl.Series(self.classes).dtype
-        predicted = [self.classes[i] for i in outputs.argmax(axis=1).tolist()]
+        predicted = [self.classes[int(i)] for i in found.argmax(axis=1)]
         shares = [pl.Series(f"probability_{c}", np.round(p[:, i], 6)) for i, c in enumerate(self.classes)]
-        return pl.DataFrame([*of_rows, pl.Series("prediction", predicted, of_kind), *shares])
+        return pl.DataFrame([*columns, pl.Series("prediction", predicted, of_kind), *shares])
+
+    def _names_of_values(self) -> list[str]:
+        """Names for the columns of a regression's predictions: by the target, or by the output's number."""
+        if len(self.targets) == 1:
+            return ["prediction"]
+        names = [target.name for target in self.targets]
+        return [
+            f"prediction_{name}" for name in (names if len({*names}) == len(names) else range(len(names)))
+        ]
 
     def save(self, path: str | Path) -> None:
-        """Write the model as safetensors, whole or not at all."""
+        """Write the model as safetensors, whole or not at all; docs/model-file.md says what it holds."""
         header = {
             "format": FORMAT,
-            "task": self.task,
-            "sizes": self.sizes,
-            "activation": self.activation,
-            "link": self.link,
-            "classes": self.classes,
+            "backend": self.backend,
+            "networks": [
+                {
+                    "sizes": network.sizes,
+                    "activation": network.activation,
+                    "embeddings": [E.shape for E in network.embeddings],
+                }
+                for network in self.networks
+            ],
+            "targets": [dataclasses.asdict(target) for target in self.targets],
             "scaling": self.scaling._asdict(),
             "image_shape": self.image_shape,
             "columns": self.columns and self.columns.to_json(),
-            "embeddings": [E.shape for E in self.embeddings],
-            "target": self.target,
+            "calibration": self.calibration and dataclasses.asdict(self.calibration),
             "recipe": self.recipe,
             "metrics": self.metrics,
             "provenance": self.provenance,
         }
+        text = json.dumps(header, allow_nan=False)
+        checked(json.loads(text))
         arrays = {
-            f"{name}{i}": np.ascontiguousarray(array)
-            for i, layer in enumerate(self.params)
-            for name, array in zip("Wb", layer, strict=True)
-        } | {f"E{i}": np.ascontiguousarray(E) for i, E in enumerate(self.embeddings)}
+            f"networks.{i}.{name}": np.ascontiguousarray(array)
+            for i, network in enumerate(self.networks)
+            for name, array in _arrays(network).items()
+        }
         with atomic(path) as file:
-            file.write(safetensors.numpy.save(arrays, {"mlpax": json.dumps(header, allow_nan=False)}))
+            file.write(safetensors.numpy.save(arrays, {"mlpax": text}))
 
 
-@partial(jax.jit, static_argnames="activation")
-def _outputs(
-    params: Params, embeddings: list[Array], X: Array, shift: float, scale: float, *,
-    activation: str | tuple[str, ...],
-) -> Array:  # fmt: skip
-    X = table_features(embeddings, (X.astype(jnp.float32) - shift) * scale)
-    return forward(params, X, activation=activation)
+def _arrays(network: Network) -> dict[str, np.ndarray]:
+    """A network's arrays by their names in a file."""
+    layers = {
+        f"{name}{i}": p for i, layer in enumerate(network.params) for name, p in zip("Wb", layer, strict=True)
+    }
+    return layers | {f"E{i}": E for i, E in enumerate(network.embeddings)}
