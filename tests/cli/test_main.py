@@ -41,7 +41,7 @@ def test_train_tells_and_keeps(mlpax, tmp_path):
         os.listdir(run)
     )
     rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
-    assert list(rows[0]) == ["epoch", "loss", "train_accuracy", "valid_accuracy", "seconds"]
+    assert list(rows[0]) == ["epoch", "loss", "train_accuracy", "valid_accuracy", "valid_log_loss", "seconds"]
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert json.loads((run / "config.json").read_text())["recipe"]["hidden"] == [16, 8]
     mlpax("train", "--epochs", 1, "--quiet")
@@ -152,7 +152,7 @@ def test_tensorboard_gets_every_epoch_once(mlpax, tmp_path):
         event = Event.FromString(content[at + 12 : at + 12 + length])
         seen += [(value.tag, event.step) for value in event.summary.value]
         at += 16 + length
-    tags = ["loss", "accuracy/train", "accuracy/valid", "seconds"]
+    tags = ["loss", "accuracy/train", "accuracy/valid", "log_loss/valid", "seconds"]
     assert sorted(seen) == sorted((tag, step) for tag in tags for step in (1, 2, 3))
 
 

@@ -68,14 +68,15 @@ def _rows(run: Path, data: str | None, data_dir: Path | None) -> "Dataset":
 
 def _examples(
     model: "Model", run: Path, data: str | None, data_dir: Path | None, skip_bad: bool = False
-) -> tuple[Any, Any]:
-    """Inputs and their true classes or values: of a table, of pictures, or a set's test rows."""
+) -> tuple[Any, Any, bool]:
+    """Inputs, their true classes or values, and whether the rows are new to the model's temperature."""
     import numpy as np
     import polars as pl
 
     from mlpax.data.targets import encode, guess_target
 
-    if data is not None and model.provenance.get("dataset") == str(Path(data).resolve()):
+    new = data is None or model.provenance.get("dataset") != str(Path(data).resolve())
+    if not new:
         say(f"{run} was trained on rows of {data}: figures of these flatter")
     if data is not None and model.columns:
         from mlpax.data import tables
@@ -112,11 +113,14 @@ def _examples(
         if len(y) == 0:
             raise InputError(f"{run} held out no rows; give a file of others, or train with --test 0.2")
         if y is not dataset.y_test:
+            new = False
             chose = ", which chose the epoch" if model.recipe.get("patience") else ""
             say(f"no rows were held out for testing; these are the validation rows{chose}")
         if data is not None:  # another set, whose classes need not be the model's
             y = encode(pl.Series("class", dataset.classes), model.classes)[y]
-    return X, np.asarray(model.classes)[y] if model.classes else y[:, 0]
+    if model.calibration and not new:
+        say("the temperature of the probabilities was fitted on these rows; the figures are without it")
+    return X, np.asarray(model.classes)[y] if model.classes else y[:, 0], new
 
 
 def say_extra(model: "Model", frame: Any) -> None:
@@ -140,8 +144,8 @@ def evaluate(
     from mlpax.model.model_file import load
 
     model = load(run)
-    X, y = _examples(model, run, data, data_dir, skip_bad)
-    figures = model.figures(model.forward(X), y)
+    X, y, new = _examples(model, run, data, data_dir, skip_bad)
+    figures = model.figures(model.forward(X), y, calibrated=new)
     if json_:
         print(json.dumps(figures))
         return
@@ -236,7 +240,7 @@ def importance(
         raise InputError(f"{run} was trained on images, which have no columns")
     out = out or (run if run.is_dir() else run.parent) / "importance.png"
     _check_out(out)
-    X, y = _examples(model, run, data, None)
+    X, y, _ = _examples(model, run, data, None)
     rows = model.importance_of(X, y, repeats=repeats)
     what = f"{'loss' if model.classes else 'rise'} of {model.score_name}"
     plots.save(plots.importance(rows, what), out)
@@ -266,9 +270,11 @@ def plot(
         raise InputError(f"{there} is a file; --out takes a folder")
     title = f"{short_name(config.dataset)}, {config.recipe_name}"
     figures = {"curves": plots.curves(history, title=title)}
-    X, y = _rows(run, None, data_dir).held_out
+    dataset = _rows(run, None, data_dir)
+    X, y = dataset.held_out
     if model.classes and len(y):
-        probabilities = model.probabilities(model.forward(X))
+        new = y is dataset.y_test  # the others have fitted the temperature
+        probabilities = model.probabilities(model.forward(X), calibrated=new)
         figures["confusion"] = plots.confusion_matrix(y, probabilities.argmax(axis=1), model.classes)
         figures["calibration"] = plots.calibration(y, probabilities)
         if model.image_shape:

@@ -12,11 +12,18 @@ __all__ = ["bar", "epoch_line", "figure", "line", "say", "table", "table_of_runs
 
 
 def epoch_line(record: dict[str, float], epochs: int) -> str:
-    """The article's line: `Epoch 1/25: loss: 1.5768, train acc.: 0.818, ..., time: 0.24 sec.`"""
+    """Return the article's line: `Epoch 1/25: loss: 1.5768, train acc.: 0.818, ..., time: 0.24 sec.`
+
+    Beside both accuracies the log losses are left out, so that the line fits 80 columns. `metrics.csv` has
+    them.
+    """
+    left_out = {"epoch", "seconds"}
+    if {"train_accuracy", "valid_accuracy"} <= record.keys():
+        left_out |= {"train_log_loss", "valid_log_loss"}
     figures = [
         f"{name.replace('_', ' ').replace('accuracy', 'acc.')}: {_decimal(value, 4 if name == 'loss' else 3)}"
         for name, value in record.items()
-        if name not in ("epoch", "seconds")
+        if name not in left_out
     ]
     return f"Epoch {record['epoch']}/{epochs}: {', '.join(figures)}, time: {record['seconds']:.2f} sec."
 

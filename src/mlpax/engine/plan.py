@@ -131,6 +131,7 @@ def plan_of(
     *,
     validated: bool,
     loss: str = "cross_entropy",
+    valid_metrics: tuple[str, ...] = (),
 ) -> Plan:
     """Return the plan of a recipe.
 
@@ -145,6 +146,8 @@ def plan_of(
         Whether there are validation rows.
     loss : str, default "cross_entropy"
         Of a dense or table network.
+    valid_metrics : tuple of str, optional
+        More names, measured on the validation rows alone.
 
     Raises
     ------
@@ -153,6 +156,7 @@ def plan_of(
     """
     parts = ["train"] * recipe.train_metrics + ["valid"] * validated
     figures = tuple(f"{part}_{metric}" for metric in metrics for part in parts)
+    figures += tuple(f"valid_{metric}" for metric in valid_metrics if validated)
     return Plan(
         network=network,
         activation=recipe.activation if isinstance(network, str) else "relu",  # which only ours read

@@ -44,6 +44,7 @@ def training_of(
     network: str | Objective,
     metrics: tuple[str, ...],
     loss: str = "cross_entropy",
+    valid_metrics: tuple[str, ...] = (),
 ) -> Training:
     """Return how to train by a recipe on these rows; see `plan_of` for the other arguments.
 
@@ -60,7 +61,9 @@ def training_of(
             raise InputError(
                 f"batch_size {recipe.batch_size} is larger than the {name} data; choose 1 to {rows.n}"
             )
-    plan = plan_of(recipe, network, metrics, validated=valid is not None, loss=loss)
+    plan = plan_of(
+        recipe, network, metrics, validated=valid is not None, loss=loss, valid_metrics=valid_metrics
+    )
     orders = orders_of(data, recipe.seed) if recipe.shuffle else None
     return Training(plan, hyper_of(recipe), orders)
 

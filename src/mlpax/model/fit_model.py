@@ -104,14 +104,15 @@ def _images(dataset: Dataset, recipe: Recipe) -> Problem:
     def model(params: Layers) -> Model:
         layers = [(np.asarray(W), np.asarray(b)) for W, b in params]
         network = Network(layers, recipe.activation)
-        return _model(dataset, recipe, network, scaling=scaling, image_shape=dataset.image_shape)
+        made = _model(dataset, recipe, network, scaling=scaling, image_shape=dataset.image_shape)
+        return made if y_valid is dataset.y_test else _calibrated(made, X_valid, y_valid)
 
     data = place(X, y, **options)
     valid = place(X_valid, y_valid, **options) if len(X_valid) else None
     return Problem(
         data=data,
         valid=valid,
-        training=training_of(recipe, data, valid, "dense", ("accuracy",)),
+        training=training_of(recipe, data, valid, "dense", ("accuracy",), valid_metrics=("log_loss",)),
         params=initial_params((X.shape[1], *recipe.hidden, len(dataset.classes)), recipe),
         model=model,
     )
@@ -143,10 +144,7 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
         embeddings, layers = fold(params, (mean, deviation))
         network = Network(layers, recipe.activation, with_new_codes(embeddings, codes))
         made = _model(dataset, recipe, network, columns=columns)
-        if dataset.classes and len(X_valid):  # label smoothing makes the network less sure than it may be
-            warmth = temperature(made.forward(X_valid), y_valid, dataset.weight_valid)
-            made = dataclasses.replace(made, calibration=Calibration(warmth))
-        return made
+        return _calibrated(made, X_valid, y_valid, dataset.weight_valid) if dataset.classes else made
 
     data = place(dataset.X_train, y, weight=dataset.weight, **options)
     valid = place(X_valid, y_valid, weight=dataset.weight_valid, **options) if len(X_valid) else None
@@ -169,3 +167,14 @@ def _model(dataset: Dataset, recipe: Recipe, network: Network, **more: Any) -> M
         recipe=dataclasses.asdict(recipe),
         **more,
     )
+
+
+def _calibrated(model: Model, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Model:
+    """Return the model with the temperature that makes held-out rows likeliest; without rows, as it is.
+
+    Label smoothing makes a network less sure than it may be. The temperature is never fitted on test rows.
+    """
+    if not len(y):
+        return model
+    found = temperature(model.forward(X), y, weight)
+    return dataclasses.replace(model, calibration=Calibration(found))

@@ -202,6 +202,11 @@ def _begin(
     arrays, record, damaged = checkpoints.latest(path / "checkpoints", arrays_of(start), config.identity)
     if record.get("format") == 1:  # which did not say whether patience had ended the run
         arrays["watch/stopped"] = np.array(0 < config.recipe.patience <= int(arrays["watch/waited"]))
+        recorded = tuple(name for name in record["history"][0] if name not in ("epoch", "loss", "seconds"))
+        training = problem.training._replace(
+            plan=dataclasses.replace(problem.training.plan, figures=recorded)  # a file has one set of columns
+        )
+        problem = problem._replace(training=training)
         notice("the run was begun by an earlier version of mlpax; its last digits may come out differently")
     for line in damaged:
         notice(f"passed over {line}; going on from epoch {record['epoch']}")
