@@ -59,8 +59,8 @@ def places(value, path=()):
 PLACES = list(places(HEADER))
 # Whole numbers as floats are left out: to JSON Schema 4.0 is an integer.
 VALUES = st.sampled_from(
-    [None, True, 0, -1, 1, 7, 0.5, -0.5, "", "x", "relu", "exp", "regression", "xla", "number", [], [1], [1, 2],
-     [1, 2, 3], ["a"], ["a", 1], [True], {}, {"a": 1}, {"a": "b"}, {"kind": "text", "name": "z"}]
+    [None, True, 0, -1, 1, 7, 0.5, -0.5, "", "x", "relu", "exp", "regression", "xla", "number", [], [1],
+     [1, 2], [1, 2, 3], ["a"], ["a", 1], [True], {}, {"a": 1}, {"a": "b"}, {"kind": "text", "name": "z"}]
 )  # fmt: skip
 
 
