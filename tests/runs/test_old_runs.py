@@ -1,4 +1,4 @@
-"""Run folders that the first version wrote: every command answers on them, and `resume` goes on or refuses."""
+"""Run folders that the first version wrote: each command answers, and `resume` goes on or refuses."""
 
 import csv
 import json
