@@ -2,13 +2,15 @@
 
 python -m benchmarks.against REV SCRIPT [--rounds 15] [-- OPTIONS]
 
-Both commits are checked out as git worktrees in a temporary folder. Each gets an environment of its own, from its
-own constraints.txt; later calls use both again. Then processes of the two commits take turns (A B, B A, ...). Each
-runs its own commit's script for one round, with mlpax as the only contestant (`benchmarks.alone`).
+Both commits are checked out as git worktrees in a temporary folder. Each gets an environment of its own,
+from its own constraints.txt; later calls use both again. Then processes of the two commits take turns
+(A B, B A, ...). Each runs its own commit's script for one round, with mlpax as the only contestant
+(`benchmarks.alone`).
 
-The clock is the script's own. The figures of a round are paired by their names; a ratio is the present commit's
-figure divided by the earlier one's, so that more than 1 is slower. benchmarks/results/against_<script>.json holds
-both commits, the hardware, the load and every single time. Changes that are not committed are not measured.
+The clock is the script's own. The figures of a round are paired by their names. A ratio is the present
+commit's figure divided by the earlier one's, so that more than 1 is slower.
+benchmarks/results/against_<script>.json holds both commits, the hardware, the load and every single time.
+Changes that are not committed are not measured.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Run one benchmark with mlpax as its only contestant: `python -m benchmarks.alone SCRIPT [OPTIONS]`.
 
-`benchmarks.against` runs this file in two commits, beside the scripts of each commit. So it uses only what the
-scripts of both have. `epoch` and `estimators` measure other libraries too, which need not be installed and would
-take most of the time: here they run without. Every other script runs as it is. The result has the script's usual
-name and form, but lies in the checkout of the commit.
+`benchmarks.against` runs this file in two commits, beside the scripts of each commit. So it uses only what
+the scripts of both have. `epoch` and `estimators` also measure other libraries, which need not be installed
+and would take most of the time. Here they run without them. Every other script runs as it is. The result
+has the script's usual name and form, and lies in the checkout of the commit.
 """
 
 import importlib
