@@ -44,7 +44,7 @@ class State(NamedTuple):
     key: Array  # (2,) uint32, of the dropout
     step: Array  # () updates done
     epoch: Array  # () epochs done
-    best: Pytree  # parameters of the best epoch
+    best: Pytree  # parameters of the best epoch, if the plan keeps them
     watch: Watch
 
 
@@ -62,7 +62,7 @@ def initial_state(params: Pytree, plan: Plan, seed: int = 0, dtype: type[np.floa
         key=key,
         step=zero,
         epoch=zero,
-        best=params,
+        best=params if plan.keeps_best else (),
         watch=Watch.start(dtype),
     )
 
@@ -171,7 +171,7 @@ def train_pass(
     state : State
     loss : array of shape ()
         Mean over the epoch's rows of the loss that each had when its minibatch came. Infinite if the last
-        update left a parameter that is not finite.
+        update left a parameter that is not finite; not with `plan.stopping` "tolerance", whose caller looks.
     """
     dtype = data.weight.dtype
     total = hyper.epochs * jnp.asarray(data.steps, dtype)  # a product of integers could overflow
@@ -198,8 +198,9 @@ def train_pass(
     start = (state.params, state.opt_state, zero, zero)
     params, opt_state, summed, weights = lax.fori_loop(0, data.steps, step_on, start)
     loss = summed / jnp.maximum(weights, jnp.finfo(zero.dtype).tiny)
-    finite = jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda p: jnp.all(jnp.isfinite(p)), params))
-    loss = jnp.where(finite | ~jnp.isfinite(loss), loss, jnp.inf)
+    if plan.stopping != "tolerance":
+        finite = jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda p: jnp.all(jnp.isfinite(p)), params))
+        loss = jnp.where(finite | ~jnp.isfinite(loss), loss, jnp.inf)
     step, number = state.step + data.steps, state.epoch + 1
     return state._replace(params=params, opt_state=opt_state, step=step, epoch=number), loss
 
