@@ -16,6 +16,8 @@ the device. Hardware, versions, other load, n and every single time are in the J
 no outlier dropped.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,13 +65,13 @@ def main() -> None:
         assert gap <= 0.01, f"not the same work: test accuracies {accuracies}"
 
         by_op = ("article, op by op", "no jit")
-        part = peers.article(weights, *(a[:SLICE] for a in on_device), update)[0]
+        part = peers.article(weights, on_device[0][:SLICE], on_device[1][:SLICE], update)[0]
         runs = {form: epoch for form, (epoch, _) in forms.items()} | {by_op: part}
         times = common.interleave(runs, options.rounds, TURNS)
         times[by_op] = [t * count / SLICE for t in times[by_op]]
 
         results["batches"] = count
-        results["contestants"] = [
+        contestants: list[dict[str, Any]] = [
             {
                 "name": name,
                 "form": form,
@@ -80,7 +82,8 @@ def main() -> None:
             | ({"scaled_from_batches": SLICE} if (name, form) == by_op else {})
             for name, form in forms
         ]
-        for entry in results["contestants"]:
+        results["contestants"] = contestants
+        for entry in contestants:
             ms, ratio = entry["milliseconds"]["median"], entry["times_mlpax"]["median"]
             print(f"{entry['name']:24} {entry['form']:24} {ms:9.1f} ms  × {ratio:.2f}")
 

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -35,6 +35,7 @@ from benchmarks import common
 from benchmarks.record import Record, ratios, summary
 
 MNIST_ROUNDS, SEARCH_ROUNDS, PROCESSES = 7, 4, 5
+Rows = tuple[np.ndarray, np.ndarray]  # X, y
 GRID = {"alpha": [1e-5, 1e-4, 1e-3, 1e-2, 1e-1], "learning_rate_init": [3e-4, 1e-3, 3e-3, 1e-2]}
 
 FIRST_FIT = """
@@ -140,7 +141,7 @@ def main() -> None:
         sets = {"iris": load_iris, "breast_cancer": load_breast_cancer, "digits": load_digits}
         results["sets"] = {}
         for name, load in sets.items():
-            X, y = load(return_X_y=True)
+            X, y = cast("Rows", load(return_X_y=True))
             results["sets"][name] = compared(*measure(X, y, options.rounds, options.threads, False))
             tell(name, results["sets"][name])
         mnist = common.mnist()

@@ -10,6 +10,7 @@ the JSON: medians and quartiles of the paired shares, no outlier dropped.
 """
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +58,7 @@ def main() -> None:
             rows = len(data.X_train) // size * size
             work = operations((784, 128, 10), rows) / 1e9
             rate = [work / t for t in times["epoch", size]]
-            entry = {
+            entry: dict[str, Any] = {
                 "batch_size": size,
                 "milliseconds": summary([1000 * t for t in times["epoch", size]], 2),
                 "gflops": summary(rate, 1),

@@ -33,8 +33,8 @@ def article(weights: Params, X: Any, y: Any, update: Callable[..., Any]) -> Cont
 
 def pytorch(weights: Params, X: np.ndarray, y: np.ndarray, threads: int) -> Contestant:
     """PyTorch, eager, on the CPU."""
-    import torch
-    from torch import nn
+    import torch  # pyright: ignore[reportMissingImports]
+    from torch import nn  # pyright: ignore[reportMissingImports]
 
     batches = list(zip(torch.from_numpy(X), torch.from_numpy(y.astype(np.int64)), strict=True))
     layers = [nn.Linear(*W.shape) for W, _ in weights]
@@ -80,7 +80,7 @@ def scikit_learn(weights: Params, X: np.ndarray, y: np.ndarray, threads: int) ->
 def flax(weights: Params, X: Any, y: Any, cached: bool) -> Contestant:
     """Flax NNX with `nnx.jit` around the step, or that under `nnx.cached_partial`."""
     import optax
-    from flax import nnx
+    from flax import nnx  # pyright: ignore[reportMissingImports]
 
     layers = [nnx.Linear(*W.shape, rngs=nnx.Rngs(0)) for W, _ in weights]
     for layer, (W, b) in zip(layers, weights, strict=True):
@@ -113,7 +113,7 @@ def flax(weights: Params, X: Any, y: Any, cached: bool) -> Contestant:
 
 def keras(weights: Params, X: np.ndarray, y: np.ndarray, steps: int) -> Contestant:
     """Keras on JAX: one epoch of `model.fit`, `steps` batches to a program."""
-    import keras
+    import keras  # pyright: ignore[reportMissingImports]
 
     size, X, y = X.shape[1], X.reshape(-1, X.shape[-1]), y.ravel()
     hidden, out = (keras.layers.Dense(b.size) for _, b in weights)

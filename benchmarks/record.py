@@ -95,7 +95,7 @@ class Record:
         share = None  # of all cores' time, taken by other processes during the run
         if self.before:
             passed, worked, own = (b - a for a, b in zip(self.before, processor_time(), strict=True))
-            share = round(max(0.0, worked - own) / passed, 3)
+            share = round(max(0.0, worked - own) / max(passed, 0.01), 3)  # a clock of hundredths
         machine = hardware()
         content = {
             "benchmark": self.name,

@@ -100,13 +100,15 @@ def scikit_learn_mlp(table: Table, seed: int, threads: int) -> Any:
 
 
 def hist_gradient_boosting(table: Table, seed: int, threads: int) -> Any:
-    make = HistGradientBoostingRegressor if table["task"] == "regression" else HistGradientBoostingClassifier
+    make: Any = (
+        HistGradientBoostingRegressor if table["task"] == "regression" else HistGradientBoostingClassifier
+    )
     ordinals = OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=np.nan, max_categories=254
     )  # what is missing stays so
 
     def filled(X: pd.DataFrame) -> list[str]:  # it cannot bin a column without a value
-        return [name for name in table["numeric"] if X[name].notna().any()]
+        return [name for name in table["numeric"] if bool(np.any(X[name].notna()))]
 
     inputs = ColumnTransformer([("c", ordinals, table["categorical"]), ("n", "passthrough", filled)])
     categorical = list(range(len(table["categorical"])))
@@ -114,14 +116,14 @@ def hist_gradient_boosting(table: Table, seed: int, threads: int) -> Any:
 
 
 def lightgbm(table: Table, seed: int, threads: int) -> Any:
-    from lightgbm import LGBMClassifier, LGBMRegressor
+    from lightgbm import LGBMClassifier, LGBMRegressor  # pyright: ignore[reportMissingImports]
 
     make = LGBMRegressor if table["task"] == "regression" else LGBMClassifier
     return make_pipeline(Levels(table["categorical"]), make(random_state=seed, n_jobs=threads, verbose=-1))
 
 
 def realmlp(table: Table, seed: int, threads: int) -> Any:
-    from pytabkit import RealMLP_TD_S_Classifier, RealMLP_TD_S_Regressor
+    from pytabkit import RealMLP_TD_S_Classifier, RealMLP_TD_S_Regressor  # pyright: ignore[reportMissingImports]
 
     for name in ("lightning", "pytorch_lightning", "lightning.pytorch"):  # it goes by either name
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -285,13 +287,14 @@ def against(tables: dict[str, dict[str, Figures]], ours: str, theirs: str) -> Fi
         return {"tables": 0}
     errors = np.array([[f["error"] for f in pair] for pair in both])
     difference = (errors[:, 0] - errors[:, 1]) / np.maximum(errors.mean(axis=1), np.finfo(float).tiny)
+    test: Any = wilcoxon(difference) if difference.any() else None
     seconds = np.sum([[f["fit_seconds"] for f in pair] for pair in both], axis=0)
     return {
         "tables": len(both),
         "better": int((difference < 0).sum()),
         "worse": int((difference > 0).sum()),
         "median_difference": significant(np.median(difference)),
-        "wilcoxon_p": significant(wilcoxon(difference).pvalue) if difference.any() else 1.0,
+        "wilcoxon_p": significant(test.pvalue) if test else 1.0,
         "seconds_ratio": significant(seconds[1] / seconds[0]),
     }
 

@@ -13,6 +13,7 @@ or a seed. Hardware, versions, other load and every value are in the JSON: media
 """
 
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +76,7 @@ def main() -> None:
             "epochs": summary(article_seconds),
             "test_accuracy": common.share_right(read(), data),
         }
-        results["recipes"] = [
+        entries: list[dict[str, Any]] = [
             {
                 "name": name,
                 "settings": f"784-{'-'.join(map(str, recipe.hidden))}-10, batch {recipe.batch_size},"
@@ -86,8 +87,9 @@ def main() -> None:
             }
             for name, recipe in recipes.items()
         ]
+        results["recipes"] = entries
         print(f"article: {results['article']['seconds']} s, {results['article']['test_accuracy']:.2%}")
-        for entry in results["recipes"]:
+        for entry in entries:
             accuracy = entry["test_accuracy"]
             print(
                 f"{entry['name']:10} {entry['seconds']['median']:.3f} s, {accuracy['median']:.2%},"

@@ -1,6 +1,8 @@
 """What all tests share: checked shapes, `--slow`, the data directory, and a network in float64 NumPy."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import jaxtyping
@@ -17,6 +19,8 @@ SHAPED = ("mlpax.engine.xla.losses", "mlpax.engine.xla.network")
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
 jaxtyping.install_import_hook(SHAPED, "conftest.checked")
 
+PROGRAMS = pytest.StashKey[str]()  # the folder of this session's compiled programs
+
 # `jax_numpy_rank_promotion` stays at "allow", because `X @ W + b` adds a vector to a matrix on purpose;
 # the per-example losses, where such a sum would be a mistake, are tested under "raise" (test_losses.py).
 # `jax_debug_nans` likewise: a block of epochs marks those not run with NaN, losses must never make one.
@@ -30,7 +34,16 @@ def pytest_configure(config):
     """The same mutated files each time; 10,000 of each kind with `--slow`, and programs as users have them.
 
     Else the compiler's optimiser stays off, in processes begun by tests as well: a third of the time.
+    The workers and the processes that tests start share one folder of compiled programs, which lasts as long
+    as the session. Each program is then compiled once a session.
     """
+    if not hasattr(config, "workerinput"):  # a worker inherits these
+        config.stash[PROGRAMS] = folder = tempfile.mkdtemp(prefix="mlpax-tests-")
+        os.environ |= {
+            "JAX_COMPILATION_CACHE_DIR": folder,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+        }
     if not config.getoption("--slow"):
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {flags}"
@@ -40,6 +53,11 @@ def pytest_configure(config):
         derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     settings.load_profile("mlpax")
+
+
+def pytest_unconfigure(config):
+    if folder := config.stash.get(PROGRAMS, None):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -7,6 +7,7 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
+import house
 from conftest import SHAPED
 from mlpax.engine.xla.network import forward
 
@@ -186,6 +187,16 @@ def test_module_is_light_to_import(name):
     assert not loaded_with(name) & HEAVY
 
 
+@pytest.mark.xfail(strict=False, reason="some functions still come apart")
+def test_no_function_is_long():
+    assert house.survey(SOURCE.parents[1]).long_functions == {}
+
+
+@pytest.mark.xfail(strict=False, reason="what goes is still going")
+def test_the_whole_stays_small():
+    assert house.survey(SOURCE.parents[1]).lines <= 6000
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_data_is_never_run(path):
     assert list(forbidden(ast.parse(path.read_text()))) == []
@@ -239,6 +250,44 @@ def test_imports_are_found_wherever_they_stand():
     assert imports(ast.parse(code), at_import=True) == top
     assert imports(ast.parse(code)) == top | {"optax", "matplotlib"}
     assert neighbours(top) == {"__init__", "runs", "errors", "plots", "losses"}
+
+
+def test_the_house_is_counted(tmp_path):
+    """Docstrings, comments and blank lines are no code; an alias of Any, also in quotes, is one."""
+    code = '''"""A module
+of two lines."""
+
+import typing
+from typing import Any
+
+Tree = Any  # an alias
+
+
+def outer(x: Any, y: "dict[str, Tree]", *rest: int) -> None:
+    """Says what it does."""
+    import os
+
+    def inner() -> typing.Any:
+        from os import (
+            path,
+        )
+
+        return path, """text,
+which counts"""
+
+    if x:
+        import sys
+'''
+    source = tmp_path / "src" / "mlpax"
+    source.mkdir(parents=True)
+    (source / "file.py").write_text(code)
+    found = house.survey(tmp_path)
+    assert (found.files, found.lines, found.anys, found.bare_anys) == (1, 13, 3, 1)
+    assert found.functions == {"file.py:10 outer": 10, "file.py:14 inner": 6}
+    assert sorted(line.partition(":")[2] for line in found.imports) == [
+        "12: import os", "15: from os import path", "23: import sys"
+    ]  # fmt: skip
+    assert found.long_functions == {}
 
 
 # ---- the shapes are checked in tests

@@ -459,7 +459,10 @@ def test_a_full_disk_is_one_line(tmp_path):
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000));"
         f"from mlpax.cli.main import main; main(['train', '--out', {str(tmp_path / 'run')!r}, '--quiet'])"
     )  # config.json fits, a checkpoint does not
-    process = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, timeout=60)
+    alone = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    process = subprocess.run(
+        [sys.executable, "-c", limited], capture_output=True, text=True, timeout=60, env=alone
+    )
     assert (process.returncode, process.stdout) == (1, "")
     assert f"cannot write to {tmp_path / 'run'}: File too large" in process.stderr
     assert process.stderr.endswith(f"go on with: mlpax resume {tmp_path / 'run'}\n")
