@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from mlpax import scores
 from mlpax.atomic import atomic
-from mlpax.data.columns import Columns, as_frame
+from mlpax.data.columns import Columns, as_frame, to_json_1
 from mlpax.engine.rows import Scaling
 from mlpax.engine.xla.network import Params, forward
 from mlpax.engine.xla.table_network import table_features
@@ -325,7 +325,7 @@ class Model:
             "classes": self.classes,
             "scaling": self.scaling._asdict(),
             "image_shape": self.image_shape,
-            "columns": self.columns and self.columns.to_json(),
+            "columns": self.columns and to_json_1(self.columns),
             "embeddings": [E.shape for E in self.embeddings],
             "target": self.target,
             "recipe": self.recipe,

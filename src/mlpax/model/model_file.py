@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from mlpax.data.columns import Columns
+from mlpax.data.columns import from_json_1
 from mlpax.engine.rows import Scaling
 from mlpax.engine.xla.network import ACTIVATIONS
 from mlpax.errors import ModelFileError
@@ -103,7 +103,7 @@ def _model(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> Model:
         "its embeddings are no list of shapes",
     )
     shapes |= {f"E{i}": tuple(shape) for i, shape in enumerate(embedded)}
-    columns = None if header.get("columns") is None else Columns.from_json(header["columns"])
+    columns = None if header.get("columns") is None else from_json_1(header["columns"])
     if columns:
         require(columns.embeddings == tuple(n for n, _ in embedded), "its columns do not fit its embeddings")
         inputs = columns.dense + sum(size for _, size in embedded)
