@@ -55,7 +55,7 @@ LIGHT = [
     "__main__",
 ]
 HEAVY = {"jax", "jaxlib", "jaxtyping", "optax", "sklearn", "matplotlib"}
-LINES = 460
+LINES = 520
 
 
 def name_of(path):
