@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors.numpy
@@ -251,10 +251,10 @@ class Model:
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
     def score(self, outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
-        """Return the accuracy for labels of shape (rows,), or the RMSE for values of shape (rows, outputs)."""
+        """Return the accuracy for labels, of shape (rows,), or the RMSE for values, (rows, outputs)."""
         if self.task == "regression":
-            squares = (outputs - y.reshape(outputs.shape)) ** 2
-            return {"rmse": float(np.sqrt(cast(float, squares.mean())))}
+            mean = np.mean((outputs - y.reshape(outputs.shape)) ** 2)
+            return {"rmse": float(np.sqrt(mean))}  # pyright: ignore[reportUnknownArgumentType]
         return {"accuracy": float(np.mean(outputs.argmax(axis=1) == y))}
 
     def evaluate(self, X: object, y: np.ndarray, *, calibrated: bool = True) -> Figures:
