@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlpax.data.columns import Column, Columns, as_frame, fit_columns
+from mlpax.data.columns import (
+    Category,
+    Columns,
+    Constant,
+    Date,
+    Number,
+    Text,
+    as_frame,
+    fit_columns,
+    from_json_1,
+    to_json_1,
+)
 from mlpax.data.kinds import DATE_FORMATS, kind_of, numbers
 from mlpax.engine.rows import fit_scaling
 from mlpax.errors import InputError
@@ -51,7 +62,7 @@ def test_scaling_of_all_features():
 def test_numbers_by_their_quartiles():
     """Of 0, 1, 2, 3, 100 the median is 2, the quartiles are 1 and 3."""
     learned, columns = column([0, 1, 2, 3, 100])
-    assert learned == Column("c", "number", (2.0,), (0.5,))
+    assert learned == Number("c", 2.0, 0.5)
     assert columns.dense == 1
     X = inputs(columns, [2, 4, -4, 100, None])
     assert X.dtype == np.float32
@@ -63,7 +74,7 @@ def test_numbers_by_their_quartiles():
 def test_numbers_without_a_distance_of_quartiles():
     """Then it is half the range that is one."""
     learned, columns = column([5.0] * 8 + [1.0, 9.0])
-    assert learned == Column("c", "number", (5.0,), (0.25,))
+    assert learned == Number("c", 5.0, 0.25)
     np.testing.assert_allclose(inputs(columns, [9.0, 1.0, 5.0])[:, 0], clipped([1, -1, 0]), rtol=1e-6)
 
 
@@ -75,7 +86,7 @@ def test_text_of_numbers_is_numbers():
 @pytest.mark.parametrize("lacking", [None, math.nan])
 def test_missing_numbers(lacking):
     learned, columns = column([0.0, 2.0, lacking, 4.0], strict=False)
-    assert learned == Column("c", "number", (2.0,), (0.5,), missing=True)
+    assert learned == Number("c", 2.0, 0.5, missing=True)
     np.testing.assert_allclose(inputs(columns, [lacking, 4.0]), [[0, 1], [clipped(1), 0]], rtol=1e-6)
     assert inputs(columns, [None, None]).tolist() == [[0, 1], [0, 1]]
 
@@ -100,7 +111,7 @@ def test_constant_columns_are_dropped(values):
 
 def test_a_value_now_and_then_is_told_by_the_indicator():
     learned, columns = column([7.0, None, 7.0])
-    assert learned == Column("c", "number", (7.0,), (0.0,), missing=True)
+    assert learned == Number("c", 7.0, 0.0, missing=True)
     assert inputs(columns, [7.0, None, 9.0]).tolist() == [[0, 0], [0, 1], [0, 0]]
 
 
@@ -136,14 +147,17 @@ def test_kinds_may_be_told_of_more_rows():
     others = pl.DataFrame({"code": ["A"], "day": ["13/02/2020"]})
     kinds = {values.name: kind_of(values) for values in pl.concat([frame, others])}
     columns = fit_columns(frame, kinds)
-    assert [(c.kind, c.date_format) for c in columns.columns] == [("category", ""), ("date", "%d/%m/%Y")]
+    assert [(c.kind, getattr(c, "format", "")) for c in columns.columns] == [
+        ("category", ""),
+        ("date", "%d/%m/%Y"),
+    ]
     assert columns(others)[0, 0] == 0
 
 
 def test_text_from_memory_is_that_of_a_csv():
     for dtype in (pl.String, pl.Categorical):
         learned, columns = column(pl.Series(["u", " v ", "u ", "v", "NA", ""], dtype=dtype))
-        assert learned == Column("c", "category", missing=True, levels=("u", "v"))
+        assert learned == Category("c", ("u", "v"), missing=True)
         assert inputs(columns, ["v", " v", "NA"]).tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 1]]
     assert column([" 1", "2.5 ", "", "NA"])[0].kind == "number"
     assert numbers(pl.Series([" 1", "N/A"])).tolist()[0] == 1
@@ -165,7 +179,7 @@ def test_cells_that_are_no_single_values_are_refused(values):
 
 def test_two_levels_are_two_sides():
     learned, columns = column(["u", "v", "v", "u"])
-    assert learned == Column("c", "category", levels=("u", "v"))
+    assert learned == Category("c", ("u", "v"))
     assert inputs(columns, ["v", "u", "w", None]).tolist() == [[1], [-1], [0], [0]]
 
 
@@ -203,14 +217,14 @@ def test_a_truth_is_the_same_level_in_any_type():
 
 def test_one_input_a_level():
     learned, columns = column(["b", "a", "c", "b", "a", "c", "rare"])
-    assert learned == Column("c", "category", levels=("a", "b", "c"))
+    assert learned == Category("c", ("a", "b", "c"))
     expected = [[1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
     assert inputs(columns, ["a", "c", "rare", "new", None]).tolist() == expected
 
 
 def test_a_level_for_missing():
     learned, columns = column(["a", "a", "b", "b", None])
-    assert learned == Column("c", "category", missing=True, levels=("a", "b"))
+    assert learned == Category("c", ("a", "b"), missing=True)
     assert inputs(columns, ["a", "b", None, "new"]).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]
 
 
@@ -223,7 +237,7 @@ def test_identifiers_are_constant_but_not_the_level_beside_them():
     with pytest.raises(InputError, match=r"no column is left: nearly every row has another text in c"):
         column([f"id{i}" for i in range(100)])
     learned, columns = column(["none"] * 50 + [f"id{i}" for i in range(100)])
-    assert learned == Column("c", "category", levels=("none",))
+    assert learned == Category("c", ("none",))
     assert inputs(columns, ["none", "id1"]).tolist() == [[1], [0]]
 
 
@@ -237,12 +251,12 @@ def test_many_levels_are_codes_in_the_last_columns():
     levels = [f"l{i:02}" for i in range(65)]
     frame = pl.DataFrame({"c": levels * 2, "n": [float(i % 5) for i in range(130)]})
     columns = fit_columns(frame)
-    assert columns.columns[0].embedded
+    assert columns.columns[0].codes == 67
     assert (columns.dense, columns.embeddings) == (1, (67,))
     X = columns(pl.DataFrame({"c": ["l00", "l64", "new", None], "n": [2.0, 2.0, 2.0, 4.0]}))
     assert X[:, 1].tolist() == [0, 64, 65, 66]  # then other, then missing
     np.testing.assert_allclose(X[:, 0], [0, 0, 0, clipped(1)], rtol=1e-6)
-    assert not column(levels[:64] * 2)[0].embedded
+    assert column(levels[:64] * 2)[0].codes == 0
 
 
 # Dates
@@ -277,7 +291,7 @@ def test_dates_in_text(text):
         when.strftime(text.replace("%.f", ".%f").replace("%#z", next(zones, "")))  # polars' names of them
         for when in WHEN
     ]
-    assert check_dates(written, parts).date_format == text
+    assert check_dates(written, parts).format == text
 
 
 def test_dates_but_for_a_slip_or_in_two_ways_are_refused():
@@ -388,6 +402,71 @@ def test_records_come_back():
 RECORD = fit_columns(FRAME).to_json()
 
 
+def of_format_1(name, kind, **given):
+    """A record as model files of format 1 have it."""
+    empty = {"medians": [], "scales": [], "missing": False, "levels": [], "date_format": ""}
+    return {"name": name, "kind": kind} | empty | given
+
+
+RECORD_1 = [
+    of_format_1("n", "number", medians=[2.5], scales=[2 / 3], missing=True),
+    of_format_1("t", "category", levels=["u", "v"], missing=True),
+    of_format_1("d", "date", medians=[1, 2, 3, 4, 5, 6.5], scales=[1.0] * 6, date_format="%Y-%m-%d"),
+    of_format_1("k", "constant"),
+    of_format_1("e", "category", levels=["a", "b"]),
+]
+
+
+def test_records_of_format_1_are_read():
+    columns = from_json_1(RECORD_1)
+    assert columns.columns == (
+        Number("n", 2.5, 2 / 3, missing=True),
+        Category("t", ("u", "v"), missing=True),
+        Date("d", "%Y-%m-%d", (1, 2, 3, 4, 5, 6.5), (1,) * 6),
+        Constant("k"),
+        Category("e", ("a", "b")),
+    )
+    assert json.loads(json.dumps(to_json_1(columns))) == RECORD_1
+
+
+def test_a_record_has_the_fields_of_its_kind():
+    columns = (Number("n", 2.5, 2.0), Date("d", "", (0.0,) * 6, (1.0,) * 6, missing=True),
+               Category("t", ("u",)), Text("e"), Constant("k"))  # fmt: skip
+    assert json.loads(json.dumps(Columns(columns).to_json())) == [
+        {"kind": "number", "name": "n", "median": 2.5, "scale": 2.0, "missing": False},
+        {"kind": "date", "name": "d", "format": "", "medians": [0] * 6, "scales": [1] * 6, "missing": True},
+        {"kind": "category", "name": "t", "levels": ["u"], "missing": False},
+        {"kind": "text", "name": "e"},
+        {"kind": "constant", "name": "k"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "says"),
+    [
+        ((), {}, r"no list of records"),
+        ((0,), 1, r"no list of records"),
+        ((0, "more"), 1, r"'n' does not fit its kind"),
+        ((0, "name"), 1, r"of wrong types"),
+        ((0, "median"), True, r"of wrong types"),
+        ((0, "median"), math.nan, r"of wrong types"),
+        ((0, "scale"), 10**400, r"of wrong types"),
+        ((0, "kind"), "text", r"'n' does not fit its kind"),
+        ((0, "kind"), "word", r"'n' does not fit its kind"),
+        ((0, "kind"), [], r"'n' does not fit its kind"),
+        ((1, "levels"), ["u", "u"], r"'t' does not fit its kind"),
+        ((1, "levels"), ["u", 1], r"'t' is of wrong types"),
+        ((1, "missing"), 1, r"of wrong types"),
+        ((2, "scales"), [], r"'d' does not fit its kind"),
+        ((2, "format"), "%Q", r"'d' does not fit its kind"),
+        ((1, "name"), "n", r"it has a column twice"),
+    ],
+)
+def test_damaged_records_are_refused(where, value, says):
+    with pytest.raises(ValueError, match=says):
+        Columns.from_json(changed(RECORD, where, value))
+
+
 @pytest.mark.parametrize(
     ("where", "value", "says"),
     [
@@ -408,9 +487,9 @@ RECORD = fit_columns(FRAME).to_json()
         ((1, "name"), "n", r"it has a column twice"),
     ],
 )
-def test_damaged_records_are_refused(where, value, says):
+def test_damaged_records_of_format_1_are_refused(where, value, says):
     with pytest.raises(ValueError, match=says):
-        Columns.from_json(changed(RECORD, where, value))
+        from_json_1(changed(RECORD_1, where, value))
 
 
 def changed(record, where, value):
@@ -431,17 +510,22 @@ JSON = st.recursive(
 )
 
 
-@given(at=st.integers(0, 4), field=st.sampled_from(sorted(RECORD[0])), deep=st.booleans(), value=JSON)
-def test_any_record_is_columns_or_a_value_error(at, field, deep, value):
-    where = (at, field)
-    if deep and isinstance(RECORD[at][field], (list, tuple)) and RECORD[at][field]:
-        where = (at, field, 0)
-    for record in (changed(RECORD, where, value), value, [value]):
+@pytest.mark.parametrize(
+    ("records", "read", "write"),
+    [(RECORD, Columns.from_json, Columns.to_json), (RECORD_1, from_json_1, to_json_1)],
+)
+@given(at=st.integers(0, 4), field=st.integers(0, 6), deep=st.booleans(), value=JSON)
+def test_any_record_is_columns_or_a_value_error(records, read, write, at, field, deep, value):
+    names = sorted(records[at])
+    where = (at, names[field % len(names)])
+    if deep and isinstance(records[at][where[1]], (list, tuple)) and records[at][where[1]]:
+        where = (*where, 0)
+    for record in (changed(records, where, value), value, [value]):
         try:
-            columns = Columns.from_json(record)
+            columns = read(record)
         except ValueError:
             continue
-        assert Columns.from_json(json.loads(json.dumps(columns.to_json()))) == columns
+        assert read(json.loads(json.dumps(write(columns)))) == columns
 
 
 # Frames of anything

@@ -16,9 +16,7 @@ def rows_of(X, dataset):
     """The rows' numbers behind scaled inputs: the clip and the scale undone."""
     learned = dataset.columns.columns[0]
     z = X[:, 0].astype(np.float64)
-    return (
-        np.round(z / np.sqrt(1 - (z / 3) ** 2) / learned.scales[0] + learned.medians[0]).astype(int).tolist()
-    )
+    return np.round(z / np.sqrt(1 - (z / 3) ** 2) / learned.scale + learned.median).astype(int).tolist()
 
 
 # The target
@@ -337,7 +335,7 @@ def test_a_table_to_validate_on():
     assert len(dataset.X_train) == 20
     assert dataset.y_valid.tolist() == [0, 1]
     np.testing.assert_allclose(dataset.X_valid[0], 0)  # 9.5 is the median of 0 .. 19
-    assert dataset.columns.columns[0].medians == (9.5,)
+    assert dataset.columns.columns[0].median == 9.5
     with pytest.raises(InputError, match=r"target 'y' holds 'c', none of the model's classes"):
         from_frame(frame, valid_frame=valid.with_columns(y=pl.Series(["a", "c"])))
     with pytest.raises(InputError, match=r"column 'x' is missing"):
@@ -354,8 +352,8 @@ def test_the_transform_is_of_training_rows_alone():
     frame = classified(x=x, level=level, lacking=lacking)
     dataset = from_frame(frame, validation=0.2, time_ordered=True)
     number, category, other = dataset.columns.columns
-    assert number.medians == other.medians == (7.5,)
-    assert number.scales == (1 / 7.5,)
+    assert number.median == other.median == 7.5
+    assert number.scale == 1 / 7.5
     assert category.levels == ("u", "v", "w")
     assert not other.missing
     assert dataset.X_valid[:, 1:].tolist() == [[0, 0, 0, 0]] * 4

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpax.data.columns import MOST_LEVELS, Columns, fit_columns, identifiers
+from mlpax.data.columns import MOST_LEVELS, Category, Columns, Constant, Date, Text, fit_columns
 from mlpax.data.dataset import Dataset, held_out
-from mlpax.data.kinds import Kind, check_separated, date_order, kind_of, numbers, numbers_rows, with_nulls
+from mlpax.data.kinds import check_separated, date_order, kind_of, numbers, numbers_rows, with_nulls
 from mlpax.errors import InputError, counted, listed, unknown
 from mlpax.recipes import TASKS
 from mlpax.seeds import rng
@@ -257,7 +257,7 @@ def from_frame(
     columns = fit_columns(inputs.filter(present).filter(train), kinds)
     if numbered:
         notice(f"{listed(numbered)} may number the rows; drop what says nothing of new rows")
-    _tell_columns(columns, frame.filter(train), kinds, notice)
+    _tell_columns(columns, notice)
     weights = _weights(whole, weight)[present.to_numpy()]
     X = columns(inputs)[present.to_numpy()]
     X_valid, y_valid, weight_valid = X[validated], y[validated], weights[validated]
@@ -354,19 +354,15 @@ def _check_target(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
         raise InputError(f"class {name!r} of target {target!r} has one row; give it more, or drop it")
 
 
-def _tell_columns(columns: Columns, rows: "pl.DataFrame", kinds: dict[str, Kind], notice: Notice) -> None:
-    left_out = [c.name for c in columns.columns if c.kind == "constant"]
-    texts = identifiers(columns.columns, rows, kinds)
-    for why, names in (
-        ("being constant", [name for name in left_out if name not in texts]),
-        ("of another text in nearly every row", texts),
-    ):
-        if names:
+def _tell_columns(columns: Columns, notice: Notice) -> None:
+    """Say which columns are left out, and which are read in a way that may be wrong."""
+    for why, kind in (("being constant", Constant), ("of another text in nearly every row", Text)):
+        if names := [c.name for c in columns.columns if isinstance(c, kind)]:
             notice(f"columns left out, {why}: {listed(names)}")
     for c in columns.columns:
-        if order := date_order(c.date_format):
+        if isinstance(c, Date) and (order := date_order(c.format)):
             notice(f"{c.name!r} holds dates, read as {order}; write 2024-12-31 to be sure")
-        if len(c.levels) == MOST_LEVELS:
+        if isinstance(c, Category) and len(c.levels) == MOST_LEVELS:
             notice(f"of the levels of {c.name!r} the {MOST_LEVELS:,} most frequent are told apart")
 
 

@@ -63,9 +63,7 @@ class Network:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the probabilities of logits, of shape (rows, classes)."""
-    p = np.array(
-        logits.T, order="C"
-    )  # (classes, rows), over whose first axis NumPy sums several times faster
+    p: np.ndarray = np.array(logits.T, order="C")  # NumPy sums several times faster over the first axis
     p -= p.max(axis=0)
     np.exp(p, out=p)
     p /= p.sum(axis=0)

@@ -52,14 +52,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The temperature that class probabilities are softened by, and the rows that it was fitted on.
+    """A temperature for the class probabilities, and the rows that it was fitted on.
 
     Attributes
     ----------
     temperature : float
-        Divisor of the network's outputs, above 0.
+        Divisor of the outputs before the softmax, above 0.
     fitted_on : {"validation"}
-        The rows that it was fitted on. A score of these rows must not use the temperature.
+        To score these rows, leave the temperature out.
     """
 
     temperature: float
@@ -77,28 +77,28 @@ class Model:
     targets : tuple of Target
         One classification, or one regression for each output.
     scaling : Scaling
-        What was done to the inputs in training.
+        The networks see `(X - shift) * scale`.
     image_shape : tuple of int, optional
-        (height, width), or (height, width, 3), where a row is an image.
+        (height, width) or (height, width, 3) if a row is a picture.
     columns : Columns, optional
         The transform of a table's columns.
     calibration : Calibration, optional
-        Of the class probabilities.
+        The temperature of the class probabilities.
     backend : {"native", "xla"}
         What trained the networks.
     recipe : dict
-        The settings they were trained with.
+        The settings of the training run.
     metrics : dict
-        Figures of the run: `train_accuracy`, `valid_accuracy`, ...
+        Figures of the training run, such as `valid_accuracy`.
     provenance : dict
-        Data set, its fingerprint, and versions, as text.
+        The data set, its fingerprint, and the versions of the packages, as text.
     device : str, optional
-        Where to predict, as "cpu", "gpu" or "gpu:1" of JAX's. By default NumPy predicts, or JAX's GPU or
-        TPU where it has one. No model file holds it.
+        Where XLA predicts, such as "cpu", "gpu" or "gpu:1". By default NumPy predicts, unless JAX has a GPU
+        or TPU. A model file does not hold the device.
     params, activation, embeddings
-        Of the first network.
+        Those of the first network.
     task, classes, link, target
-        Of the first target; `target` is its name.
+        Those of the first target; `target` is its name.
     """
 
     networks: tuple[Network, ...]
@@ -150,13 +150,13 @@ class Model:
         return self.networks[0].sizes
 
     def outputs(self, X: object) -> np.ndarray:
-        """The network's outputs: before any softmax, a regression's in its target's units.
+        """Return the outputs of the last layer: logits before any softmax, or values in the target's units.
 
         Parameters
         ----------
         X : array of shape (rows, features) or (rows, height, width), uint8 or float, or frame
-            Of a table: a polars, pandas or pyarrow table, or a dict, with the model's columns; or an array
-            of them in their order.
+            A model of a table takes a polars, pandas or pyarrow table or a dict with the model's columns, or
+            an array of the columns in their order.
 
         Returns
         -------
@@ -165,13 +165,13 @@ class Model:
         Raises
         ------
         InputError
-            If the shape does not fit the network, a column is missing, or a value is not of its kind, NaN
-            or infinite.
+            If the shape does not fit the network, a column is missing, or a value is NaN, infinite or not
+            of its column's kind.
         """
         return self.forward(self.inputs(X))
 
     def inputs(self, X: object) -> np.ndarray:
-        """What `forward` takes, of rows as in `outputs`: of a table, as its columns' transform makes it."""
+        """Return rows as `forward` takes them: the columns of a table transformed; see `outputs` for X."""
         if self.columns:
             return self.columns(self._frame(X))
         X = np.asarray(X)
@@ -226,7 +226,7 @@ class Model:
         outputs : array of shape (rows, classes)
             See `outputs`.
         calibrated : bool, default True
-            Divide the outputs by the calibration's temperature. Leave it out to score rows that the
+            Whether to divide the outputs by the temperature. Pass False to score the rows that the
             temperature was fitted on.
 
         Returns
@@ -244,17 +244,17 @@ class Model:
         return self.probabilities(self.outputs(X), calibrated=calibrated)
 
     def predict(self, X: object) -> np.ndarray:
-        """The likeliest class of each row, or a regression's values; see `outputs`."""
+        """Return the likeliest class of each row, or a regression's values; see `outputs`."""
         outputs = self.outputs(X)
         if self.task == "classification":
             return np.asarray(self.classes)[outputs.argmax(axis=1)]
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
     def score(self, outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
-        """Accuracy of outputs by labels (rows,), or the RMSE by a regression's values (rows, outputs)."""
+        """Return the accuracy for labels, of shape (rows,), or the RMSE for values, (rows, outputs)."""
         if self.task == "regression":
-            errors: np.ndarray = outputs - y.reshape(outputs.shape)
-            return {"rmse": float(np.sqrt((errors**2).mean()))}
+            mean = np.mean((outputs - y.reshape(outputs.shape)) ** 2)
+            return {"rmse": float(np.sqrt(mean))}  # pyright: ignore[reportUnknownArgumentType]
         return {"accuracy": float(np.mean(outputs.argmax(axis=1) == y))}
 
     def evaluate(self, X: object, y: np.ndarray, *, calibrated: bool = True) -> Figures:
@@ -265,7 +265,7 @@ class Model:
         X : array or frame
             See `outputs`.
         y : array of shape (rows,)
-            The true classes, of `classes`; or a regression's values.
+            The true classes, each one of `classes`; or a regression's values.
         calibrated : bool, default True
             See `probabilities`.
 
@@ -292,7 +292,7 @@ class Model:
         return scores.classification(self._labels(y), p, self.classes)
 
     def _labels(self, y: np.ndarray) -> np.ndarray:
-        """Positions of true classes among the model's."""
+        """Return the position of each true class in `classes`."""
         position = {label: i for i, label in enumerate(self.classes)}
         for value in y.tolist():
             if value not in position:
@@ -301,35 +301,35 @@ class Model:
 
     @property
     def score_name(self) -> str:
-        """The figure that `importance` goes by."""
+        """The figure that `importance` measures."""
         return "accuracy" if self.task == "classification" else "rmse"
 
     def importance(
         self, X: object, y: np.ndarray, *, repeats: int = 5, seed: int = 0
     ) -> list[scores.Importance]:
-        """How much worse the score gets when a column is shuffled (Breiman 2001), largest first.
+        """Return how much worse the score gets when a column is shuffled (Breiman 2001), largest first.
 
         Parameters
         ----------
         X : frame
-            With the columns the model was trained on.
+            A table with the columns that the model was trained on.
         y : array of shape (rows,)
             The true classes, or values.
         repeats : int, default 5
-            Shuffles of each column; mean and deviation are over them.
+            Number of shuffles of each column. The mean and the deviation are taken over them.
         seed : int, default 0
 
         Raises
         ------
         InputError
-            If the model takes no table, or repeats are fewer than one; and see `outputs`.
+            If the model takes no table, or if `repeats` is below 1; see also `outputs`.
         """
         return self.importance_of(self.inputs(X), y, repeats=repeats, seed=seed)
 
     def importance_of(
         self, inputs: np.ndarray, y: np.ndarray, *, repeats: int = 5, seed: int = 0
     ) -> list[scores.Importance]:
-        """The same of a table's `inputs`."""
+        """Return the same for rows as `inputs` returns them."""
         if self.columns is None:
             raise InputError("this model takes no table, and so has no columns")
         if repeats < 1:
@@ -347,16 +347,16 @@ class Model:
     def write_predictions(
         self, batches: Iterable[object], path: str | Path, *, files: Sequence[str] | None = None
     ) -> int:
-        """Write predictions and each class's probability, a line a row, in order, in bounded memory.
+        """Write a line for each row: its prediction, and the probability of each class. Memory is bounded.
 
         Parameters
         ----------
         batches : iterable
-            Of rows, see `outputs`.
+            Batches of rows; see `outputs` for a batch.
         path : path
-            A CSV file, or by its name Parquet.
+            Parquet if the name ends in `.parquet`, else CSV.
         files : sequence of str, optional
-            What each row was read from, for a first column `file`.
+            The file that each row was read from. It becomes the first column, `file`.
 
         Returns
         -------
@@ -370,7 +370,7 @@ class Model:
         def frames(*_: object) -> "Iterator[pl.DataFrame]":
             nonlocal rows
             for batch in batches:
-                # An array is in memory as it is, and what it holds is told of all its rows.
+                # An array is in memory already, and the check of a picture's range needs all of its rows.
                 for piece in self._frame(batch).iter_slices(CHUNK) if self.columns else [batch]:
                     try:
                         frame = self._predictions(piece, files, rows)
@@ -389,7 +389,7 @@ class Model:
         return rows
 
     def _predictions(self, X: object, files: Sequence[str] | None, start: int) -> "pl.DataFrame":
-        """Return the predictions of rows, which `files` names from `start` on; of None, an empty frame."""
+        """Return the frame to write for rows, `files` named from `start` on; for None, an empty frame."""
         import polars as pl
 
         found = np.empty((0, self.sizes[-1]), np.float32) if X is None else self.outputs(X)
@@ -404,7 +404,7 @@ class Model:
         return pl.DataFrame([*columns, pl.Series("prediction", predicted, of_kind), *shares])
 
     def _names_of_values(self) -> list[str]:
-        """Names for the columns of a regression's predictions: by the target, or by the output's number."""
+        """Return a column's name for each output of a regression: its target's name, or its number."""
         if len(self.targets) == 1:
             return ["prediction"]
         names = [target.name for target in self.targets]
@@ -413,7 +413,7 @@ class Model:
         ]
 
     def save(self, path: str | Path) -> None:
-        """Write the model as safetensors, whole or not at all; docs/model-file.md says what it holds."""
+        """Write the model as a safetensors file, whole or not at all; docs/model-file.md describes it."""
         header = {
             "format": FORMAT,
             "backend": self.backend,
@@ -435,7 +435,7 @@ class Model:
             "provenance": self.provenance,
         }
         text = json.dumps(header, allow_nan=False)
-        checked(json.loads(text))
+        checked(header)
         arrays = {
             f"networks.{i}.{name}": np.ascontiguousarray(array)
             for i, network in enumerate(self.networks)
@@ -446,7 +446,7 @@ class Model:
 
 
 def _arrays(network: Network) -> dict[str, np.ndarray]:
-    """A network's arrays by their names in a file."""
+    """Return a network's arrays by their names."""
     layers = {
         f"{name}{i}": p for i, layer in enumerate(network.params) for name, p in zip("Wb", layer, strict=True)
     }

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import safetensors.numpy
 
-from mlpax.data.columns import Columns
+from mlpax.data.columns import Columns, from_json_1
 from mlpax.engine.forward import Network
 from mlpax.engine.rows import Scaling
 from mlpax.errors import ModelFileError
@@ -115,7 +115,7 @@ def _from_format_1(header: Record, arrays: Arrays) -> Record:
         "backend": "xla",
         "networks": [{name: header.get(name) for name in ("sizes", "activation", "embeddings")}],
         "targets": [target] * (last.size if target["task"] == "regression" else 1),
-        "columns": None if columns is None else Columns.from_json_1(columns).to_json(),
+        "columns": None if columns is None else from_json_1(columns).to_json(),
         "calibration": None,  # the weights of the last layer hold it
     }
 

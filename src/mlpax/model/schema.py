@@ -4,7 +4,7 @@ import functools
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -76,7 +76,7 @@ class Header(TypedDict):
 
 
 def checked(header: object) -> Header:
-    """Return a header that was read from JSON, if it follows schema.json.
+    """Return a header if it follows schema.json. Tuples pass for arrays.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def _schema() -> Schema:
 
 LARGEST = sys.float_info.max
 TYPES: dict[str, tuple[type, ...]] = {
-    "array": (list,),
+    "array": (list, tuple),
     "boolean": (bool,),
     "integer": (int,),
     "null": (type(None),),
@@ -125,8 +125,8 @@ def _faults(value: object, schema: Schema, where: str) -> Iterator[str]:
         yield f"{where} is {shown}, not of the type {' or '.join(names)}"
     elif isinstance(value, int | float):
         yield from _faults_of_number(value, schema, where)
-    elif isinstance(value, list):
-        yield from _faults_of_array(cast(list[object], value), schema, where)
+    elif isinstance(value, list | tuple):
+        yield from _faults_of_array(cast(Sequence[object], value), schema, where)
     elif isinstance(value, dict):
         yield from _faults_of_object(cast(dict[str, object], value), schema, where)
 
@@ -138,7 +138,7 @@ def _faults_of_number(value: float, schema: Schema, where: str) -> Iterator[str]
         yield f"{where} is {value}, which is too small"
 
 
-def _faults_of_array(value: list[object], schema: Schema, where: str) -> Iterator[str]:
+def _faults_of_array(value: Sequence[object], schema: Schema, where: str) -> Iterator[str]:
     if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf):
         yield f"{where} has {len(value)} entries, which is too many or too few"
     for i, item in enumerate(value):
