@@ -172,7 +172,7 @@ def test_what_does_not_fit_is_named():
 def test_a_column_of_targets_is_the_targets(column):
     X, _, price = frame()
     y = {"price": price}
-    model = TableRegressor(settings=BRIEF)
+    model = TableRegressor(settings=BRIEF, random_state=0)
     expected = model.fit(X, pl.Series("price", price)).predict(X)
     with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
         np.testing.assert_array_equal(model.fit(X, column(y)).predict(X), expected)
@@ -359,3 +359,25 @@ def test_targets_whose_squares_pass_float32_are_refused(unit):
     X = np.arange(40.0).reshape(20, 2)
     with pytest.raises(InputError, match="passes the range of float32; multiply it by 1e"):
         TableRegressor(settings=BRIEF).fit(X, unit * X[:, 0])
+
+
+@pytest.mark.parametrize("estimator", [TableRegressor, TableClassifier])
+@pytest.mark.parametrize("box", [pd.Series, pl.Series, np.array])
+def test_targets_of_lengths_of_time_are_refused(estimator, box):
+    y = box(np.arange(40).astype("m8[s]"))
+    says = r"target '.*' holds lengths of time, such as 0:00:00; give numbers, for example seconds: y.dt"
+    with pytest.raises(InputError, match=says):
+        estimator(settings=BRIEF).fit({"x": np.arange(40.0)}, y)
+
+
+@pytest.mark.parametrize("estimator", [TableRegressor, TableClassifier])
+def test_each_fit_draws_a_seed_and_records_it(estimator):
+    X, y = {"x": np.arange(40.0)}, np.arange(40) % 2 if estimator is TableClassifier else np.arange(40.0)
+    model = estimator(settings=BRIEF)
+    drawn = {model.fit(X, y).random_state_ for _ in range(3)}
+    assert len(drawn) == 3
+    again = estimator(settings=BRIEF, random_state=model.random_state_).fit(X, y)
+    assert again.random_state_ == model.random_state_
+    losses = [[epoch["loss"] for epoch in fitted.history_] for fitted in (again, model)]
+    assert losses[0] == losses[1]
+    assert estimator(settings=BRIEF, random_state=7).fit(X, y).random_state_ == 7

@@ -284,6 +284,11 @@ def labels_of(values: "pl.Series", task: str | None) -> tuple["pl.Series", str, 
     import polars as pl
 
     values = with_nulls(values)
+    if values.dtype == pl.Duration:
+        raise InputError(
+            f"target {values.name!r} holds lengths of time, such as {values.drop_nulls().first()}; give"
+            " numbers, for example seconds: y.dt.total_seconds()"
+        )
     if values.dtype == pl.String:
         check_separated(values)
     present = values.is_not_null()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import DataConversionWarning
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from mlpax.data.columns import as_frame
@@ -84,11 +85,12 @@ class _Table(BaseEstimator):
         if weight is not None:
             options["weight"] = _free("sample_weight", frame)
             frame = frame.with_columns(pl.Series(options["weight"], weight))
-        seed = 0 if self.random_state is None else self.random_state
-        if isinstance(seed, np.random.RandomState):
-            seed = seed.randint(2**31)
+        seed = self.random_state
+        if seed is None or isinstance(seed, np.random.RandomState):
+            seed = check_random_state(seed).randint(2**31)
         changes: dict[str, Any] = {"seed": seed, "validation": self.validation} | settings
         recipe = named(self.recipe, frame.height, self._task, **changes)
+        self.random_state_ = recipe.seed
         dataset = from_frame(
             frame, target=target, task=self._task, validation=recipe.validation, seed=recipe.seed,
             time_ordered=self.time_ordered, **options,
@@ -190,7 +192,8 @@ class TableClassifier(ClassifierMixin, _Table):
     class_weight : {"balanced"} or dict, optional
         Weigh each class as if all had as many rows, or by its own weight.
     random_state : int or numpy.random.RandomState, optional
-        Seed of the split, the weights and the order of rows.
+        Seed of the split, the weights and the order of rows. By default each fit draws a new seed from
+        NumPy's global generator, as scikit-learn does.
 
     Attributes
     ----------
@@ -199,6 +202,8 @@ class TableClassifier(ClassifierMixin, _Table):
     n_features_in_ : int
     feature_names_in_ : array of str
         The columns; of an array there are none.
+    random_state_ : int
+        The seed of the fit. Pass it as `random_state` to repeat the fit.
     model_ : Model
     history_ : list of dict
         Each epoch's figures.
