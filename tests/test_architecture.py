@@ -19,7 +19,7 @@ ROOMS = {
     "": "errors atomic seeds recipes scores plots",
     "engine": "rows xla.network xla.losses xla.batches xla.optimizers xla.evaluation xla.passes xla.training"
     " xla.solvers xla.table_network",
-    "data": "arrays csv_files tables kinds columns dataset named_sets image_cache images targets sources"
+    "data": "reading arrays csv_files tables kinds columns dataset named_sets image_cache images targets sources"
     " describe",
     "model": "model model_file fit_model",
     "runs": "checkpoints locks run_files logs run",
@@ -43,7 +43,7 @@ DOORS = {"__init__", "engine.__init__", "engine.xla.__init__", "data.__init__", 
 # These answer before JAX is loaded: nothing of theirs may import the heavy libraries outside a function.
 LIGHT = ["errors", "recipes", "data.named_sets", "cli.screen", "cli.look", "cli.main", "__init__", "__main__"]
 HEAVY = {"jax", "jaxlib", "jaxtyping", "optax", "sklearn", "matplotlib"}
-LINES = 440
+LINES = 540
 
 
 def name_of(path):

@@ -1,6 +1,7 @@
 """scikit-learn estimators on raw tables."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from mlpax.data.columns import as_frame
+from mlpax.data.dataset import HoldOut
 from mlpax.data.kinds import with_nulls
-from mlpax.data.targets import from_frame
+from mlpax.data.sources import Wanted, table_to_train
+from mlpax.data.targets import Roles
 from mlpax.engine.xla.training import chosen, epochs, initial_state
 from mlpax.errors import InputError
 from mlpax.model.fit_model import prepare
 from mlpax.model.model import Model
-from mlpax.recipes import named
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,7 +73,7 @@ class _Table(BaseEstimator):
             raise InputError(f"time_ordered {in_time!r} is no True or False")
         target = _free(values.name, frame)
         frame = frame.with_columns(values.alias(target))
-        options: dict[str, Any] = {}
+        roles = Roles(target=target, task=self._task)
         weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)
         if weight is not None and weight.shape != (frame.height,):
             raise InputError(
@@ -81,23 +83,17 @@ class _Table(BaseEstimator):
             of_class = _class_weights(values, class_weight)
             weight = of_class if weight is None else of_class * weight
         else:
-            options["class_weight"] = class_weight
+            roles = replace(roles, class_weight=class_weight)
         if weight is not None:
-            options["weight"] = _free("sample_weight", frame)
-            frame = frame.with_columns(pl.Series(options["weight"], weight))
+            roles = replace(roles, weight=_free("sample_weight", frame))
+            frame = frame.with_columns(pl.Series(roles.weight, weight))
         seed = self.random_state
         if seed is None or isinstance(seed, np.random.RandomState):
             seed = check_random_state(seed).randint(2**31)
         changes: dict[str, Any] = {"seed": seed, "validation": self.validation} | settings
-        recipe = named(self.recipe, frame.height, self._task, **changes)
+        hold = HoldOut(time_ordered=bool(in_time))
+        dataset, recipe, _ = table_to_train(frame, Wanted(self.recipe, changes), roles, hold)
         self.random_state_ = recipe.seed
-        dataset = from_frame(
-            frame, target=target, task=self._task, validation=recipe.validation, seed=recipe.seed,
-            time_ordered=self.time_ordered, **options,
-        )  # fmt: skip
-        recipe = named(  # for the rows that are left
-            self.recipe, len(dataset.X_train), self._task, validated=recipe.validation > 0, **changes
-        )
         problem = prepare(dataset, recipe)
         state = initial_state(problem.params, recipe)
         self.history_: list[dict[str, float]] = []
