@@ -19,8 +19,8 @@ ROOMS = {
     "": "errors atomic seeds recipes scores plots",
     "engine": "rows xla.network xla.losses xla.batches xla.optimizers xla.evaluation xla.passes xla.training"
     " xla.solvers xla.table_network",
-    "data": "reading arrays csv_files tables kinds columns dataset named_sets image_cache images targets sources"
-    " describe",
+    "data": "reading arrays csv_files tables kinds columns dataset named_sets image_cache images targets"
+    " sources describe",
     "model": "model model_file fit_model",
     "runs": "checkpoints locks run_files logs run",
     "estimators": "callbacks rows trained fitting mlp table",
