@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -87,8 +87,12 @@ class Trainer:
         self.state, loss = run_pass(self.state, self.rows, order, hyper, plan=plan)
         loss.block_until_ready()
 
+    @property
+    def params(self) -> Params:
+        return cast(Params, self.state.params)
+
     def accuracy(self, data: Any) -> float:
-        return share_right(self.state.params, data, self.scaling)
+        return share_right(self.params, data, self.scaling)
 
 
 def clock(work: Callable[[], object]) -> float:

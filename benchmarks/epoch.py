@@ -40,10 +40,10 @@ def main() -> None:
         on_device = [jnp.asarray(a) for a in X], [jnp.asarray(a) for a in y]
 
         ours = common.Trainer(data, article(len(data.X_train)))
-        weights = jax.tree.map(np.array, ours.state.params)
+        weights = jax.tree.map(np.array, ours.params)
         jitted = jax.jit(update)
         forms: dict[tuple[str, str], peers.Contestant] = {
-            ("mlpax", "train_epoch"): (ours.epoch, lambda: ours.state.params),
+            ("mlpax", "train_epoch"): (ours.epoch, lambda: ours.params),
             ("article, jit per update", "batches on the device"): peers.article(weights, *on_device, jitted),
             ("article, jit per update", "NumPy batches"): peers.article(weights, X, y, jitted),
             ("article, op by op", "no jit"): peers.article(weights, *on_device, update),

@@ -6,6 +6,9 @@ import io
 import numpy as np
 import polars as pl
 
+from mlpax.data.dataset import HoldOut
+from mlpax.data.targets import Roles, from_frame
+
 
 def encoded(array, name) -> bytes:
     """An array of uint8 as the file of this name."""
@@ -21,3 +24,9 @@ def classified(rows=20, **columns):
     """A table whose input is the row's number."""
     y = ["b", "a"] * (rows // 2)
     return pl.DataFrame({"x": np.arange(float(rows)), "y": y} | columns)
+
+
+def dataset_of(frame, *, valid_frame=None, notice=lambda text: None, **options):
+    """The data set of a table, by the fields of `Roles` and `HoldOut`."""
+    roles = {name: options.pop(name) for name in Roles.__dataclass_fields__ if name in options}
+    return from_frame(frame, Roles(**roles), HoldOut(**options), valid_frame=valid_frame, notice=notice)

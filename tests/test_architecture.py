@@ -20,8 +20,8 @@ ROOMS = {
     "": "errors atomic seeds recipes scores plots",
     "engine": "plan rows stopping weights table_network forward xla.network xla.losses xla.objective"
     " xla.optimizers xla.epoch xla.full_batch xla.prediction training",
-    "data": "arrays csv_files tables kinds columns dataset named_sets image_cache images targets sources"
-    " describe",
+    "data": "reading arrays csv_files tables kinds columns dataset named_sets image_cache images targets"
+    " sources describe",
     "model": "schema model model_file fit_model",
     "runs": "checkpoints locks run_files logs run",
     "estimators": "callbacks rows trained fitting mlp table",

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
+from sklearn.model_selection import train_test_split
 
-from mlpax.data.dataset import held_out, stratified
+from mlpax.data.dataset import HoldOut, held_out, split, split_as_scikit_learn, stratified
 from mlpax.errors import InputError
+from mlpax.seeds import rng
 
 
 def generator(seed=0):
@@ -83,3 +86,28 @@ def test_groups_that_cannot_be_held_out():
         held_out(np.zeros(9), 0.2, generator(), classes=False, groups=np.zeros(9))
     with pytest.raises(InputError, match=r"give time_ordered or group, not both"):
         held_out(np.zeros(9), 0.2, generator(), classes=False, groups=np.arange(9), time_ordered=True)
+
+
+def test_each_row_is_in_one_part():
+    y = np.repeat([0, 1], [60, 40])
+    train, valid, test = split(y, HoldOut(validation=0.25, test=0.2, seed=3))
+    assert (train.astype(int) + valid + test == 1).all()
+    assert [np.bincount(y[part]).tolist() for part in (train, valid, test)] == [[36, 24], [12, 8], [12, 8]]
+    np.testing.assert_array_equal(test, stratified(y, 0.2, rng(3, "test")))
+    alone = split(y, HoldOut(validation=0.25, seed=3))
+    np.testing.assert_array_equal(alone.valid, stratified(y, 0.25, rng(3, "validation")))
+    assert split(y, HoldOut(validation=0)).train.all()
+
+
+@pytest.mark.parametrize("by_class", [True, False])
+def test_rows_are_drawn_as_scikit_learn_draws_them(by_class):
+    X, y = np.arange(60.0).reshape(30, 2), np.arange(30) % 3
+    stratify = y if by_class else None
+    ours, theirs = np.random.RandomState(5), np.random.RandomState(5)
+    train, held = split_as_scikit_learn(30, 0.2, ours, stratify)
+    for rows in (X, scipy.sparse.csr_matrix(X)):
+        theirs.seed(5)
+        left, right = train_test_split(rows, random_state=theirs, test_size=0.2, stratify=stratify)
+        for part, expected in ((rows[train], left), (rows[held], right)):
+            assert (part != expected).sum() == 0
+    assert ours.randint(2**31) == theirs.randint(2**31)

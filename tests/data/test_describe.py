@@ -6,9 +6,8 @@ import polars as pl
 import pytest
 
 from mlpax.data.describe import describe
-from mlpax.data.targets import from_frame
 from mlpax.errors import InputError
-from small_data import classified
+from small_data import classified, dataset_of
 
 
 def test_describe():
@@ -55,7 +54,7 @@ def test_describe_tells_what_training_will_refuse():
     )
     frame = classified(2000, y=[str(i % 20) for i in range(1990)] + ["other"] * 10)
     assert "refused" not in describe(frame)[2][1].remark  # though one of the classes is no number
-    from_frame(frame)
+    dataset_of(frame)
     frame = pl.DataFrame({"a": [1, 2, 3], "kind": ["x", "x", None]})
     assert describe(frame)[2][1].remark == (
         "target of a classification: x 100%; refused: target 'kind' holds one class only, 'x'; there is"

@@ -13,9 +13,8 @@ from polars.testing import assert_frame_equal
 from mlpax.data import csv_files, tables
 from mlpax.data.dataset import Dataset
 from mlpax.data.tables import is_table, read_batches, read_table
-from mlpax.data.targets import from_frame
 from mlpax.errors import InputError
-from small_data import encoded
+from small_data import dataset_of, encoded
 
 
 def says(function, *args, **kwargs) -> str:
@@ -542,7 +541,7 @@ def test_any_bytes_are_a_data_set_or_a_line(tmp_path_factory, flips, inserts, cu
     path = tmp_path_factory.getbasetemp() / "mutant.csv"
     path.write_bytes(pack(bytes(content[: len(content) - cut % len(content)])))
     try:
-        dataset = from_frame(read_table(path), validation=0.25)
+        dataset = dataset_of(read_table(path), validation=0.25)
     except InputError as error:
         assert "\n" not in str(error)
     else:

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlpax.data.targets import classes_of, encode, from_frame, guess_target, index_of, infer_task
+from mlpax.data.targets import classes_of, encode, guess_target, index_of, infer_task
 from mlpax.errors import InputError
-from small_data import classified
+from small_data import classified, dataset_of
 
 
 def rows_of(X, dataset):
@@ -53,7 +53,7 @@ def test_the_target_that_is_named():
 def test_a_misnamed_column_is_refused_with_the_nearest(name):
     frame = classified(house=["a"] * 20)
     with pytest.raises(InputError, match=r"no column 'hause' in the data; did you mean 'house'\?"):
-        from_frame(frame, **{name: "hause"})
+        dataset_of(frame, **{name: "hause"})
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_an_infinite_target_is_refused_with_its_row():
 )
 def test_classes_keep_their_type(values, classes):
     said = []
-    dataset = from_frame(classified(y=list(values) * 10), notice=said.append)
+    dataset = dataset_of(classified(y=list(values) * 10), notice=said.append)
     assert dataset.classes == classes
     assert [type(c) for c in dataset.classes] == [type(c) for c in classes]
     assert dataset.y_train.dtype == np.int32
@@ -156,7 +156,7 @@ def test_what_is_no_label_is_refused(values, classes, says):
 def test_rows_without_a_target_are_dropped_and_said():
     said = []
     y = [1.5, None, math.nan, *range(17)]
-    dataset = from_frame(classified(y=y), validation=0.5, notice=said.append)
+    dataset = dataset_of(classified(y=y), validation=0.5, notice=said.append)
     assert "dropped 2 rows without a target" in said
     kept = sorted(rows_of(dataset.X_train, dataset) + rows_of(dataset.X_valid, dataset))
     assert kept == [0, *range(3, 20)]
@@ -166,10 +166,10 @@ def test_rows_without_a_target_are_dropped_and_said():
 
 def test_half_of_the_targets_may_lack_not_more():
     frame = pl.DataFrame({"x": np.arange(8.0), "y": [1, 2, 1, 2, None, None, None, None]})
-    assert len(from_frame(frame, validation=0.5).y_train) == 2
+    assert len(dataset_of(frame, validation=0.5).y_train) == 2
     frame = frame.with_columns(y=pl.Series([1, 2, 1] + [None] * 5))
     with pytest.raises(InputError, match=r"target 'y' is missing in 5 of 8 rows, more than half"):
-        from_frame(frame)
+        dataset_of(frame)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_half_of_the_targets_may_lack_not_more():
 )
 def test_what_cannot_be_learned_is_refused(y, options, says):
     with pytest.raises(InputError, match=says) as caught:
-        from_frame(classified(y=y), **options)
+        dataset_of(classified(y=y), **options)
     assert "\n" not in str(caught.value)
 
 
@@ -216,11 +216,11 @@ def test_refused_cells_are_named_by_their_row_in_the_table(seed):
         x = [i / 7 for i in range(300)]
         x[at] = cell
         with pytest.raises(InputError, match=rf"column 'x' holds inf in row {at + 1};"):
-            from_frame(frame.with_columns(x=pl.Series(x)), seed=seed)
+            dataset_of(frame.with_columns(x=pl.Series(x)), seed=seed)
     text = [str(i) for i in range(300)]
     text[120] = "12O"
     with pytest.raises(InputError, match=r"column 'x' holds numbers but '12O' in row 121"):
-        from_frame(frame.with_columns(x=pl.Series(text)), seed=seed)
+        dataset_of(frame.with_columns(x=pl.Series(text)), seed=seed)
 
 
 # Weights
@@ -228,37 +228,37 @@ def test_refused_cells_are_named_by_their_row_in_the_table(seed):
 
 def test_balanced_classes_weigh_the_same():
     """Of 16 training rows 4 are of the one class, 12 of the other: 16 / (2 * 4) and 16 / (2 * 12)."""
-    dataset = from_frame(classified(y=["a"] * 5 + ["b"] * 15), class_weight="balanced")
+    dataset = dataset_of(classified(y=["a"] * 5 + ["b"] * 15), class_weight="balanced")
     assert np.bincount(dataset.y_train).tolist() == [4, 12]
     np.testing.assert_allclose(dataset.weight, np.where(dataset.y_train == 0, 2, 2 / 3), rtol=1e-6)
 
 
 def test_a_column_of_weights_is_no_input():
-    dataset = from_frame(classified(w=[i / 2 for i in range(20)]), weight="w")
+    dataset = dataset_of(classified(w=[i / 2 for i in range(20)]), weight="w")
     assert [c.name for c in dataset.columns.columns] == ["x"]
     assert dataset.weight.dtype == np.float32
     assert dataset.weight.tolist() == [i / 2 for i in rows_of(dataset.X_train, dataset)]
-    assert from_frame(classified()).weight.tolist() == [1] * 16
-    both = from_frame(classified(w=[3] * 20), weight="w", class_weight="balanced")
+    assert dataset_of(classified()).weight.tolist() == [1] * 16
+    both = dataset_of(classified(w=[3] * 20), weight="w", class_weight="balanced")
     assert both.weight.tolist() == [3] * 16
 
 
 def test_validation_rows_have_weights_too():
     frame = classified(w=[i / 2 for i in range(20)])
-    dataset = from_frame(frame, weight="w")
+    dataset = dataset_of(frame, weight="w")
     assert dataset.weight_valid.tolist() == [i / 2 for i in rows_of(dataset.X_valid, dataset)]
     valid = pl.DataFrame({"x": [1.0, 2.0], "y": ["a", "b"], "w": [7, 8]})
-    assert from_frame(frame, weight="w", valid_frame=valid).weight_valid.tolist() == [7, 8]
-    assert from_frame(frame, weight="w", valid_frame=valid.drop("w")).weight_valid.tolist() == [1, 1]
+    assert dataset_of(frame, weight="w", valid_frame=valid).weight_valid.tolist() == [7, 8]
+    assert dataset_of(frame, weight="w", valid_frame=valid.drop("w")).weight_valid.tolist() == [1, 1]
     frame = frame.with_columns(y=pl.Series(["a"] * 5 + ["b"] * 15))
     options = {"class_weight": "balanced", "weight": "w"}
-    assert from_frame(frame, valid_frame=valid, **options).weight_valid.tolist() == pytest.approx(
+    assert dataset_of(frame, valid_frame=valid, **options).weight_valid.tolist() == pytest.approx(
         [7 * 20 / 2 / 5, 8 * 20 / 2 / 15]
     )
-    dataset = from_frame(frame, class_weight="balanced")
+    dataset = dataset_of(frame, class_weight="balanced")
     np.testing.assert_allclose(dataset.weight_valid, np.where(dataset.y_valid == 0, 2, 2 / 3), rtol=1e-6)
     with pytest.raises(InputError, match=r"weight 'w' is zero in every validation row"):
-        from_frame(frame, weight="w", valid_frame=valid.with_columns(w=pl.lit(0)))
+        dataset_of(frame, weight="w", valid_frame=valid.with_columns(w=pl.lit(0)))
 
 
 @pytest.mark.parametrize(
@@ -268,16 +268,16 @@ def test_validation_rows_have_weights_too():
 )  # fmt: skip
 def test_weights_are_numbers_from_0(cell, says):
     with pytest.raises(InputError, match=says):
-        from_frame(classified(w=[1.0] * 19 + [cell]), weight="w")
+        dataset_of(classified(w=[1.0] * 19 + [cell]), weight="w")
     with pytest.raises(InputError, match=r"weight 'w' is zero in every training row"):
-        from_frame(classified(w=[0.0] * 20), weight="w")
+        dataset_of(classified(w=[0.0] * 20), weight="w")
 
 
 # What is held out
 
 
 def test_shares_of_each_class():
-    dataset = from_frame(classified(40, y=["a"] * 30 + ["b"] * 10), validation=0.25, test=0.2)
+    dataset = dataset_of(classified(40, y=["a"] * 30 + ["b"] * 10), validation=0.25, test=0.2)
     assert np.bincount(dataset.y_test).tolist() == [6, 2]
     assert np.bincount(dataset.y_valid).tolist() == [6, 2]  # a quarter of the 24 and 8 that are left
     assert np.bincount(dataset.y_train).tolist() == [18, 6]
@@ -287,14 +287,14 @@ def test_shares_of_each_class():
 
 def test_the_seed_settles_the_split():
     def held(seed):
-        return from_frame(classified(), seed=seed, validation=0.25, test=0.2)
+        return dataset_of(classified(), seed=seed, validation=0.25, test=0.2)
 
     assert held(3).fingerprint == held(3).fingerprint
     assert len({held(seed).fingerprint for seed in range(4)}) == 4
 
 
 def test_the_last_rows_in_time():
-    dataset = from_frame(classified(), validation=0.25, test=0.2, time_ordered=True)
+    dataset = dataset_of(classified(), validation=0.25, test=0.2, time_ordered=True)
     assert rows_of(dataset.X_train, dataset) == list(range(12))
     assert rows_of(dataset.X_valid, dataset) == list(range(12, 16))
     assert rows_of(dataset.X_test, dataset) == list(range(16, 20))
@@ -310,7 +310,7 @@ def test_a_group_is_never_on_two_sides(kind):
         "date": [datetime.date(2020, 1, 1 + i) for i in numbered],
     }[kind]
     for seed in range(5):
-        dataset = from_frame(classified(80, g=group), group="g", test=0.2, seed=seed)
+        dataset = dataset_of(classified(80, g=group), group="g", test=0.2, seed=seed)
         assert [c.name for c in dataset.columns.columns] == ["x"]
         parts = [rows_of(X, dataset) for X in (dataset.X_train, dataset.X_valid, dataset.X_test)]
         groups = [{numbered[row] for row in part} for part in parts]
@@ -322,26 +322,26 @@ def test_a_group_is_never_on_two_sides(kind):
 def test_each_side_needs_a_group():
     frame = classified(g=["u"] * 10 + ["v"] * 10)
     with pytest.raises(InputError, match=r"the test rows leave one group of 'g', .* give a third group, or"):
-        from_frame(frame, group="g", test=0.4)
+        dataset_of(frame, group="g", test=0.4)
     for options in ({"test": 0.4, "validation": 0.0}, {"validation": 0.4}):
-        assert len(from_frame(frame, group="g", **options).X_train) == 10
+        assert len(dataset_of(frame, group="g", **options).X_train) == 10
     with pytest.raises(InputError, match=r"all 20 rows are of one group; choose another column"):
-        from_frame(frame.with_columns(g=pl.lit("u")), group="g")
+        dataset_of(frame.with_columns(g=pl.lit("u")), group="g")
 
 
 def test_a_table_to_validate_on():
     frame, valid = classified(), pl.DataFrame({"extra": [1, 2], "y": ["a", "b"], "x": [9.5, 30]})
-    dataset = from_frame(frame, valid_frame=valid)
+    dataset = dataset_of(frame, valid_frame=valid)
     assert len(dataset.X_train) == 20
     assert dataset.y_valid.tolist() == [0, 1]
     np.testing.assert_allclose(dataset.X_valid[0], 0)  # 9.5 is the median of 0 .. 19
     assert dataset.columns.columns[0].median == 9.5
     with pytest.raises(InputError, match=r"target 'y' holds 'c', none of the model's classes"):
-        from_frame(frame, valid_frame=valid.with_columns(y=pl.Series(["a", "c"])))
+        dataset_of(frame, valid_frame=valid.with_columns(y=pl.Series(["a", "c"])))
     with pytest.raises(InputError, match=r"column 'x' is missing"):
-        from_frame(frame, valid_frame=valid.drop("x"))
+        dataset_of(frame, valid_frame=valid.drop("x"))
     with pytest.raises(InputError, match=r"no column 'y' in the data"):
-        from_frame(frame, valid_frame=valid.drop("y"))
+        dataset_of(frame, valid_frame=valid.drop("y"))
 
 
 def test_the_transform_is_of_training_rows_alone():
@@ -350,7 +350,7 @@ def test_the_transform_is_of_training_rows_alone():
     level = ["u", "v", "w", "u", "v", "w"] * 2 + ["u", "v", "w", "u"] + ["new"] * 4
     lacking = [float(i) for i in range(16)] + [None] * 4
     frame = classified(x=x, level=level, lacking=lacking)
-    dataset = from_frame(frame, validation=0.2, time_ordered=True)
+    dataset = dataset_of(frame, validation=0.2, time_ordered=True)
     number, category, other = dataset.columns.columns
     assert number.median == other.median == 7.5
     assert number.scale == 1 / 7.5
@@ -364,16 +364,16 @@ def test_exact_doubles_across_the_split_are_counted_and_said():
     x = [*range(16), 0, 1, 3, 99]  # of the last four, rows 0 and 1 again; 3 with the other class
     y = ["b", "a"] * 8 + ["b", "a", "b", "a"]
     said = []
-    from_frame(classified(x=x, y=y, w=[1.0] * 20), time_ordered=True, weight="w", notice=said.append)
+    dataset_of(classified(x=x, y=y, w=[1.0] * 20), time_ordered=True, weight="w", notice=said.append)
     assert said[-1] == "2 held-out rows with an exact double among the training rows: scores may flatter"
     said.clear()
-    from_frame(classified(), notice=said.append)
+    dataset_of(classified(), notice=said.append)
     assert not any("double" in line for line in said)
     other = pl.DataFrame({"y": ["b", "a", "a"], "x": [0.0, 1.0, 2.5], "more": [1, 2, 3]})
-    from_frame(classified(), valid_frame=other, notice=said.append)
+    dataset_of(classified(), valid_frame=other, notice=said.append)
     assert said[-1].startswith("2 held-out rows with an exact double")
     frame = classified(x=[float(v) for v in x], y=y)
-    from_frame(frame, time_ordered=True, test=0.2, valid_frame=other, notice=said.append)
+    dataset_of(frame, time_ordered=True, test=0.2, valid_frame=other, notice=said.append)
     assert said[-1].startswith("4 held-out rows with an exact double")
 
 
@@ -381,14 +381,14 @@ def test_exact_doubles_across_the_split_are_counted_and_said():
 def test_a_kind_is_that_of_all_rows(seed):
     """Wherever the only letter among codes falls, in training or not."""
     codes = [str(i % 4) for i in range(19)] + ["A"]
-    dataset = from_frame(classified(code=codes), seed=seed)
+    dataset = dataset_of(classified(code=codes), seed=seed)
     assert dataset.columns.columns[1].kind == "category"
 
 
 def test_columns_left_out_are_said():
     said = []
     frame = classified(100, same=["k"] * 100, id=[f"i{i}" for i in range(100)])
-    from_frame(frame, notice=said.append)
+    dataset_of(frame, notice=said.append)
     assert said[-2:] == [
         "columns left out, being constant: same",
         "columns left out, of another text in nearly every row: id",
@@ -396,7 +396,7 @@ def test_columns_left_out_are_said():
     said.clear()
     rows = 60_000
     names = [f"u{i % 12_000}" for i in range(rows)]
-    from_frame(classified(rows, name=names, id=[f"i{i}" for i in range(rows)]), notice=said.append)
+    dataset_of(classified(rows, name=names, id=[f"i{i}" for i in range(rows)]), notice=said.append)
     assert said[-2:] == [
         "columns left out, of another text in nearly every row: id",
         "of the levels of 'name' the 10,000 most frequent are told apart",
@@ -405,7 +405,7 @@ def test_columns_left_out_are_said():
 
 def test_constant_in_training_alone_is_constant():
     said = []
-    from_frame(classified(100, flag=["a"] * 99 + ["b"]), time_ordered=True, notice=said.append)
+    dataset_of(classified(100, flag=["a"] * 99 + ["b"]), time_ordered=True, notice=said.append)
     assert "columns left out, being constant: flag" in said
 
 
@@ -414,7 +414,7 @@ def test_constant_in_training_alone_is_constant():
 )
 def test_row_numbers_are_said(ids):
     said = []
-    from_frame(classified(100, id=list(ids)), notice=said.append)
+    dataset_of(classified(100, id=list(ids)), notice=said.append)
     assert said[-1] == "x, id may number the rows; drop what says nothing of new rows"
 
 
@@ -422,7 +422,7 @@ def test_row_numbers_are_said(ids):
                                    [i + 0.5 for i in range(100)], [None, *range(99)]])  # fmt: skip
 def test_other_whole_numbers_are_no_row_numbers(cells):
     said = []
-    from_frame(classified(100, id=cells), notice=said.append)
+    dataset_of(classified(100, id=cells), notice=said.append)
     assert said[-1] == "x may number the rows; drop what says nothing of new rows"
 
 
@@ -448,19 +448,19 @@ def test_numbers_by_commas_and_thousands_are_refused(cells):
         with pytest.raises(
             InputError, match=r"column '(price|kind)' holds .* in row 1, which is no number here"
         ):
-            from_frame(frame)
+            dataset_of(frame)
 
 
 def test_a_target_of_numbers_but_for_a_slip_is_no_set_of_classes():
     cells = [None, *(str(i / 7) for i in range(298)), "unknown"]
     says = "column 'y' holds numbers but 'unknown' in row 300; mend it, or empty the cell"
     with pytest.raises(InputError, match=says):
-        from_frame(classified(300, y=cells))
+        dataset_of(classified(300, y=cells))
     with pytest.raises(InputError, match=r"class '0.0' of target 'y' has one row"):
-        from_frame(classified(300, y=cells), task="classification")
+        dataset_of(classified(300, y=cells), task="classification")
 
 
 def test_refused_targets_are_named_by_their_row_in_the_table():
     frame = classified(20, y=[None, None, "1,234"] + ["2"] * 17)
     with pytest.raises(InputError, match=r"column 'y' holds '1,234' in row 3, which is no number here"):
-        from_frame(frame)
+        dataset_of(frame)

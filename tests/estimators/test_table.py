@@ -13,10 +13,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import mlpax
 from mlpax import TableClassifier, TableRegressor
-from mlpax.data.targets import from_frame
 from mlpax.errors import InputError
 from mlpax.model.fit_model import prepare
 from mlpax.recipes import table
+from small_data import dataset_of
 
 SETTINGS = {"hidden": (16, 16), "epochs": 30}
 BRIEF = {"hidden": (8,), "epochs": 2}
@@ -172,7 +172,7 @@ def test_what_does_not_fit_is_named():
 def test_a_column_of_targets_is_the_targets(column):
     X, _, price = frame()
     y = {"price": price}
-    model = TableRegressor(settings=BRIEF)
+    model = TableRegressor(settings=BRIEF, random_state=0)
     expected = model.fit(X, pl.Series("price", price)).predict(X)
     with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
         np.testing.assert_array_equal(model.fit(X, column(y)).predict(X), expected)
@@ -239,7 +239,7 @@ def test_a_new_level_of_many_is_as_the_mean_level():
     np.testing.assert_allclose(model.predict(new), price.mean(), atol=4)
     (E,) = model.model_.embeddings
     np.testing.assert_allclose(E[80:], np.tile(E[:80].mean(axis=0), (2, 1)), rtol=1e-5)
-    dataset = from_frame(X.with_columns(y=pl.Series(price)), task="regression")
+    dataset = dataset_of(X.with_columns(y=pl.Series(price)), task="regression")
     (E,) = prepare(dataset, table(640, "regression")).params["embeddings"]
     np.testing.assert_allclose(E[80:], np.tile(E[:80].mean(axis=0), (2, 1)), rtol=1e-5)  # as it validates
 
@@ -359,3 +359,25 @@ def test_targets_whose_squares_pass_float32_are_refused(unit):
     X = np.arange(40.0).reshape(20, 2)
     with pytest.raises(InputError, match="passes the range of float32; multiply it by 1e"):
         TableRegressor(settings=BRIEF).fit(X, unit * X[:, 0])
+
+
+@pytest.mark.parametrize("estimator", [TableRegressor, TableClassifier])
+@pytest.mark.parametrize("box", [pd.Series, lambda y: pl.Series("t", y.astype("m8[us]")), np.array])
+def test_targets_of_lengths_of_time_are_refused(estimator, box):
+    y = box(np.arange(40).astype("m8[s]"))
+    says = r"target '.*' holds lengths of time, such as 0:00:00; give numbers, for example seconds: y.dt"
+    with pytest.raises(InputError, match=says):
+        estimator(settings=BRIEF).fit({"x": np.arange(40.0)}, y)
+
+
+@pytest.mark.parametrize("estimator", [TableRegressor, TableClassifier])
+def test_each_fit_draws_a_seed_and_records_it(estimator):
+    X, y = {"x": np.arange(40.0)}, np.arange(40) % 2 if estimator is TableClassifier else np.arange(40.0)
+    model = estimator(settings=BRIEF)
+    drawn = {model.fit(X, y).random_state_ for _ in range(3)}
+    assert len(drawn) == 3
+    again = estimator(settings=BRIEF, random_state=model.random_state_).fit(X, y)
+    assert again.random_state_ == model.random_state_
+    losses = [[epoch["loss"] for epoch in fitted.history_] for fitted in (again, model)]
+    assert losses[0] == losses[1]
+    assert estimator(settings=BRIEF, random_state=7).fit(X, y).random_state_ == 7

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlpax.cli.screen import say, table, table_of_runs
-from mlpax.errors import InputError, counted, listed
+from mlpax.data.reading import Reading
+from mlpax.errors import InputError, counted
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mlpax.data.dataset import Dataset
     from mlpax.model.model import Model
 
@@ -45,18 +48,14 @@ def describe(
     table([facts[0]._fields, *facts])
 
 
-def _rows(run: Path, data: str | None, data_dir: Path | None) -> "Dataset":
-    """The named data set, or the run's own."""
-    from mlpax.data import named_sets
-    from mlpax.data.sources import Reading, check_data, open_data
+def _own_rows(run: Path, data_dir: Path | None) -> "Dataset":
+    """Return the data set that a run was trained on."""
+    from mlpax.data.sources import Wanted, source
     from mlpax.runs import run_files
 
-    if data is not None:
-        check_data(data)
-        return named_sets.load(data, data_dir)
     config = run_files.read_config(run)
-    dataset, _, _ = open_data(
-        config.dataset, config.recipe, {}, Reading(**config.options), data_dir=data_dir or config.data_dir
+    dataset, _, _ = source(config.dataset, data_dir or config.data_dir).to_train(
+        Wanted(config.recipe), Reading(**config.options)
     )
     if dataset.fingerprint != config.fingerprint:  # then other rows would be held out than were
         raise InputError(
@@ -68,66 +67,37 @@ def _rows(run: Path, data: str | None, data_dir: Path | None) -> "Dataset":
 
 def _examples(
     model: "Model", run: Path, data: str | None, data_dir: Path | None, skip_bad: bool = False
-) -> tuple[Any, Any, bool]:
-    """Inputs, their true classes or values, and whether the rows are new to the model's temperature."""
+) -> "tuple[np.ndarray, np.ndarray, bool]":
+    """Return inputs, their true classes or values, and whether they are new to the model's temperature.
+
+    They are those of the data, or of the rows that the run held out.
+    """
     import numpy as np
-    import polars as pl
 
-    from mlpax.data.targets import encode, guess_target
+    from mlpax.data.sources import source
 
-    new = data is None or model.provenance.get("dataset") != str(Path(data).resolve())
-    if not new:
-        say(f"{run} was trained on rows of {data}: figures of these flatter")
-    if data is not None and model.columns:
-        from mlpax.data import tables
-
-        frame = tables.read_table(data)
-        target = guess_target(frame, model.target)
-        X = frame.filter(frame[target].is_not_null())
-        if X.height == 0:
-            raise InputError(f"{data} has no row with a target {target!r}; there is nothing to score by")
-        if X.height < frame.height:
-            say(f"dropped {counted(frame.height - X.height, 'row')} without a target")
-        say_extra(model, X)
-        X, y = model.inputs(X), encode(X[target], model.classes)
-    elif data is not None and model.image_shape and Path(data).is_dir():
-        from mlpax.data.images import read_image_folder
-
-        shape = model.image_shape
-        pictures = read_image_folder(
-            data, size=shape[:2], colour=len(shape) == 3, skip_bad=skip_bad, notice=say
-        )
-        X = model.inputs(pictures.X)
-        y = encode(pl.Series("class", pictures.classes), model.classes)[pictures.y]
-    elif data is not None and model.image_shape and Path(data).is_file():
-        from mlpax.data.arrays import read_arrays
-
-        _check_arrays(data)
-        X, y = read_arrays(data)
-        if y is None:
-            raise InputError(f"{data} has no labels beside it; there is nothing to score by")
-        X, y = model.inputs(X), encode(pl.Series("y", y), model.classes)
+    if data is None:
+        X, y, new = _held_out(model, run, data_dir)
     else:
-        dataset = _rows(run, data, data_dir)
-        X, y = dataset.held_out
-        if len(y) == 0:
-            raise InputError(f"{run} held out no rows; give a file of others, or train with --test 0.2")
-        if y is not dataset.y_test:
-            new = False
-            chose = ", which chose the epoch" if model.recipe.get("patience") else ""
-            say(f"no rows were held out for testing; these are the validation rows{chose}")
-        if data is not None:  # another set, whose classes need not be the model's
-            y = encode(pl.Series("class", dataset.classes), model.classes)[y]
+        new = model.provenance.get("dataset") != str(Path(data).resolve())
+        if not new:
+            say(f"{run} was trained on rows of {data}: figures of these flatter")
+        X, y = source(data, data_dir, model=model).to_score(model, say, skip_bad)
     if model.calibration and not new:
         say("the temperature of the probabilities was fitted on these rows; the figures are without it")
     return X, np.asarray(model.classes)[y] if model.classes else y[:, 0], new
 
 
-def say_extra(model: "Model", frame: Any) -> None:
-    known = {c.name for c in model.columns.columns} | {model.target} if model.columns else set(frame.columns)
-    extra = [c for c in frame.columns if c and c not in known]  # an index has no name
-    if extra and known - {model.target} <= set(frame.columns):  # else the error to come says more
-        say(f"ignored columns that the model does not know: {listed(extra)}")
+def _held_out(model: "Model", run: Path, data_dir: Path | None) -> "tuple[np.ndarray, np.ndarray, bool]":
+    """Return the rows that the run held out, their labels or values, and whether they are for testing."""
+    dataset = _own_rows(run, data_dir)
+    X, y = dataset.held_out
+    if len(y) == 0:
+        raise InputError(f"{run} held out no rows; give a file of others, or train with --test 0.2")
+    if y is not dataset.y_test:
+        chose = ", which chose the epoch" if model.recipe.get("patience") else ""
+        say(f"no rows were held out for testing; these are the validation rows{chose}")
+    return X, y, y is dataset.y_test
 
 
 def evaluate(
@@ -171,8 +141,7 @@ def predict(
     data_dir: DataDir = None,
 ) -> None:
     """Predict each row, with every class's probability."""
-    from mlpax.data import arrays, images, named_sets, tables
-    from mlpax.data.sources import check_data
+    from mlpax.data.sources import source
     from mlpax.model.model_file import load
 
     model = load(run)
@@ -181,33 +150,9 @@ def predict(
         raise InputError(f"{out} is no name for predictions; end it with .csv or .parquet")
     if out.exists() and Path(data).exists() and out.samefile(data):
         raise InputError(f"{out} holds the rows to predict; --out takes another file")
-    if not model.columns:
-        check_data(data)
-        files = None
-        if model.image_shape and (
-            Path(data).is_dir() or data.lower().endswith(images.SUFFIXES + images.UNREAD)
-        ):
-            X, files = images.read_pictures(data, model.image_shape, skip_bad=skip_bad, notice=say)
-        else:
-            if Path(data).is_file():
-                _check_arrays(data)
-                X = arrays.read_rows(data)
-            else:
-                X = named_sets.load(data, data_dir).X_test
-        rows = model.write_predictions([X], out, files=files)
-    else:
-        batches = tables.read_batches(data)
-        first = next(batches)
-        say_extra(model, first)
-        rows = model.write_predictions(_chain(first, batches), out)
+    batches, files = source(data, data_dir, model=model).to_predict(model, say, skip_bad)
+    rows = model.write_predictions(batches, out, files=files)
     print(f"{out}: {rows} predictions")
-
-
-def _check_arrays(data: str) -> None:
-    from mlpax.data.arrays import is_arrays
-
-    if not is_arrays(data):
-        raise InputError(f"{data} holds no array as this model takes; give IDX, .npy, .npz or pictures")
 
 
 def _check_out(out: Path) -> None:
@@ -216,11 +161,6 @@ def _check_out(out: Path) -> None:
         raise InputError(f"{out} is a folder; --out takes a file")
     if not out.parent.is_dir():
         raise InputError(f"{out.parent} is no folder; make it first, or choose another --out")
-
-
-def _chain(first: Any, others: Any) -> Any:
-    yield first
-    yield from others
 
 
 def importance(
@@ -270,7 +210,7 @@ def plot(
         raise InputError(f"{there} is a file; --out takes a folder")
     title = f"{short_name(config.dataset)}, {config.recipe_name}"
     figures = {"curves": plots.curves(history, title=title)}
-    dataset = _rows(run, None, data_dir)
+    dataset = _own_rows(run, data_dir)
     X, y = dataset.held_out
     if model.classes and len(y):
         new = y is dataset.y_test  # the others have fitted the temperature

@@ -18,7 +18,7 @@ from mlpax import __version__
 from mlpax.cli import look, screen
 from mlpax.cli.look import DataDir, Json, RunArgument
 from mlpax.cli.screen import bar, line, table
-from mlpax.data.sources import Reading
+from mlpax.data.reading import Reading
 from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError
 from mlpax.recipes import RECIPES, Recipe
 
@@ -166,7 +166,7 @@ def train(
     **settings: Any,
 ) -> None:
     """Train a network and keep everything about it in a folder."""
-    from mlpax.data.sources import open_data, short_name
+    from mlpax.data.sources import Wanted, short_name, source
     from mlpax.runs import run
 
     if resume and out is None:
@@ -176,10 +176,10 @@ def train(
     reading = Reading(**{name: value for name, value in given.items() if name in names})
     changes = _given({name: value for name, value in given.items() if name not in names})
     silent = quiet or json_
-    dataset, chosen, recipe = open_data(
-        data, recipe, changes, reading, data_dir=data_dir, progress=not silent,
-        notice=(lambda text: None) if silent else screen.say,
-    )  # fmt: skip
+    wanted = Wanted(recipe, changes)
+    dataset, chosen, recipe = source(data, data_dir).to_train(
+        wanted, reading, (lambda text: None) if silent else screen.say, progress=not silent
+    )
     path = out or run.new_folder(Path("runs"), short_name(data), recipe)
     _train(
         path, dataset, chosen, quiet=quiet, as_json=json_, log=log, every=checkpoint_every, resume=resume,
@@ -193,12 +193,13 @@ def resume(
     run: RunArgument, *, checkpoint_every: Every = "1", quiet: Quiet = False, json_: Json = False
 ) -> None:
     """Go on with an interrupted run, to the same bits."""
-    from mlpax.data.sources import open_data
+    from mlpax.data.sources import Wanted, source
     from mlpax.runs import run_files
 
     config = run_files.read_config(run)
-    reading = Reading(**config.options)
-    dataset, _, _ = open_data(config.dataset, config.recipe, {}, reading, data_dir=config.data_dir)
+    dataset, _, _ = source(config.dataset, config.data_dir).to_train(
+        Wanted(config.recipe), Reading(**config.options)
+    )
     log = "tensorboard" if (run / "tensorboard").is_dir() else None
     _train(
         run, dataset, config.recipe, quiet=quiet, as_json=json_, log=log, every=checkpoint_every, resume=True,

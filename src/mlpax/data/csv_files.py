@@ -36,20 +36,10 @@ def _opened(path: Path) -> Any:
 
 
 def dialect(path: Path) -> tuple[str, dict[str, Any]]:
-    """The encoding, and options of polars' CSV reader: separator and header, told from the file's start."""
+    """Tell from a file's start its encoding, and the options of polars' CSV reader: separator and header."""
     with _opened(path) as file:
         start = file.read(SAMPLE)
-    encoding = "utf8"
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encoding = "utf-16"
-    elif b"\0" in start:
-        raise InputError(f"{path} is no text; is it a CSV file?")
-    else:
-        try:
-            start.decode()
-        except UnicodeDecodeError as error:
-            # Cut within a character at the sample's end is no sign of another encoding.
-            encoding = "utf8" if error.start > len(start) - 4 and len(start) == SAMPLE else "cp1252"
+    encoding = _encoding(path, start)
     text = start.decode(encoding, errors="replace").lstrip("\ufeff")
     end = "\n" if "\n" in text or "\r" not in text else "\r"
     if len(start) == SAMPLE:
@@ -59,23 +49,46 @@ def dialect(path: Path) -> tuple[str, dict[str, Any]]:
     if not table.strip(' \t\r\n,;|"'):
         raise InputError(f"{path} is empty")
     separator = stated[1] if stated else max(SEPARATORS, key=lambda separator: _fit(table, separator))
+    skipped = text[: len(text) - len(table)].count(end)
+    return encoding, {
+        "separator": separator,
+        **_header(path, table, separator, skipped),
+        "eol_char": end,
+        "infer_schema": False,
+        "glob": False,
+    }
+
+
+def _encoding(path: Path, start: bytes) -> str:
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    if b"\0" in start:
+        raise InputError(f"{path} is no text; is it a CSV file?")
+    try:
+        start.decode()
+    except UnicodeDecodeError as error:
+        # Cut within a character at the sample's end is no sign of another encoding.
+        return "utf8" if error.start > len(start) - 4 and len(start) == SAMPLE else "cp1252"
+    return "utf8"
+
+
+def _header(path: Path, table: str, separator: str, skipped: int) -> dict[str, Any]:
+    """Return polars' options that say where the names of the columns are, after so many skipped lines."""
     header, *others = _first_rows(table, separator)
     if len(header) == 1 and _is_by_blanks([row[0].split() for row in (header, *others)]):
         raise InputError(f"{path} has its columns separated by blanks; write commas, semicolons, tabs or |")
-    names = [cell.strip() for cell in header]
-    skipped = text[: len(text) - len(table)].count(end)
     point = "." if separator == ";" else ","  # of a decimal comma
     plain = [[cell.strip().replace(",", point) for cell in row] for row in (header, *others)]
-    options: dict[str, Any] = {"separator": separator, "has_header": _is_header(plain[0], plain[1:])}
-    if not options["has_header"]:
-        options["new_columns"] = [f"x{i}" for i in range(len(names))]
-    elif len(set(names)) < len(names):
+    if not _is_header(plain[0], plain[1:]):
+        names = [f"x{i}" for i in range(len(header))]
+        return {"has_header": False, "new_columns": names, "skip_lines": skipped}
+    names = [cell.strip() for cell in header]
+    if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{path} has two columns named {double!r}; rename one")
-    else:  # rows without a cell stand above it at most
-        rows = csv.reader(io.StringIO(table, newline=""), delimiter=separator)
-        skipped += sum(1 for _ in itertools.takewhile(lambda row: not _has_cell(row), rows))
-    return encoding, options | {"skip_lines": skipped, "eol_char": end, "infer_schema": False, "glob": False}
+    rows = csv.reader(io.StringIO(table, newline=""), delimiter=separator)
+    blank = sum(1 for _ in itertools.takewhile(lambda row: not _has_cell(row), rows))
+    return {"has_header": True, "skip_lines": skipped + blank}
 
 
 def _has_cell(row: list[str]) -> bool:
@@ -109,7 +122,10 @@ def _fit(text: str, separator: str) -> tuple[bool, float, bool, int]:
 
 
 def _is_header(names: list[str], others: list[list[str]]) -> bool:
-    """A header has no numbers, or a name above a column of them, or numbers that are names."""
+    """Tell whether the first row names the columns.
+
+    It does if it holds no number, if a text stands above a column of numbers, or if its numbers are names.
+    """
     numeric = [i for i, name in enumerate(names) if _is_number(name)]
     if not numeric:
         return True
@@ -120,25 +136,39 @@ def _is_header(names: list[str], others: list[list[str]]) -> bool:
         return True
     whole = [int(names[i]) for i in numeric if _is_whole(names[i])]
     below = [cell for i in numeric for cell in columns[i]]
+    if len(whole) < len(numeric) or not below:
+        return False
+    if texts:  # a name does not occur below itself
+        named = len(whole) > 1 and not any(names[i] in columns[i] for i in texts)
+    else:  # pandas writes 0, 1, 2, and may write an index, which has no name, before them
+        named = len(names) > 1 and (len(whole) == len(names) or names == ["", *map(str, whole)])
+    return named and _are_names(
+        whole, [others[0][i] for i in numeric if i < len(others[0])], below, bool(texts)
+    )
+
+
+def _are_names(whole: list[int], first: list[str], below: list[str], beside_text: bool) -> bool:
+    """Tell whether the whole numbers of a first row are names.
+
+    They are if they count from 0 or 1, or stand beside a text and are years or evenly spaced; and if the
+    cells below them are other numbers.
+    """
     n = len(whole)
-    if n < len(numeric) or not below:
-        return False
-    if texts:
-        level = any(names[i] in columns[i] for i in texts)  # which no name of a column is
-        named = n > 1 and not level
-    else:  # pandas' own: 0, 1, 2, perhaps after the index, which has no name
-        named = len(names) > 1 and (n == len(names) or names == ["", *map(str, whole)])
-    counted = whole in (list(range(n)), list(range(1, n + 1)))
-    goes_on = [cell for i, cell in enumerate(others[0]) if i in numeric] == [str(x + n) for x in whole]
-    if not named or (counted and goes_on):  # as 1,2,3 and then 4,5,6
-        return False
-    if counted and n > 3:  # by chance no row is
-        return True
     years = len(set(whole)) == n and all(1900 <= x <= 2100 for x in whole)
-    even = n > 2 and len({y - x for x, y in itertools.pairwise(whole)} | {0}) == 2
+    if whole in (list(range(n)), list(range(1, n + 1))):
+        if first == [str(x + n) for x in whole]:  # as 1,2,3 and then 4,5,6
+            return False
+        if n > 3:  # no row counts so far by chance
+            return True
+    elif not (beside_text and (years or _are_evenly_spaced(whole))):
+        return False
     low, high = (1900, 2100) if years else (min(whole), max(whole))
-    different = not all(_is_whole(cell) and low <= int(cell) <= high for cell in below)
-    return different and (counted or (bool(texts) and (years or even)))
+    return not all(_is_whole(cell) and low <= int(cell) <= high for cell in below)
+
+
+def _are_evenly_spaced(numbers: list[int]) -> bool:
+    steps = {y - x for x, y in itertools.pairwise(numbers)}
+    return len(numbers) > 2 and len(steps | {0}) == 2
 
 
 def _is_whole(text: str) -> bool:

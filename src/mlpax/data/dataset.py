@@ -1,17 +1,18 @@
-"""`Dataset`, and the functions that choose which rows are held out."""
+"""`Dataset`, and the one place that holds out rows: by class, by group or by time."""
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mlpax.errors import InputError
+from mlpax.seeds import rng
 
 if TYPE_CHECKING:
     from mlpax.data.columns import Columns
 
-__all__ = ["Dataset", "held_out", "stratified"]
+__all__ = ["Dataset", "HoldOut", "Split", "held_out", "split", "split_as_scikit_learn", "stratified"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,3 +142,101 @@ def held_out(
     if held.all() or not held.any():
         raise InputError(f"holding out {share:g} of {rows} rows leaves one side empty; choose another share")
     return held
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldOut:
+    """Which rows are held out.
+
+    Attributes
+    ----------
+    validation : float in [0, 1)
+        Share of the rows that choose the epoch to keep, of the rows that are left by `test`.
+    test : float in [0, 1)
+        Share of the rows for the final score.
+    seed : int
+        Seed of the random choices.
+    time_ordered : bool
+        Hold out the last rows: first the test rows, before them the validation rows.
+    group : str, optional
+        A table's column. Rows of one value stay together: all are trained on, or all held out.
+    """
+
+    validation: float = 0.2
+    test: float = 0.0
+    seed: int = 0
+    time_ordered: bool = False
+    group: str | None = None
+
+
+class Split(NamedTuple):
+    """Masks of the rows: each row is in one of them."""
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def split(
+    y: np.ndarray, hold: HoldOut, *, classes: bool = True, groups: np.ndarray | None = None
+) -> Split:  # fmt: skip
+    """Choose which rows train, which validate and which test.
+
+    Parameters
+    ----------
+    y : array of shape (rows,) or (rows, 1)
+        Labels, or a regression's values.
+    hold : HoldOut
+    classes : bool, default True
+        Whether y holds classes. Each class is then held out in proportion.
+    groups : array of shape (rows,), optional
+        Each row's value of the column `hold.group`.
+
+    Raises
+    ------
+    InputError
+        See `held_out`; or if the test rows leave one group only.
+    """
+    valid, test = np.zeros((2, len(y)), bool)
+    if hold.test:
+        test = held_out(
+            y,
+            hold.test,
+            rng(hold.seed, "test"),
+            classes=classes,
+            groups=groups,
+            time_ordered=hold.time_ordered,
+        )
+    if hold.validation:
+        rest = np.flatnonzero(~test)
+        left = None if groups is None else groups[rest]
+        if groups is not None and len(set(groups[rest])) == 1 < len(set(groups)):
+            raise InputError(
+                f"the test rows leave one group of {hold.group!r}, and validation needs another; give a third"
+                " group, or validation 0"
+            )
+        share = held_out(
+            y[rest],
+            hold.validation,
+            rng(hold.seed, "validation"),
+            classes=classes,
+            groups=left,
+            time_ordered=hold.time_ordered,
+        )
+        valid[rest[share]] = True
+    return Split(~test & ~valid, valid, test)
+
+
+def split_as_scikit_learn(
+    rows: int, share: float, generator: np.random.RandomState | int | None, y: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the rows to train on and to hold out, as scikit-learn's estimators draw them.
+
+    With labels `y`, each class is held out in proportion.
+    """
+    from sklearn.model_selection import train_test_split
+
+    parts: Any = train_test_split(  # scikit-learn has no types
+        np.arange(rows), random_state=generator, test_size=share, stratify=y
+    )
+    return parts[0], parts[1]

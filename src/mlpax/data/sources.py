@@ -1,49 +1,335 @@
-"""What a user names as data (a known set, a table, a folder of pictures) as a data set and its recipe."""
+"""What a user can name as data: a known set, a table, or pictures; with rows to train, score and predict."""
 
-import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from mlpax.errors import InputError, counted, unknown
-from mlpax.recipes import RECIPES, TASKS, Recipe, named
+import numpy as np
+
+from mlpax.data import images, named_sets, tables
+from mlpax.data.arrays import is_arrays, labels_beside, read_arrays, read_rows
+from mlpax.data.columns import Columns
+from mlpax.data.dataset import Dataset, HoldOut, split
+from mlpax.data.named_sets import NAMES
+from mlpax.data.reading import Reading
+from mlpax.data.targets import Roles, classes_of, encode, from_frame, guess_target, index_of
+from mlpax.errors import InputError, counted, listed, unknown
+from mlpax.recipes import RECIPES, Recipe, named
 
 if TYPE_CHECKING:
-    import numpy as np
+    import polars as pl
 
-    from mlpax.data.dataset import Dataset
-    from mlpax.data.images import Images
-
-__all__ = ["Reading", "check_data", "open_data", "short_name"]
+__all__ = [
+    "Named",
+    "Pictures",
+    "Ready",
+    "Source",
+    "Table",
+    "Wanted",
+    "short_name",
+    "source",
+    "table_to_train",
+]
 
 Notice = Callable[[str], object]
+Arrays = tuple[np.ndarray, np.ndarray | None]  # X and, where there are labels, y
+OF_FOLDERS = {"size", "colour", "skip_bad"}  # options of `Reading` for folders of pictures
 
 
-def _option(default: Any, help: str, *options: str) -> Any:
-    return field(default=default, metadata={"help": help, "options": options})
+class Trained(Protocol):
+    """What a trained network, `mlpax.Model`, says of the rows it takes."""
+
+    @property
+    def classes(self) -> tuple[Any, ...]: ...
+    @property
+    def image_shape(self) -> tuple[int, ...] | None: ...
+    @property
+    def columns(self) -> Columns | None: ...
+    @property
+    def target(self) -> str: ...
+    def inputs(self, X: Any) -> np.ndarray: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How data are read, beside the recipe: the command's options of these names."""
+@dataclass(frozen=True)
+class Wanted:
+    """The recipe that a user asks for, whose values may depend on the number of training rows.
 
-    target: str | None = _option(None, "a table's column to predict [target, label, class, y, or the last]")
-    task: str | None = _option(None, "what a table's target sets [as its values say]", *TASKS)
-    valid_data: str | None = _option(None, "a table whose rows validate, in place of held-out ones")
-    test: float = _option(0.0, "share of the rows held out for the final score")
-    time_ordered: bool = _option(False, "hold out a table's last rows instead of random ones")
-    group: str | None = _option(None, "a table's column no value of which is both trained on and held out")
-    weight: str | None = _option(None, "a table's column of the rows' weights")
-    class_weight: str | None = _option(None, "weigh a table's classes as if all had as many rows", "balanced")
-    size: int = _option(28, "side in pixels that pictures are resized to")
-    colour: bool = _option(False, "keep the pictures' colours")
-    skip_bad: bool = _option(False, "leave out pictures that cannot be read")
+    Attributes
+    ----------
+    recipe : str or Recipe, optional
+        A name, or the recipe itself. By default `table` for tables and `default` for images.
+    changes : mapping
+        Fields of the recipe to change.
+    """
 
-    def given(self) -> dict[str, Any]:
-        """Those that are not the default, as they hold in any folder."""
-        given = {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default}
-        return given | ({"valid_data": str(Path(self.valid_data).resolve())} if self.valid_data else {})
+    recipe: str | Recipe | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        known = self.recipe is None or isinstance(self.recipe, Recipe)
+        if not known and self.recipe not in [*RECIPES]:
+            raise unknown("recipe", self.recipe, RECIPES)  # before anything is read
+
+    def name(self, otherwise: str) -> str:
+        """Return the recipe's name, or `otherwise`."""
+        return self.recipe if isinstance(self.recipe, str) else otherwise
+
+    def resolved(
+        self, otherwise: str, rows: int, task: str = "classification", validated: bool = True
+    ) -> Recipe:
+        """Return the recipe for so many training rows."""
+        if isinstance(self.recipe, Recipe):
+            return self.recipe
+        return named(self.name(otherwise), rows, task, validated=validated, **self.changes)
+
+
+class Ready(NamedTuple):
+    """Rows and the recipe to train on them."""
+
+    dataset: Dataset
+    recipe: Recipe
+    name: str  # the recipe's
+
+
+class Scored(NamedTuple):
+    """Inputs of a network and the truth: labels by the model's classes, or values (rows, 1)."""
+
+    X: np.ndarray
+    y: np.ndarray
+
+
+class Unlabelled(NamedTuple):
+    """Rows to predict, in batches, and for pictures the file of each row."""
+
+    batches: Iterable[Any]
+    files: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Named:
+    """A known data set, see `named_sets.load`."""
+
+    name: str
+    data_dir: str | Path | None = None
+
+    def to_train(
+        self, wanted: Wanted, reading: Reading, notice: Notice = lambda text: None, progress: bool = False
+    ) -> Ready:
+        """Read the training and test rows, and settle the recipe."""
+        _check_options(self.name, reading, set())
+        recipe = _recipe_of_images(self.name, wanted)
+        dataset = named_sets.load(self.name, self.data_dir, progress=progress)
+        return Ready(dataset, wanted.resolved(recipe, len(dataset.X_train)), recipe)
+
+    def to_score(self, model: Trained, notice: Notice, skip_bad: bool = False) -> Scored:
+        """Return the test rows, with labels by what the model's classes mean."""
+        import polars as pl
+
+        dataset = named_sets.load(self.name, self.data_dir)
+        return Scored(
+            dataset.X_test, encode(pl.Series("class", dataset.classes), model.classes)[dataset.y_test]
+        )
+
+    def to_predict(self, model: Trained, notice: Notice, skip_bad: bool = False) -> Unlabelled:
+        """Return the test rows."""
+        return Unlabelled([named_sets.load(self.name, self.data_dir).X_test])
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file of a table. `arrays` are those of the file, if they have been read already."""
+
+    path: Path
+    arrays: Arrays | None = None
+
+    def to_train(
+        self, wanted: Wanted, reading: Reading, notice: Notice = lambda text: None, progress: bool = False
+    ) -> Ready:
+        """Read the table, hold out rows, and settle the recipe."""
+        _check_options(str(self.path), reading, reading.given().keys() - OF_FOLDERS)
+        frame = self._frame()
+        target = guess_target(frame, reading.target, notice)
+        if (index := index_of(frame, target)) is not None:
+            notice("the first column has no name and is left out, as an index; name it to keep it")
+            frame = frame.drop(index)
+        roles = Roles(
+            target=target, task=reading.task, weight=reading.weight, class_weight=reading.class_weight
+        )
+        hold = HoldOut(test=reading.test, time_ordered=reading.time_ordered, group=reading.group)
+        valid_frame = tables.read_table(reading.valid_data) if reading.valid_data else None
+        name = str(self.path.resolve())
+        return table_to_train(
+            frame, wanted, roles, hold, name=name, valid_frame=valid_frame, notice=notice
+        )  # fmt: skip
+
+    def to_score(self, model: Trained, notice: Notice, skip_bad: bool = False) -> Scored:
+        """Return inputs and truth of the rows that have a target."""
+        frame = self._frame()
+        target = guess_target(frame, model.target)
+        rows = frame.filter(frame[target].is_not_null())
+        if rows.height == 0:
+            raise InputError(f"{self.path} has no row with a target {target!r}; there is nothing to score by")
+        if rows.height < frame.height:
+            notice(f"dropped {counted(frame.height - rows.height, 'row')} without a target")
+        _tell_unknown_columns(model, rows, notice)
+        return Scored(model.inputs(rows), encode(rows[target], model.classes))
+
+    def to_predict(self, model: Trained, notice: Notice, skip_bad: bool = False) -> Unlabelled:
+        """Return the rows, read in batches where the file is large."""
+
+        def batches() -> "Iterator[pl.DataFrame]":
+            for number, batch in enumerate(tables.read_batches(self.path)):
+                if number == 0:
+                    _tell_unknown_columns(model, batch, notice)
+                yield batch
+
+        return Unlabelled(batches())
+
+    def _frame(self) -> "pl.DataFrame":
+        return tables.read_table(self.path) if self.arrays is None else tables.frame_of(*self.arrays)
+
+
+def table_to_train(
+    frame: "pl.DataFrame",
+    wanted: Wanted,
+    roles: Roles,
+    hold: HoldOut,
+    *,
+    name: str = "table",
+    valid_frame: "pl.DataFrame | None" = None,
+    notice: Notice = lambda text: None,
+) -> Ready:
+    """Hold out rows of a table in memory, and settle the recipe for the rows that are left.
+
+    The recipe decides the share of the validation rows and the seed, whatever `hold` says of them.
+    """
+    whole = wanted.resolved("table", frame.height)
+    hold = replace(hold, validation=whole.validation, seed=whole.seed)
+    dataset = from_frame(frame, roles, hold, name=name, valid_frame=valid_frame, notice=notice)
+    task = "classification" if dataset.classes else "regression"
+    validated = valid_frame is not None or whole.validation > 0
+    return Ready(
+        dataset, wanted.resolved("table", len(dataset.X_train), task, validated), wanted.name("table")
+    )
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures: a folder with a sub-folder for each class, or a file of arrays; to predict, a picture, too.
+
+    `arrays` are those of the file, if they have been read already.
+    """
+
+    path: Path
+    arrays: Arrays | None = None
+
+    def to_train(
+        self, wanted: Wanted, reading: Reading, notice: Notice = lambda text: None, progress: bool = False
+    ) -> Ready:
+        """Read the pictures, hold out rows of each class in proportion, and settle the recipe."""
+        _check_options(str(self.path), reading, {"test"} if self.arrays else {"test"} | OF_FOLDERS)
+        recipe = _recipe_of_images(str(self.path), wanted)
+        wanted = replace(wanted, changes={"validation": 0.2, **wanted.changes})
+        whole = wanted.resolved(recipe, 1)
+        found = self._labelled(reading, notice, progress)
+        hold = HoldOut(validation=whole.validation, test=reading.test, seed=whole.seed)
+        train, valid, test = split(found.y, hold)
+        name, classes = str(self.path.resolve()), found.classes
+        if len(classes) < 2:
+            raise InputError(
+                f"all pictures of {name} are of the class {', '.join(map(str, classes))}; it takes two"
+            )
+        _tell_repeats(found.X, train, notice)
+        X, y = found.X, found.y
+        dataset = Dataset(
+            name, X[train], y[train], X[test], y[test], classes, found.shape,
+            X_valid=X[valid] if whole.validation else None, y_valid=y[valid] if whole.validation else None,
+        )  # fmt: skip
+        return Ready(dataset, wanted.resolved(recipe, len(dataset.X_train)), recipe)
+
+    def to_score(self, model: Trained, notice: Notice, skip_bad: bool = False) -> Scored:
+        """Return the pictures as the model takes them, with labels by what its classes mean."""
+        import polars as pl
+
+        if self.path.is_dir():
+            size, colour = (model.image_shape or ())[:2], len(model.image_shape or ()) == 3
+            found = images.read_image_folder(
+                self.path, size=size, colour=colour, skip_bad=skip_bad, notice=notice
+            )
+            labels = encode(pl.Series("class", found.classes), model.classes)
+            return Scored(model.inputs(found.X), labels[found.y])
+        _check_arrays(self.path)
+        X, y = self.arrays or read_arrays(self.path)
+        if y is None:
+            raise InputError(f"{self.path} has no labels beside it; there is nothing to score by")
+        return Scored(model.inputs(X), encode(pl.Series("y", y), model.classes))
+
+    def to_predict(self, model: Trained, notice: Notice, skip_bad: bool = False) -> Unlabelled:
+        """Return the pictures without labels."""
+        is_picture = str(self.path).lower().endswith(images.SUFFIXES + images.UNREAD)
+        if model.image_shape and (self.path.is_dir() or is_picture):
+            X, files = images.read_pictures(self.path, model.image_shape, skip_bad=skip_bad, notice=notice)
+            return Unlabelled([X], files)
+        _check_arrays(self.path)
+        return Unlabelled([read_rows(self.path)])
+
+    def _labelled(self, reading: Reading, notice: Notice, progress: bool) -> images.Images:
+        """Return the pictures with their classes."""
+        if self.arrays is None:
+            return images.read_image_folder(
+                self.path, size=reading.size, colour=reading.colour, skip_bad=reading.skip_bad,
+                progress=progress, notice=notice,
+            )  # fmt: skip
+        import polars as pl
+
+        X, y = self.arrays
+        if y is None:
+            beside = labels_beside(self.path) if self.path.suffix.lower() != ".npz" else "an array y in it"
+            raise InputError(
+                f"{self.path} has pictures without labels; give them as {beside or 'images.npy, labels.npy'}"
+            )
+        labels = pl.Series("y", y)
+        classes = classes_of(labels)
+        return images.Images(X.reshape(len(X), -1), encode(labels, classes), classes, X.shape[1:])
+
+
+Source = Named | Table | Pictures
+
+
+def source(data: str, data_dir: str | Path | None = None, *, model: Trained | None = None) -> Source:
+    """Return what a user names as data.
+
+    Parameters
+    ----------
+    data : str
+        A name of `named_sets.NAMES`, or the path of a table, of a folder of pictures or of a file of arrays.
+    data_dir : path, optional
+        See `named_sets.load`.
+    model : Trained, optional
+        The network that will score or predict the rows. It decides whether a file is a table or pictures;
+        without a model the file's contents decide.
+
+    Raises
+    ------
+    InputError
+        If there is no such data, or a file of arrays cannot be read.
+    """
+    path = Path(data)
+    if model is not None and model.columns is not None:
+        return Table(path)
+    _check_data(data)
+    if data in NAMES:
+        return Named(data, data_dir)
+    if path.is_dir() or model is not None:
+        return Pictures(path)
+    if not is_arrays(path):
+        return Table(path)
+    X, y = read_arrays(path)
+    if X.ndim == 4 and X.shape[3] == 1:
+        X = X[..., 0]
+    pictures = X.dtype == np.uint8 and (X.ndim == 3 or (X.ndim == 4 and X.shape[3] == 3))
+    return Pictures(path, (X, y)) if pictures else Table(path, (X, y))
 
 
 def short_name(data: str) -> str:
@@ -51,10 +337,8 @@ def short_name(data: str) -> str:
     return Path(data).name.split(".")[0] or "data"
 
 
-def check_data(data: str) -> None:
+def _check_data(data: str) -> None:
     """Refuse what is neither a known set's name nor a path."""
-    from mlpax.data.named_sets import NAMES
-
     if data in NAMES or Path(data).exists():
         return
     if "/" in data or "." in data:
@@ -63,180 +347,39 @@ def check_data(data: str) -> None:
     raise InputError(said if said.endswith("?") else f"{said}, or give a table or a folder of pictures")
 
 
-def open_data(
-    data: str,
-    recipe: str | Recipe | None,
-    changes: dict[str, Any],
-    reading: Reading,
-    *,
-    data_dir: str | Path | None = None,
-    notice: Notice = lambda text: None,
-    progress: bool = False,
-) -> tuple["Dataset", Recipe, str]:
-    """Read data and settle the recipe for it.
-
-    Parameters
-    ----------
-    data : str
-        A name of `named_sets.NAMES`, or the path of a table or of a folder of pictures.
-    recipe : str or Recipe, optional
-        Its name, by default `table` for tables and `default` for images; or the recipe itself.
-    changes : dict
-        Fields of the recipe to change.
-    reading : Reading
-    data_dir : path, optional
-        See `named_sets.load`.
-    notice : callable, optional
-        Called with a line for each choice made.
-    progress : bool, default False
-        Whether to show bars.
-
-    Returns
-    -------
-    dataset : Dataset
-    recipe : Recipe
-    name : str
-        The recipe's.
-
-    Raises
-    ------
-    InputError
-        If the data cannot be read or trained on, or an option does not fit them.
-    """
-    from mlpax.data import named_sets
-    from mlpax.data.named_sets import NAMES
-
-    if isinstance(recipe, str) and recipe not in RECIPES:
-        raise unknown("recipe", recipe, RECIPES)  # before anything is read
+def _check_options(data: str, reading: Reading, allowed: set[str]) -> None:
+    """Refuse options that are for other kinds of data."""
     if not 0 <= reading.test < 1:
         raise InputError(f"test {reading.test} is outside [0, 1)")
-    path = Path(data)
-    check_data(data)
-    arrays = _picture_arrays(path) if data not in NAMES and path.is_file() else None
-    if data not in NAMES and path.is_file() and arrays is None:
-        for name in ("size", "colour", "skip_bad"):
-            if name in reading.given():
-                raise InputError(
-                    f"{name} is an option for folders of pictures, which {data} is not; leave it out"
-                )
-        return _table(path, recipe or "table", changes, reading, notice)
-    allowed = set[str]() if data in NAMES else {"test"} if arrays else {"size", "colour", "skip_bad", "test"}
-    strange = sorted(reading.given().keys() - allowed)
-    if strange:
-        kind = "folders of pictures" if strange[0] in ("size", "colour", "skip_bad") else "tables"
+    if strange := sorted(reading.given().keys() - allowed):
+        kind = "folders of pictures" if strange[0] in OF_FOLDERS else "tables"
         raise InputError(f"{strange[0]} is an option for {kind}, which {data} is not; leave it out")
-    name = recipe if isinstance(recipe, str) else "default"
+
+
+def _recipe_of_images(data: str, wanted: Wanted) -> str:
+    """Return the recipe's name."""
+    name = wanted.name("default")
     if name == "table":
         raise InputError(
             f"recipe 'table' is for tables, which {data} is not; choose another, or leave it out"
         )
-    if data in NAMES:
-        dataset = named_sets.load(data, data_dir, progress=progress)
-    else:
-        changes = {"validation": 0.2} | changes
-        whole = recipe if isinstance(recipe, Recipe) else named(name, 1, **changes)
-        images = arrays or _pictures(path, reading, notice, progress)
-        dataset = _held_out(str(path.resolve()), images, reading.test, whole, notice)
-    if not isinstance(recipe, Recipe):
-        recipe = named(name, len(dataset.X_train), **changes)
-    return dataset, recipe, name
+    return name
 
 
-def _table(
-    path: Path, recipe: str | Recipe, changes: dict[str, Any], reading: Reading, notice: Notice
-) -> tuple["Dataset", Recipe, str]:
-    from mlpax.data.tables import read_table
-    from mlpax.data.targets import from_frame, guess_target, index_of, infer_task
-
-    frame = read_table(path)
-    target = guess_target(frame, reading.target, notice)
-    if (index := index_of(frame, target)) is not None:
-        notice("the first column has no name and is left out, as an index; name it to keep it")
-        frame = frame.drop(index)
-    task = reading.task or infer_task(frame[target])
-    name = "table" if isinstance(recipe, Recipe) else recipe
-    whole = recipe if isinstance(recipe, Recipe) else named(name, frame.height, task, **changes)
-    dataset = from_frame(
-        frame, name=str(path.resolve()), target=target, task=reading.task, validation=whole.validation,
-        test=reading.test, seed=whole.seed, time_ordered=reading.time_ordered, group=reading.group,
-        weight=reading.weight, class_weight=reading.class_weight,
-        valid_frame=read_table(reading.valid_data) if reading.valid_data else None, notice=notice,
-    )  # fmt: skip
-    if not isinstance(recipe, Recipe):  # for the rows that are left to train on
-        validated = bool(reading.valid_data or whole.validation)
-        recipe = named(name, len(dataset.X_train), task, validated=validated, **changes)
-    return dataset, recipe, name
-
-
-def _pictures(path: Path, reading: Reading, notice: Notice, progress: bool) -> "Images":
-    from mlpax.data.images import read_image_folder
-
-    return read_image_folder(
-        path,
-        size=reading.size,
-        colour=reading.colour,
-        skip_bad=reading.skip_bad,
-        progress=progress,
-        notice=notice,
-    )
-
-
-def _picture_arrays(path: Path) -> "Images | None":
-    """The pictures of an IDX, .npy or .npz file and their labels; None where the file is a table."""
-    import numpy as np
-
-    from mlpax.data.arrays import is_arrays, labels_beside, read_arrays
-    from mlpax.data.images import Images
-
+def _check_arrays(path: Path) -> None:
     if not is_arrays(path):
-        return None
-    X, y = read_arrays(path)
-    if X.ndim == 4 and X.shape[3] == 1:
-        X = X[..., 0]
-    if X.dtype != np.uint8 or not (X.ndim == 3 or (X.ndim == 4 and X.shape[3] == 3)):
-        return None
-    if y is None:
-        beside = labels_beside(path) if path.suffix.lower() != ".npz" else "an array y in it"
-        raise InputError(
-            f"{path} has pictures without labels; give them as {beside or 'images.npy, labels.npy'}"
-        )
-    import polars as pl
-
-    from mlpax.data.targets import classes_of, encode
-
-    labels = pl.Series("y", y)
-    classes = classes_of(labels)
-    return Images(X.reshape(len(X), -1), encode(labels, classes), classes, X.shape[1:])
+        raise InputError(f"{path} holds no array as this model takes; give IDX, .npy, .npz or pictures")
 
 
-def _held_out(name: str, images: "Images", test: float, recipe: Recipe, notice: Notice) -> "Dataset":
-    """Pictures with the test and the validation rows held out, each class in its proportion."""
-    import numpy as np
-
-    from mlpax.data.dataset import Dataset, held_out
-    from mlpax.seeds import rng  # and with it JAX
-
-    X, y, seed, validation = images.X, images.y, recipe.seed, recipe.validation
-    tested, validated = np.zeros((2, len(y)), bool)
-    if test:
-        tested = held_out(y, test, rng(seed, "test"), classes=True)
-    if validation:
-        rest = np.flatnonzero(~tested)
-        validated[rest[held_out(y[rest], validation, rng(seed, "validation"), classes=True)]] = True
-    train = ~tested & ~validated
-    classes: tuple[Any, ...] = images.classes
-    if len(classes) < 2:
-        raise InputError(
-            f"all pictures of {name} are of the class {', '.join(map(str, classes))}; it takes two"
-        )
-    _tell_repeats(X, train, notice)
-    return Dataset(
-        name, X[train], y[train], X[tested], y[tested], images.classes, images.shape,
-        X_valid=X[validated] if validation else None, y_valid=y[validated] if validation else None,
-    )  # fmt: skip
+def _tell_unknown_columns(model: Trained, frame: "pl.DataFrame", notice: Notice) -> None:
+    """Say which columns the model ignores."""
+    known = {c.name for c in model.columns.columns} | {model.target} if model.columns else set(frame.columns)
+    extra = [c for c in frame.columns if c and c not in known]  # an index has no name
+    if extra and known - {model.target} <= set(frame.columns):  # else the error to come says more
+        notice(f"ignored columns that the model does not know: {listed(extra)}")
 
 
-def _tell_repeats(X: "np.ndarray", train: "np.ndarray", notice: Notice) -> None:
+def _tell_repeats(X: np.ndarray, train: np.ndarray, notice: Notice) -> None:
     known = {hash(picture.tobytes()) for picture in X[train]}
     if repeats := sum(hash(picture.tobytes()) in known for picture in X[~train]):
         notice(

@@ -15,7 +15,17 @@ from mlpax.errors import InputError, listed
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["DOUBTFUL", "SUFFIXES", "as_frame", "as_text", "cleaned", "is_table", "read_batches", "read_table"]
+__all__ = [
+    "DOUBTFUL",
+    "SUFFIXES",
+    "as_frame",
+    "as_text",
+    "cleaned",
+    "frame_of",
+    "is_table",
+    "read_batches",
+    "read_table",
+]
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet", ".arrow", ".feather", ".ipc",
             ".npz", ".npy")  # fmt: skip
@@ -62,10 +72,10 @@ def read_table(path: str | Path) -> "pl.DataFrame":
         elif kind == "arrow":
             frame = pl.read_ipc(path) if starts(path, b"ARROW1") else pl.read_ipc_stream(path)
         else:
-            frame = _read_arrays(path)
+            frame = frame_of(*read_arrays(path))
     except (Exception, pl.exceptions.PanicException) as error:
         raise _refusal(path, kind, error) from None
-    frame = frame if kind == "csv" else _stored(frame)
+    frame = _stored(frame) if kind in ("parquet", "arrow") else frame
     if frame.width == 0 or frame.height == 0:
         raise InputError(
             f"{path} has {frame.height} rows of {frame.width} columns; a table needs some of both"
@@ -133,13 +143,13 @@ def _kind(path: Path) -> str:
     return "arrow" if name.endswith((".arrow", ".feather", ".ipc")) else "csv"
 
 
-def _read_arrays(path: Path) -> "pl.DataFrame":
+def frame_of(X: np.ndarray, y: np.ndarray | None) -> "pl.DataFrame":
+    """Return a table of arrays: columns x0, x1, ... and, where there are labels, y."""
     import polars as pl
 
-    X, y = read_arrays(path)
     X = X.reshape(len(X), -1)
     columns = {f"x{i}": X[:, i] for i in range(X.shape[1])}
-    return pl.DataFrame(columns if y is None else columns | {"y": y})
+    return _stored(pl.DataFrame(columns if y is None else columns | {"y": y}))
 
 
 def _read_csv(path: Path) -> "pl.DataFrame":

@@ -4,21 +4,21 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mlpax.data.columns import MOST_LEVELS, Category, Columns, Constant, Date, Text, fit_columns
-from mlpax.data.dataset import Dataset, held_out
+from mlpax.data.dataset import Dataset, HoldOut, split
 from mlpax.data.kinds import check_separated, date_order, kind_of, numbers, numbers_rows, with_nulls
 from mlpax.errors import InputError, counted, listed, unknown
 from mlpax.recipes import TASKS
-from mlpax.seeds import rng
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["encode", "from_frame", "guess_target", "index_of", "infer_task", "labels_of"]
+__all__ = ["Labels", "Roles", "encode", "from_frame", "guess_target", "index_of", "infer_task", "labels_of"]
 
 TARGETS = ("target", "label", "class", "y")  # the names a target usually has
 SPREADS = 1e-15, 1e19  # of a regression's values: float32 squares them
@@ -161,37 +161,59 @@ def _whole(values: "pl.Series") -> list[Any]:
     return [v if n is None else n for n, v in zip(exact, x, strict=True)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """What a table's columns are for, and what the target sets.
+
+    Attributes
+    ----------
+    target : str, optional
+        The column to predict, see `guess_target`.
+    task : {"classification", "regression"}, optional
+        See `infer_task`.
+    weight : str, optional
+        A column of the rows' weights, at least 0, in training and in validation; it is no input.
+    class_weight : {"balanced"}, optional
+        Weigh each class as if all had as many rows.
+    """
+
+    target: str | None = None
+    task: str | None = None
+    weight: str | None = None
+    class_weight: str | None = None
+
+
+class Labels(NamedTuple):
+    """A table's target, ready for training."""
+
+    present: "pl.Series"  # whether a row has a target
+    task: str
+    classes: tuple[Any, ...]
+    y: np.ndarray  # of the rows that have a target
+
+
 def from_frame(
-    frame: "pl.DataFrame", *, name: str = "table", target: str | None = None, task: str | None = None,
-    validation: float = 0.2, test: float = 0.0, seed: int = 0, time_ordered: bool = False,
-    group: str | None = None, weight: str | None = None, class_weight: str | None = None,
-    valid_frame: "pl.DataFrame | None" = None, notice: Notice = lambda text: None,
-) -> Dataset:  # fmt: skip
-    """Training, validation and test arrays of a table, its transform fitted on the training rows alone.
+    frame: "pl.DataFrame",
+    roles: Roles = Roles(),
+    hold: HoldOut = HoldOut(),  # noqa: B008 - frozen
+    *,
+    name: str = "table",
+    valid_frame: "pl.DataFrame | None" = None,
+    notice: Notice = lambda text: None,
+) -> Dataset:
+    """Return training, validation and test arrays of a table.
+
+    The transform of the columns is fitted on the training rows alone.
 
     Parameters
     ----------
     frame : polars.DataFrame
+    roles : Roles, optional
+    hold : HoldOut, optional
     name : str
-        Of the data, for records.
-    target : str, optional
-        See `guess_target`.
-    task : {"classification", "regression"}, optional
-        See `infer_task`.
-    validation, test : float in [0, 1)
-        Shares of the rows to hold out; of a classification by class.
-    seed : int
-        Of the splits.
-    time_ordered : bool, default False
-        Hold out the last rows: first the test rows, before them the validation rows.
-    group : str, optional
-        A column no value of which is on both sides; it is no input.
-    weight : str, optional
-        A column of the rows' weights, >= 0, in training and in validation; it is no input.
-    class_weight : {"balanced"}, optional
-        Weigh each class as if all had as many rows.
+        Name of the data, for records.
     valid_frame : polars.DataFrame, optional
-        Validate on these rows instead.
+        Validate on these rows instead of held-out ones.
     notice : callable, optional
         Called with a line for each choice made.
 
@@ -201,89 +223,101 @@ def from_frame(
         If the target is missing in more than half of the rows, there is one class or a class of one row,
         or a setting names no column.
     """
-    target = guess_target(frame, target, notice)
-    for column in (group, weight):
-        if column is not None:
-            guess_target(frame, column)
-            if column == target:
-                raise InputError(f"column {column!r} is the target; group and weight are other columns")
-    if class_weight not in (None, "balanced"):
-        raise unknown("class_weight", class_weight, ["balanced"])
-    if task not in (None, *TASKS):
-        raise unknown("task", task, TASKS)
-    inferred = task is None
-    present, task, classes, y = labels_of(frame[target], task)
+    target = guess_target(frame, roles.target, notice)
+    _check_roles(frame, target, roles, hold.group)
+    labels = labels_of(frame[target], roles.task)
+    present, task, classes, y = labels
+    rows = frame.filter(present)
     if lacking := frame.height - len(y):
         notice(f"dropped {counted(lacking, 'row')} without a target")
-    whole, frame = frame, frame.filter(present)
-    if class_weight and not classes:
-        raise InputError(f"class_weight {class_weight!r} is for classes; target {target!r} sets a regression")
-    if inferred:
-        notice(f"the task is {task}: {_why(frame[target], task)}; --task says otherwise")
-    groups = _groups(frame[group]) if group else None
-    options: dict[str, Any] = {"classes": bool(classes), "time_ordered": time_ordered}
-    tested = np.zeros(len(y), bool)
-    if test:
-        tested = held_out(y, test, rng(seed, "test"), groups=groups, **options)
-    rest = np.flatnonzero(~tested)
-    validated = np.zeros(len(y), bool)
-    if valid_frame is None and validation:
-        if groups is not None and len(set(groups[rest])) == 1 < len(set(groups)):
-            raise InputError(
-                f"the test rows leave one group of {group!r}, and validation needs another; give a third"
-                " group, or validation 0"
-            )
-        share = held_out(
-            y[rest],
-            validation,
-            rng(seed, "validation"),
-            groups=None if groups is None else groups[rest],
-            **options,
-        )
-        validated[rest[share]] = True
-    train = ~tested & ~validated
-    if classes and len(np.unique(y[train])) < len(classes):
-        gone = next(c for i, c in enumerate(classes) if i not in y[train])
-        raise InputError(f"class {gone!r} has no training row after the split; choose another split")
-    inputs = whole.drop([c for c in {target, group, weight} if c])
-    if inputs.width == 0:
+    if roles.class_weight and not classes:
         raise InputError(
-            f"the data has no column beside {target!r}, there is nothing to predict from; the separators that"
-            " are known are comma, semicolon, tab and |"
+            f"class_weight {roles.class_weight!r} is for classes; target {target!r} sets a regression"
         )
-    kinds = {values.name: kind_of(values) for values in inputs}
-    # Of all rows, not the training's: a cell that is refused is named by its row in the table.
-    numbered = [n for n, kind in kinds.items() if kind.name == "number" and numbers_rows(inputs[n])]
-    columns = fit_columns(inputs.filter(present).filter(train), kinds)
-    if numbered:
-        notice(f"{listed(numbered)} may number the rows; drop what says nothing of new rows")
-    _tell_columns(columns, notice)
-    weights = _weights(whole, weight)[present.to_numpy()]
+    if roles.task is None:
+        notice(f"the task is {task}: {_why(rows[target], task)}; --task says otherwise")
+    groups = _groups(rows[hold.group]) if hold.group else None
+    hold = hold if valid_frame is None else replace(hold, validation=0.0)
+    train, validated, tested = split(y, hold, classes=bool(classes), groups=groups)
+    _check_classes(y[train], classes)
+    inputs = _inputs(frame, {target, hold.group, roles.weight}, target)
+    columns = _fitted(inputs, labels, train, notice)
     X = columns(inputs)[present.to_numpy()]
+    weights = _weights(frame, roles.weight)[present.to_numpy()]
     X_valid, y_valid, weight_valid = X[validated], y[validated], weights[validated]
     if valid_frame is not None:
         guess_target(valid_frame, target)
         X_valid, y_valid = columns(valid_frame), encode(valid_frame[target], classes)
-        weight_valid = _weights(valid_frame, weight)
+        weight_valid = _weights(valid_frame, roles.weight)
     for kind, of in (("training", weights[train]), ("validation", weight_valid)):
         if len(of) and not of.any():
-            raise InputError(f"weight {weight!r} is zero in every {kind} row; give some rows a weight")
-    if class_weight:
+            raise InputError(f"weight {roles.weight!r} is zero in every {kind} row; give some rows a weight")
+    if roles.class_weight:
         of_class = (train.sum() / (len(classes) * np.bincount(y[train]))).astype(np.float32)
         weights, weight_valid = weights * of_class[y], weight_valid * of_class[y_valid]
-    held = [frame.filter(~train), *([] if valid_frame is None else [valid_frame])]
-    _tell_duplicates(frame.filter(train), held, [*inputs.columns, target], notice)
+    held = [rows.filter(~train), *([] if valid_frame is None else [valid_frame])]
+    _tell_duplicates(rows.filter(train), held, [*inputs.columns, target], notice)
     return Dataset(
         name, X[train], y[train], X[tested], y[tested], classes, X_valid=X_valid, y_valid=y_valid,
         weight=weights[train], weight_valid=weight_valid, columns=columns, target=target,
     )  # fmt: skip
 
 
-def labels_of(values: "pl.Series", task: str | None) -> tuple["pl.Series", str, tuple[Any, ...], np.ndarray]:
-    """Which rows have a target, its task, the classes, and the labels of those rows."""
+def _check_roles(frame: "pl.DataFrame", target: str, roles: Roles, group: str | None) -> None:
+    for column in (group, roles.weight):
+        if column is not None:
+            guess_target(frame, column)
+            if column == target:
+                raise InputError(f"column {column!r} is the target; group and weight are other columns")
+    if roles.class_weight not in (None, "balanced"):
+        raise unknown("class_weight", roles.class_weight, ["balanced"])
+    if roles.task not in (None, *TASKS):
+        raise unknown("task", roles.task, TASKS)
+
+
+def _check_classes(y: np.ndarray, classes: Sequence[Any]) -> None:
+    """Refuse training rows that lack a class."""
+    if classes and len(np.unique(y)) < len(classes):
+        gone = next(c for i, c in enumerate(classes) if i not in y)
+        raise InputError(f"class {gone!r} has no training row after the split; choose another split")
+
+
+def _inputs(frame: "pl.DataFrame", others: set[str | None], target: str) -> "pl.DataFrame":
+    """Return the columns to predict from: all but the others."""
+    inputs = frame.drop([c for c in others if c])
+    if inputs.width == 0:
+        raise InputError(
+            f"the data has no column beside {target!r}, there is nothing to predict from; the separators that"
+            " are known are comma, semicolon, tab and |"
+        )
+    return inputs
+
+
+def _fitted(inputs: "pl.DataFrame", labels: Labels, train: np.ndarray, notice: Notice) -> Columns:
+    """Fit the columns on the training rows, and tell what was decided.
+
+    All rows tell what kind a column is. An error then names the row in the table, not among the training
+    rows.
+    """
+    kinds = {values.name: kind_of(values) for values in inputs}
+    numbered = [n for n, kind in kinds.items() if kind.name == "number" and numbers_rows(inputs[n])]
+    columns = fit_columns(inputs.filter(labels.present).filter(train), kinds)
+    if numbered:
+        notice(f"{listed(numbered)} may number the rows; drop what says nothing of new rows")
+    _tell_columns(columns, notice)
+    return columns
+
+
+def labels_of(values: "pl.Series", task: str | None) -> Labels:
+    """Return which rows have a target, its task, the classes, and the labels of those rows."""
     import polars as pl
 
     values = with_nulls(values)
+    if values.dtype == pl.Duration:
+        raise InputError(
+            f"target {values.name!r} holds lengths of time, such as {values.drop_nulls().first()}; give"
+            " numbers, for example seconds: y.dt.total_seconds()"
+        )
     if values.dtype == pl.String:
         check_separated(values)
     present = values.is_not_null()
@@ -300,7 +334,7 @@ def labels_of(values: "pl.Series", task: str | None) -> tuple["pl.Series", str, 
     if inferred and classes and np.bincount(y).min() < 2:
         kind_of(whole)  # of numbers but for a slip it says so, where each would be a class of one row
     _check_target(y, classes, values.name)
-    return present, task, classes, y
+    return Labels(present, task, classes, y)
 
 
 def _groups(values: "pl.Series") -> np.ndarray:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from mlpax.recipes import Recipe, power_of_two
 from mlpax.seeds import rng
 
 if TYPE_CHECKING:
+    from jax import Array
+
     from mlpax.engine.xla.epoch import State
 
 __all__ = ["Record", "Training", "arrays_of", "chosen", "device_kind", "epochs", "fit", "initial_params",
@@ -68,7 +70,7 @@ def training_of(
     return Training(plan, hyper_of(recipe), orders)
 
 
-def initial_params(sizes: Sequence[int], recipe: Recipe) -> Pytree:
+def initial_params(sizes: Sequence[int], recipe: Recipe) -> "list[tuple[Array, Array]]":
     """Return the recipe's initial network, a function of its seed alone.
 
     Parameters
@@ -84,7 +86,8 @@ def initial_params(sizes: Sequence[int], recipe: Recipe) -> Pytree:
         `W` of shape (fan_in, fan_out) and `b` of shape (fan_out,), float32, for each layer.
     """
     if recipe.initial_scale != "article":
-        return draw_weights(sizes, rng(recipe.seed, "weights"), recipe.initial_scale)
+        layers = draw_weights(sizes, rng(recipe.seed, "weights"), recipe.initial_scale)
+        return cast("list[tuple[Array, Array]]", layers)  # on the host until the first call
     import jax
 
     from mlpax.engine.xla.epoch import settings_of_ours

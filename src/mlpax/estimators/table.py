@@ -1,20 +1,23 @@
 """scikit-learn estimators on raw tables."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import DataConversionWarning
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from mlpax.data.columns import as_frame
+from mlpax.data.dataset import HoldOut
 from mlpax.data.kinds import with_nulls
-from mlpax.data.targets import from_frame
+from mlpax.data.sources import Wanted, table_to_train
+from mlpax.data.targets import Roles
 from mlpax.errors import InputError
 from mlpax.model.fit_model import fit_model
-from mlpax.recipes import named
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,7 +71,7 @@ class _Table(BaseEstimator):
             raise InputError(f"time_ordered {in_time!r} is no True or False")
         target = _free(values.name, frame)
         frame = frame.with_columns(values.alias(target))
-        options: dict[str, Any] = {}
+        roles = Roles(target=target, task=self._task)
         weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)
         if weight is not None and weight.shape != (frame.height,):
             raise InputError(
@@ -78,22 +81,17 @@ class _Table(BaseEstimator):
             of_class = _class_weights(values, class_weight)
             weight = of_class if weight is None else of_class * weight
         else:
-            options["class_weight"] = class_weight
+            roles = replace(roles, class_weight=class_weight)
         if weight is not None:
-            options["weight"] = _free("sample_weight", frame)
-            frame = frame.with_columns(pl.Series(options["weight"], weight))
-        seed = 0 if self.random_state is None else self.random_state
-        if isinstance(seed, np.random.RandomState):
-            seed = seed.randint(2**31)
+            roles = replace(roles, weight=_free("sample_weight", frame))
+            frame = frame.with_columns(pl.Series(roles.weight, weight))
+        seed = self.random_state
+        if seed is None or isinstance(seed, np.random.RandomState):
+            seed = check_random_state(seed).randint(2**31)
         changes: dict[str, Any] = {"seed": seed, "validation": self.validation} | settings
-        recipe = named(self.recipe, frame.height, self._task, **changes)
-        dataset = from_frame(
-            frame, target=target, task=self._task, validation=recipe.validation, seed=recipe.seed,
-            time_ordered=self.time_ordered, **options,
-        )  # fmt: skip
-        recipe = named(  # for the rows that are left
-            self.recipe, len(dataset.X_train), self._task, validated=recipe.validation > 0, **changes
-        )
+        hold = HoldOut(time_ordered=bool(in_time))
+        dataset, recipe, _ = table_to_train(frame, Wanted(self.recipe, changes), roles, hold)
+        self.random_state_ = recipe.seed
         self.model_, self.history_ = fit_model(dataset, recipe)
         return self
 
@@ -181,7 +179,8 @@ class TableClassifier(ClassifierMixin, _Table):
     class_weight : {"balanced"} or dict, optional
         Weigh each class as if all had as many rows, or by its own weight.
     random_state : int or numpy.random.RandomState, optional
-        Seed of the split, the weights and the order of rows.
+        Seed of the split, the weights and the order of rows. By default each fit draws a new seed from
+        NumPy's global generator, as scikit-learn does.
 
     Attributes
     ----------
@@ -190,6 +189,8 @@ class TableClassifier(ClassifierMixin, _Table):
     n_features_in_ : int
     feature_names_in_ : array of str
         The columns; of an array there are none.
+    random_state_ : int
+        The seed of the fit. Pass it as `random_state` to repeat the fit.
     model_ : Model
     history_ : list of dict
         Each epoch's figures.
