@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *DOCS]
+ALL = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+WORDS = 700  # of the README, code and tables included
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -44,10 +47,61 @@ def test_commands_exist(page):
         assert {w.partition("=")[0] for w in words if w.startswith("--")} <= options | {"--help"}, line
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub writes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_anchors_are_written_as_on_github(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# What's `mlpax`?\n```\n# no heading\n```\n## 2-D, and more\n")
+    assert anchors(page) == {"whats-mlpax", "2-d-and-more"}
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
-        assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)", page.read_text()):
+        place = page.parent / target if target else page
+        assert place.exists(), target
+        assert not anchor or anchor in anchors(place), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "article.md"], ids=lambda p: p.name)
+def test_the_article_is_linked(page):
+    assert "](https://www.jtrive.com/posts/intro-to-jax-part-3/intro-to-jax-part-3.html)" in (
+        page.read_text().replace("\n", "")
+    )
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().split()) <= WORDS
+
+
+def test_the_readme_names_the_commands_of_a_clone():
+    lines = "\n".join(blocks(ROOT / "README.md", "")).splitlines()
+    assert {"make train", "make test"} <= {line.partition("#")[0].strip() for line in lines}
+
+
+def test_every_page_is_reached_from_the_readme():
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", (ROOT / "README.md").read_text()))
+    assert linked == {page.name for page in DOCS}
+
+
+def test_the_tables_are_those_of_the_results():
+    command = [sys.executable, "-m", "benchmarks.readme", "--check"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_cell_that_trains_runs_twice(tmp_path, monkeypatch):
+    """As in a notebook: the second time is another run, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    (cell,) = (code for page in PAGES for code in blocks(page, "python") if "import new_folder" in code)
+    exec(cell, {})
+    exec(cell, {})
+    assert sorted(path.name for path in tmp_path.glob("runs/*")) == ["digits-default-1", "digits-default-2"]
 
 
 def test_the_reference_is_what_the_docstrings_say():
