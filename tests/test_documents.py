@@ -1,8 +1,10 @@
 """What the README and the docs say works as written."""
 
+import ast
 import re
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,33 @@ def test_the_article_is_linked(page):
     assert "](https://www.jtrive.com/posts/intro-to-jax-part-3/intro-to-jax-part-3.html)" in (
         page.read_text().replace("\n", "")
     )
+
+
+def walks() -> list[tuple[str, list[tuple[str, str]]]]:
+    """The walks of CONTRIBUTING: the title of each, and the file and function of every step."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## Walks\n")[2].partition("\n## ")[0]
+    _, *parts = re.split(r"^### ", text, flags=re.MULTILINE)
+    steps = r"^\d+\. `([\w/]+\.py): ([\w.]+)`"
+    return [(part.partition("\n")[0], re.findall(steps, part, re.MULTILINE)) for part in parts]
+
+
+@pytest.mark.parametrize(("title", "steps"), walks())
+def test_a_walk_names_what_there_is_and_comes_back_to_no_room(title, steps):
+    for file, name in steps:
+        tree = ast.parse((ROOT / "src" / "mlpax" / file).read_text())
+        for part in name.split("."):
+            defined = [
+                n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and n.name == part
+            ]
+            assert defined, f"{file} defines no {name}"
+            tree = defined[0]
+    rooms = [room for room, _ in groupby(file.partition("/")[0] for file, _ in steps)]
+    assert len(rooms) > 1
+    assert len(rooms) == len(set(rooms)), rooms
+
+
+def test_there_are_four_walks():
+    assert len(walks()) == 4
 
 
 def test_the_readme_is_short():
