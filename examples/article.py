@@ -118,8 +118,12 @@ ways: dict[str, Callable[[], float]] = {
     "JIT per update": lambda: loop(jitted, batches),
     "one compiled epoch": one_program,
 }
-rounds = [[way() for way in ways.values()] for _ in range(1 + options.rounds)][1:]  # the first warms up
-medians = np.median(rounds, axis=0)
+rounds: list[list[float]] = []
+for number in range(options.rounds + 1):
+    rounds.append([way() for way in ways.values()])
+    if number:  # the first round warms up
+        print(f"round {number}: {', '.join(f'{seconds:.4f}' for seconds in rounds[-1])} s")
+medians = np.median(rounds[1:], axis=0)
 for name, seconds in zip(ways, medians, strict=True):
     times = medians[0] / seconds
     print(f"{name:20} {seconds:8.4f} s an epoch, {times:7.1f} times as fast as without JIT")

@@ -125,6 +125,16 @@ def test_the_tables_are_those_of_the_results():
     assert result.returncode == 0, result.stderr
 
 
+def test_the_example_times_its_ways_in_turn(tmp_path):
+    options = ["--data", "digits", "--epochs", "1", "--rounds", "2"]
+    command = [sys.executable, "-W", "error", ROOT / "examples" / "article.py", *options]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    rounds = re.findall(r"^round (\d+): ([\d., ]+) s$", result.stdout, re.MULTILINE)
+    assert [(number, times.count(",")) for number, times in rounds] == [("1", 2), ("2", 2)]
+    assert (tmp_path / "article.png").exists()
+
+
 def test_a_cell_that_trains_runs_twice(tmp_path, monkeypatch):
     """As in a notebook: the second time is another run, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
