@@ -25,7 +25,7 @@ format: .venv/developed
 docs: .venv/installed
 	$(BIN)/python docs/generate.py
 
-# Half an hour of a quiet machine; rewrites benchmarks/results and the README's tables.
+# Half an hour of a quiet machine; rewrites benchmarks/results and the tables of README.md and docs/benchmarks.md.
 bench: .venv/developed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(ARGS)

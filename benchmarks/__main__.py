@@ -1,4 +1,4 @@
-"""Run the benchmarks one after another, each in a process of its own, then rewrite the README's tables.
+"""Run the benchmarks one after another, each in its own process, then fill the tables of the pages.
 
 python -m benchmarks [NAME ...] [--rounds N] [--quick]
 """

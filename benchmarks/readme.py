@@ -1,8 +1,8 @@
-"""The README's tables and figures, written from results/*.json.
+"""Fill the tables of README.md and docs/benchmarks.md from results/*.json, and draw their pictures.
 
-`python -m benchmarks.readme` rewrites what stands between `<!-- table:NAME -->` and `<!-- end -->`
-in README.md, draws its pictures in docs/images, and prints the tables; with `--check` it writes
-nothing and exits with 1 when the README says something else than the results.
+`python -m benchmarks.readme` replaces the text between `<!-- table:NAME -->` and `<!-- end -->` in both
+pages, draws the pictures in docs/images, and prints the tables. With `--check` it writes nothing, and exits
+with 1 if a page differs from the results.
 """
 
 import argparse
@@ -16,12 +16,13 @@ from typing import Any
 from benchmarks.record import RESULTS
 
 ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "README.md", ROOT / "docs" / "benchmarks.md"
 IMAGES = ROOT / "docs" / "images"
 Result = dict[str, Any]
 
 
 def grid(head: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown, columns of numbers to the right."""
+    """Return a table in Markdown. Columns of numbers are aligned to the right."""
     number = re.compile(r"[\d.,%]*( to [\d.,]+)?")
     right = [all(number.fullmatch(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = [head, ["---:" if r else "---" for r in right], *rows]
@@ -29,7 +30,7 @@ def grid(head: list[str], rows: list[list[str]]) -> str:
 
 
 def caption(result: Result, packages: tuple[str, ...], n: str) -> str:
-    """What it ran on, n and other load."""
+    """Return one sentence: the hardware, the versions, the number of measurements and the other load."""
     machine, load = result["hardware"], result["load"]["other_processes"]
     where = "" if machine["device"] == "cpu" else f"{machine['device']}, "
     vectors = f" ({machine['simd']})" if machine["simd"] else ""
@@ -40,7 +41,7 @@ def caption(result: Result, packages: tuple[str, ...], n: str) -> str:
 
 
 def best_forms(result: Result) -> list[Result]:
-    """Each contestant in its faster form, the fastest first."""
+    """Return each contestant in its faster form, the fastest first."""
     best: dict[str, Result] = {}
     for c in sorted(result["results"]["contestants"], key=lambda c: c["milliseconds"]["median"]):
         best.setdefault(c["name"], c)
@@ -93,7 +94,7 @@ def time_to_accuracy(result: Result) -> str:
     ]
     theirs = ["the article", article["settings"], f"{article['seconds']:.2f}"]
     rows.append([*theirs, f"{article['test_accuracy']:.2%}", "", "1"])
-    head = ["recipe", "settings", "training, s", "test accuracy", "least", "times faster"]
+    head = ["recipe", "settings", "training, s", "test accuracy", "lowest", "times faster"]
     n = result["results"]["recipes"][0]["seconds"]["n"]
     return f"{grid(head, rows)}\n\n{caption(result, ('jax',), f'medians of {n} seeds')}"
 
@@ -105,7 +106,7 @@ def startup(result: Result) -> str:
         + [f"{s[key]:.2f}" for key in ("median", "min", "max")]
         for name, s in seconds.items()
     ]
-    head = ["a fresh process", "median, s", "least", "most"]
+    head = ["a new process", "median, s", "lowest", "highest"]
     n = f"{seconds['python']['n']} processes each"
     return f"{grid(head, rows)}\n\n{caption(result, ('jax',), n)}"
 
@@ -175,7 +176,7 @@ def estimators(result: Result) -> str:
     fresh = {name: seconds["median"] for name, seconds in result["results"]["first_fit"].items()}
     theirs = fresh.pop("sklearn.neural_network")
     for name, ours in fresh.items():
-        what = name.replace("mlpax", "fresh process, first fit")
+        what = name.replace("mlpax", "new process, first fit")
         rows.append([what, f"{ours:.3f}", f"{theirs:.3f}", f"{theirs / ours:.1f}", "", ""])
     head = ["fit of", "mlpax, s", "scikit-learn, s", "times mlpax", "score", "scikit-learn's"]
     n = f"medians of {found['digits']['ratio']['n']} seeds, MNIST's of {found['mnist']['ratio']['n']}"
@@ -188,34 +189,43 @@ TABLES = {
 
 
 def results(name: str) -> list[Result]:
-    """Those of one benchmark, the CPU's first."""
+    """Return the recorded results of one benchmark, the CPU's first."""
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}-*.json"))]
     return sorted(found, key=lambda r: r["hardware"]["device"] != "cpu")
 
 
+def filled(text: str, contents: dict[str, str]) -> str:
+    """Return a page's text with each of its tables replaced by the content of that name."""
+
+    def content(place: re.Match[str]) -> str:
+        return f"{place[1]}{contents[place[2]]}\n{place[3]}" if place[2] in contents else place[0]
+
+    return re.sub(r"(<!-- table:(\w+) -->\n).*?(<!-- end -->)", content, text, flags=re.DOTALL)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when the README differs")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page differs")
     check = parser.parse_args().check
-    readme = ROOT / "README.md"
-    before = text = readme.read_text()
-    for name, table in TABLES.items():
-        content = "\n\n".join(map(table, results(name)))
-        if not content:
-            continue
-        print(f"{content}\n")
-        block = re.compile(rf"(<!-- table:{name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        text, places = block.subn(lambda m, content=content: f"{m[1]}{content}\n{m[2]}", text)
-        if not places:
-            print(f"README.md has no <!-- table:{name} --> to put this in", file=sys.stderr)
-    if check:
-        sys.exit("README.md differs from the results: python -m benchmarks.readme" if text != before else 0)
-    readme.write_text(text)
-    draw()
+    contents = {
+        name: "\n\n".join(map(table, found)) for name, table in TABLES.items() if (found := results(name))
+    }
+    print("\n\n".join(contents.values()))
+    before = {page: page.read_text() for page in PAGES}
+    for name in contents:
+        if not any(f"<!-- table:{name} -->" in text for text in before.values()):
+            print(f"no page has <!-- table:{name} --> to put this in", file=sys.stderr)
+    after = {page: filled(text, contents) for page, text in before.items()}
+    if differs := [page.name for page in PAGES if after[page] != before[page]] if check else []:
+        sys.exit(f"{', '.join(differs)}: not what the results say; run: python -m benchmarks.readme")
+    if not check:
+        for page, text in after.items():
+            page.write_text(text)
+        draw()
 
 
 def draw() -> None:
-    """The figures of the first recorded article and epoch."""
+    """Draw the curves of the recorded article run and the epoch times."""
     from mlpax import plots
 
     IMAGES.mkdir(parents=True, exist_ok=True)

@@ -1,19 +1,25 @@
 """What the README and the docs say works as written."""
 
+import ast
 import re
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *DOCS]
+ALL = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+WORDS = 700  # of the README, code and tables included
 
 
 def blocks(page: Path, language: str) -> list[str]:
     """The page's fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    every = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [text for its_language, text in every if its_language == language]
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
@@ -44,10 +50,98 @@ def test_commands_exist(page):
         assert {w.partition("=")[0] for w in words if w.startswith("--")} <= options | {"--help"}, line
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub writes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_anchors_are_written_as_on_github(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# What's `mlpax`?\n```\n# no heading\n```\n## 2-D, and more\n")
+    assert anchors(page) == {"whats-mlpax", "2-d-and-more"}
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
-        assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)", page.read_text()):
+        place = page.parent / target if target else page
+        assert place.exists(), target
+        assert not anchor or anchor in anchors(place), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "article.md"], ids=lambda p: p.name)
+def test_the_article_is_linked(page):
+    assert "](https://www.jtrive.com/posts/intro-to-jax-part-3/intro-to-jax-part-3.html)" in (
+        page.read_text().replace("\n", "")
+    )
+
+
+def walks() -> list[tuple[str, list[tuple[str, str]]]]:
+    """The walks of CONTRIBUTING: the title of each, and the file and function of every step."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## Walks\n")[2].partition("\n## ")[0]
+    _, *parts = re.split(r"^### ", text, flags=re.MULTILINE)
+    steps = r"^\d+\. `([\w/]+\.py): ([\w.]+)`"
+    return [(part.partition("\n")[0], re.findall(steps, part, re.MULTILINE)) for part in parts]
+
+
+@pytest.mark.parametrize(("title", "steps"), walks())
+def test_a_walk_names_what_there_is_and_comes_back_to_no_room(title, steps):
+    for file, name in steps:
+        tree = ast.parse((ROOT / "src" / "mlpax" / file).read_text())
+        for part in name.split("."):
+            defined = [
+                n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and n.name == part
+            ]
+            assert defined, f"{file} defines no {name}"
+            tree = defined[0]
+    rooms = [room for room, _ in groupby(file.partition("/")[0] for file, _ in steps)]
+    assert len(rooms) > 1
+    assert len(rooms) == len(set(rooms)), rooms
+
+
+def test_there_are_four_walks():
+    assert len(walks()) == 4
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().split()) <= WORDS
+
+
+def test_the_readme_names_the_commands_of_a_clone():
+    lines = "\n".join(blocks(ROOT / "README.md", "")).splitlines()
+    assert {"make train", "make test"} <= {line.partition("#")[0].strip() for line in lines}
+
+
+def test_every_page_is_reached_from_the_readme():
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", (ROOT / "README.md").read_text()))
+    assert linked == {page.name for page in DOCS}
+
+
+def test_the_tables_are_those_of_the_results():
+    command = [sys.executable, "-m", "benchmarks.readme", "--check"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_example_times_its_ways_in_turn(tmp_path):
+    options = ["--data", "digits", "--epochs", "1", "--rounds", "2"]
+    command = [sys.executable, "-W", "error", ROOT / "examples" / "article.py", *options]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    rounds = re.findall(r"^round (\d+): ([\d., ]+) s$", result.stdout, re.MULTILINE)
+    assert [(number, times.count(",")) for number, times in rounds] == [("1", 2), ("2", 2)]
+    assert (tmp_path / "article.png").exists()
+
+
+def test_a_cell_that_trains_runs_twice(tmp_path, monkeypatch):
+    """As in a notebook: the second time is another run, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    (cell,) = (code for page in PAGES for code in blocks(page, "python") if "import new_folder" in code)
+    exec(cell, {})
+    exec(cell, {})
+    assert sorted(path.name for path in tmp_path.glob("runs/*")) == ["digits-default-1", "digits-default-2"]
 
 
 def test_the_reference_is_what_the_docstrings_say():

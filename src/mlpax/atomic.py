@@ -1,4 +1,4 @@
-"""Writing a file so that it is whole or not there, whatever happens to the process."""
+"""Write a file so that it is complete or absent, whatever happens to the process."""
 
 import errno
 import os
@@ -9,18 +9,18 @@ from typing import BinaryIO
 
 __all__ = ["TEMPORARY", "atomic"]
 
-TEMPORARY = ".mlpax-tmp"  # ends the name of a file not yet whole; what dead processes left is swept by it
+TEMPORARY = ".mlpax-tmp"  # suffix of incomplete files, so that a later process can find and delete them
 
 
 @contextmanager
 def atomic(path: str | Path) -> Generator[BinaryIO]:
-    """Open a file for writing that takes the name `path` only when it is whole and on the disk.
+    """Open a file for writing that appears under `path` only when it is complete and on the disk.
 
-    The bytes go to a temporary name in the same folder, are fsynced, and renamed; after an error
-    nothing is left of them and a file that `path` named before is as it was.
+    The bytes go to a temporary file in the same folder, which is flushed to the disk and then renamed. After
+    an error the temporary file is deleted, and an earlier file at `path` is unchanged.
     """
     path = Path(path)
-    if not path.parent.is_dir():  # else the temporary name would be blamed
+    if not path.parent.is_dir():  # otherwise the error would name the temporary file
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
@@ -29,7 +29,7 @@ def atomic(path: str | Path) -> Generator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        if os.name == "posix":  # the name, too, must outlive a power cut
+        if os.name == "posix":  # so that the new name survives a power cut
             folder = os.open(path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)

@@ -1,4 +1,4 @@
-"""The errors a user can meet, and the one sentence each of them says."""
+"""The errors that mlpax raises on purpose, and helpers that word their messages."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,11 +7,11 @@ __all__ = ["DivergedError", "InputError", "InterruptedRun", "MlpaxError", "Model
 
 
 class MlpaxError(Exception):
-    """Base of every error mlpax raises on purpose; its text is one line for the user."""
+    """Base class of all errors that mlpax raises on purpose. The message is one line for the user."""
 
 
 class InputError(MlpaxError, ValueError):
-    """Something the user gave is wrong; the text names the value, the range and the remedy."""
+    """An input is wrong. The message names the value, the valid range and the remedy."""
 
 
 class RowError(InputError):
@@ -35,15 +35,15 @@ class RowError(InputError):
 
 
 class ModelFileError(InputError):
-    """A model file is damaged, foreign or from a newer mlpax; nothing of it was run."""
+    """A model file is damaged, foreign or from a newer mlpax. Nothing in the file was executed."""
 
 
 class DivergedError(MlpaxError, ArithmeticError):
-    """The loss became NaN or infinite; the text names the epoch, the rate and what to try."""
+    """The loss became NaN or infinite. The message names the epoch, the learning rate and a remedy."""
 
 
-class InterruptedRun(MlpaxError):  # noqa: N818 - no error of anyone's
-    """Ctrl-C or SIGTERM ended a run after a whole epoch; everything is written."""
+class InterruptedRun(MlpaxError):  # noqa: N818 - not a mistake of anyone
+    """Ctrl-C or SIGTERM ended a run after a complete epoch. Everything is written."""
 
     def __init__(self, signal: int, text: str):
         super().__init__(text)
@@ -51,18 +51,18 @@ class InterruptedRun(MlpaxError):  # noqa: N818 - no error of anyone's
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message, which is one line: of many the first."""
+    """Return names for a message, separated by commas and cut to one line of 200 characters."""
     text = ", ".join(names)
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def counted(n: int, thing: str) -> str:
-    """1 row, 2 rows."""
+    """Return a number with its noun: `1 row`, `2 rows`."""
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def unknown(kind: str, value: object, options: Iterable[str]) -> InputError:
-    """The error for a name that is not among `options`, with the nearest one suggested."""
+    """Return the error for a name that is not among `options`. It suggests the most similar option."""
     options = list(options)
     near = difflib.get_close_matches(str(value), options, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(options)}"

@@ -1,4 +1,4 @@
-"""Figures of predictions against the truth."""
+"""Scores of predictions, and the importance of columns."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, NotRequired, TypedDict
@@ -35,27 +35,28 @@ class Regression(TypedDict):
 def classification(
     labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[object]
 ) -> Classification:
-    """Figures of a classification.
+    """Return the scores of a classification.
 
     Parameters
     ----------
     labels : array of shape (rows,), int
-        In 0 .. classes - 1.
+        The true classes, as numbers from 0 to classes - 1.
     probabilities : array of shape (rows, classes)
     classes : sequence
-        Names for `f1`.
+        The names of the classes.
 
     Returns
     -------
     dict
-        `accuracy`, `balanced_accuracy`, `log_loss`, where every class occurs `roc_auc` (of more than two
-        classes: each against the rest, averaged), `f1` by class and `confusion` (a list a true class),
-        all as scikit-learn defines them; and `ece`, see `calibration_error`.
+        `accuracy`, `balanced_accuracy`, `log_loss`, `f1` (a dict by class) and `confusion` (one list for
+        each true class), as scikit-learn defines them, and `ece`, see `calibration_error`. If every class
+        occurs in `labels`, also `roc_auc`; with more than two classes, it is the mean over the classes, each
+        against all others.
     """
     from sklearn import metrics  # takes a second
 
     probabilities = probabilities.astype(np.float64)
-    probabilities /= probabilities.sum(axis=1, keepdims=True)  # to float64's last digit
+    probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 sums are not exactly 1
     every, predicted = np.arange(len(classes)), probabilities.argmax(axis=1)
     confusion = metrics.confusion_matrix(labels, predicted, labels=every)
     both = confusion.sum(axis=0) + confusion.sum(axis=1)
@@ -84,7 +85,7 @@ def _roc_auc(labels: np.ndarray, probabilities: np.ndarray) -> _RocAuc:
 
 
 def regression(y: np.ndarray, predicted: np.ndarray) -> Regression:
-    """`rmse`, `mae` and, from two rows on, `r2` of a regression, as scikit-learn defines them."""
+    """Return `rmse`, `mae` and, for at least two rows, `r2` of a regression, as scikit-learn defines them."""
     from sklearn import metrics
 
     figures: Regression = {
@@ -97,9 +98,22 @@ def regression(y: np.ndarray, predicted: np.ndarray) -> Regression:
 
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> float:
-    """Expected calibration error (Guo et al. 2017), in [0, 1].
+    """Return the expected calibration error (Guo et al. 2017), between 0 and 1.
 
-    The distance of confidence from the share that came true, over bins of confidence, weighted by rows.
+    The rows are binned by the probability of their predicted class. The error of a bin is the distance
+    between its mean probability and its accuracy. The result is the mean over the bins, weighted by rows.
+
+    Parameters
+    ----------
+    labels : array of shape (rows,), int
+        The true classes, as numbers from 0 to classes - 1.
+    probabilities : array of shape (rows, classes)
+    bins : int, default 10
+
+    Examples
+    --------
+    >>> calibration_error(np.array([0, 1]), np.array([[1.0, 0.0], [1.0, 0.0]]))
+    0.5
     """
     sure = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
@@ -108,20 +122,29 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int =
 
 
 class Importance(NamedTuple):
-    """How much of a score a column is worth."""
+    """The importance of one column: the mean and the deviation of the loss over the shuffles."""
 
     column: str
     loss: float
-    deviation: float  # over the shuffles
+    deviation: float
 
 
 def importance(
     inputs: np.ndarray, places: dict[str, list[int]], score: Callable[[np.ndarray], float], *, repeats: int,
     seed: int,
 ) -> list[Importance]:  # fmt: skip
-    """What a score, larger being better, loses when a column is shuffled (Breiman 2001), largest first.
+    """Return how much a score drops when a column is shuffled (Breiman 2001), the largest drop first.
 
-    `places` are each column's among the inputs.
+    Parameters
+    ----------
+    inputs : array of shape (rows, inputs)
+    places : dict of str to list of int
+        The inputs that belong to each column.
+    score : callable
+        Return the score of inputs; larger is better.
+    repeats : int
+        Number of shuffles of each column.
+    seed : int
     """
     whole = score(inputs)
     generator = np.random.default_rng(seed)
