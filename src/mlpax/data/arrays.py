@@ -84,14 +84,11 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         with np.load(path, allow_pickle=False) as arrays:
             if "X" not in arrays:
                 raise InputError(f"{path} has no array X; it holds {', '.join(arrays.files) or 'none'}")
-            found = {name: arrays[name] for name in ("X", "y") if name in arrays}
+            found: dict[str, Any] = {name: arrays[name] for name in ("X", "y") if name in arrays}
         for name, array in found.items():
-            if (
-                not isinstance(array, np.ndarray)
-                or array.dtype.kind not in "biufU"
-                or array.dtype.str[1:] == "f16"
-            ):
-                of = getattr(array, "dtype", "no array")
+            dtype: np.dtype[Any] | None = getattr(array, "dtype", None)  # a member may be no array
+            if dtype is None or dtype.kind not in "biufU" or dtype.str[1:] == "f16":
+                of = "no array" if dtype is None else dtype
                 raise InputError(f"{path} has {name} of type {of}; give numbers or text")
         return found["X"], found.get("y")
     except InputError:

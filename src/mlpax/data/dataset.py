@@ -234,9 +234,8 @@ def split_as_scikit_learn(
 
     With labels `y`, each class is held out in proportion.
     """
-    from sklearn.model_selection import train_test_split
+    from sklearn import model_selection
 
-    parts: Any = train_test_split(  # scikit-learn has no types
-        np.arange(rows), random_state=generator, test_size=share, stratify=y
-    )
-    return parts[0], parts[1]
+    draw: Any = model_selection  # scikit-learn has no types
+    train, held = draw.train_test_split(np.arange(rows), random_state=generator, test_size=share, stratify=y)
+    return train, held

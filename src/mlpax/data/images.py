@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar, cast
 
 import numpy as np
 
@@ -179,10 +179,10 @@ def _tell_unread(files: Sequence[str], notice: Callable[[str], object]) -> None:
 
 
 def _sides(size: Any) -> tuple[int, int]:
-    sides = size if isinstance(size, tuple) else (size, size)
+    sides = cast("tuple[Any, ...]", size) if isinstance(size, tuple) else (size, size)
     if len(sides) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sides):
         raise InputError(f"size is {size!r}, but must be an integer of at least 1, in pixels, or two")
-    return sides
+    return sides[0], sides[1]
 
 
 # Finding the files
@@ -272,10 +272,14 @@ def _each(
     bar = Progress(transient=True, console=console) if progress and console.is_terminal else None
     task = bar.add_task(text, total=len(items)) if bar else None
     results: list[Result] = []
+
+    def each_of(batch: Sequence[Item]) -> list[Result]:
+        return [function(item) for item in batch]
+
     pool = ThreadPoolExecutor()
     with bar or nullcontext():
         try:
-            for batch in pool.map(lambda batch: [function(item) for item in batch], batches):
+            for batch in pool.map(each_of, batches):
                 results += batch
                 if bar and task is not None:
                     bar.update(task, completed=len(results))
@@ -384,4 +388,4 @@ def _rescale_key(image: "Image.Image", depth: int) -> None:
     if image.mode == "L" and depth in (2, 4) and isinstance(key, int):
         image.info["transparency"] = key * 255 // (2**depth - 1)
     elif image.mode == "RGB" and depth == 16 and isinstance(key, tuple):
-        image.info["transparency"] = tuple(part >> 8 for part in key)
+        image.info["transparency"] = tuple(part >> 8 for part in cast("tuple[int, ...]", key))

@@ -133,7 +133,7 @@ def _digits() -> Dataset:
     else:
         from sklearn.datasets import load_digits
 
-        X, y = load_digits(return_X_y=True)
+        X, y = cast("tuple[np.ndarray, np.ndarray]", load_digits(return_X_y=True))
     X, y = np.asarray(X, np.uint8), np.asarray(y, np.int32)
     generator = np.random.default_rng(0)  # a fixed fifth of each digit's rows is the test set
     test = np.zeros(len(y), bool)
@@ -241,7 +241,7 @@ def fetch(name: str, *, progress: bool = False) -> Path:
             bar = _Bar(f"{name} {file}") if progress else None
             http = pooch.HTTPDownloader(progressbar=cast(Any, bar or False), chunk_size=1 << 16, timeout=30)
             try:  # pooch renames a file to its name once its bytes are right
-                pooch.retrieve(url, f"sha256:{sha256}", f"{file}.gz", folder, downloader=cast(Any, http))
+                cast(Any, pooch).retrieve(url, f"sha256:{sha256}", f"{file}.gz", folder, downloader=http)
                 break
             except requests.RequestException as error:
                 failures.append(f"{url} ({type(error).__name__})")

@@ -325,13 +325,14 @@ def _as_frame(X: Any, names: Sequence[str] | None) -> "pl.DataFrame":
     if isinstance(X, pl.LazyFrame):
         return X.collect()
     if hasattr(X, "column_names") and hasattr(X, "schema"):  # pyarrow's
-        return _stored(cast(pl.DataFrame, pl.from_arrow(X)))
+        return _stored(cast(Any, pl).from_arrow(X))
     if hasattr(X, "columns") and hasattr(X, "iloc"):  # pandas', without needing pyarrow
         return pl.DataFrame([_from_pandas(str(name), X.iloc[:, i]) for i, name in enumerate(X.columns)])
     if isinstance(X, dict):
-        if single := [name for name, column in X.items() if _is_single(column)]:
+        columns = cast("dict[object, Any]", X)
+        if single := [name for name, column in columns.items() if _is_single(column)]:
             raise InputError(f"X holds one value for column {single[0]!r}; give lists, a cell for each row")
-        return pl.DataFrame([_from_any(str(name), column) for name, column in X.items()])
+        return pl.DataFrame([_from_any(str(name), column) for name, column in columns.items()])
     array = np.asarray(X)
     if array.dtype.kind == "c":
         raise InputError(f"Complex data not supported: X is of type {array.dtype}; give its real part")
@@ -363,9 +364,10 @@ def _from_any(name: str, column: Any) -> "pl.Series":
         return column.alias(name)
     if hasattr(column, "iloc"):
         return _from_pandas(name, column)
-    if isinstance(column, np.ndarray) and column.dtype.kind in "biufMm":
-        return _from_numpy(name, column)
-    return _from_objects(name, list(column))
+    dtype: Any = getattr(column, "dtype", None)
+    if isinstance(column, np.ndarray) and dtype.kind in "biufMm":
+        return _from_numpy(name, cast(np.ndarray, column))
+    return _from_objects(name, list(cast("Iterable[Any]", column)))
 
 
 def _from_numpy(name: str, column: np.ndarray) -> "pl.Series":
@@ -379,10 +381,11 @@ def _from_numpy(name: str, column: np.ndarray) -> "pl.Series":
 def _from_pandas(name: str, column: Any) -> "pl.Series":
     import polars as pl
 
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufbmM":
+    dtype: Any = column.dtype
+    if isinstance(dtype, np.dtype) and column.dtype.kind in "iufbmM":
         return _from_numpy(name, column.to_numpy())
     cells = [None if lacks else v for v, lacks in zip(column.tolist(), column.isna(), strict=True)]
-    if hasattr(column.dtype, "categories"):  # levels, even where they are numbers
+    if getattr(column.dtype, "categories", None) is not None:  # levels, even where they are numbers
         return pl.Series(name, _written(cells), dtype=pl.Categorical)
     return _from_objects(name, cells)
 

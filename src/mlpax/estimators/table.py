@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -72,15 +72,8 @@ class _Table(BaseEstimator):
         target = _free(values.name, frame)
         frame = frame.with_columns(values.alias(target))
         roles = Roles(target=target, task=self._task)
-        weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)
-        if weight is not None and weight.shape != (frame.height,):
-            raise InputError(
-                f"sample_weight has shape {weight.shape}; X has {frame.height} rows, each of one weight"
-            )
-        if isinstance(class_weight, dict):
-            of_class = _class_weights(values, class_weight)
-            weight = of_class if weight is None else of_class * weight
-        else:
+        weight = _weights(values, sample_weight, class_weight)
+        if not isinstance(class_weight, dict):
             roles = replace(roles, class_weight=class_weight)
         if weight is not None:
             roles = replace(roles, weight=_free("sample_weight", frame))
@@ -142,6 +135,19 @@ def _cells(y: Any) -> Any:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _weights(values: "pl.Series", sample_weight: Any, class_weight: Any) -> np.ndarray | None:
+    """Return each row's weight: its own, times that of its class where `class_weight` is a dict."""
+    weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+    if weight is not None and weight.shape != (len(values),):
+        raise InputError(
+            f"sample_weight has shape {weight.shape}; X has {len(values)} rows, each of one weight"
+        )
+    if not isinstance(class_weight, dict):
+        return weight
+    of_class = _class_weights(values, cast("dict[Any, float]", class_weight))
+    return of_class if weight is None else of_class * weight
 
 
 def _class_weights(values: "pl.Series", class_weight: dict[Any, float]) -> np.ndarray:
