@@ -173,7 +173,9 @@ def test_compare_says_that_the_data_differ(mlpax):
         assert mlpax("train", "pixels.npz", *words, "--test", share, "--out", name)[0] == 0
     mlpax("train", *words, "--out", "three")
     _, _, err = mlpax("compare", "one", "two")
-    assert re.fullmatch(r"mlpax: \S+/pixels.npz was not the same for all runs \(.*\), so .* comparable\n", err)
+    assert re.fullmatch(
+        r"mlpax: \S+/pixels.npz was not the same for all runs \(.*\), so .* comparable\n", err
+    )
     _, _, err = mlpax("compare", "one", "three")
     assert re.fullmatch(r"mlpax: the runs have different data, .* comparable: \S+/pixels.npz, digits\n", err)
 

@@ -1,6 +1,7 @@
 """Commands that only read: data, trained networks, runs."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,8 @@ from mlpax.cli.screen import say, table, table_of_runs
 from mlpax.errors import InputError, counted, listed
 
 if TYPE_CHECKING:
+    from polars import DataFrame
+
     from mlpax.data.dataset import Dataset
     from mlpax.model.model import Model
 
@@ -120,7 +123,8 @@ def _examples(
     return X, np.asarray(model.classes)[y] if model.classes else y[:, 0]
 
 
-def say_extra(model: "Model", frame: Any) -> None:
+def say_extra(model: "Model", frame: "DataFrame") -> None:
+    """Tell which columns of a table the model does not use."""
     known = {c.name for c in model.columns.columns} | {model.target} if model.columns else set(frame.columns)
     extra = [c for c in frame.columns if c and c not in known]  # an index has no name
     if extra and known - {model.target} <= set(frame.columns):  # else the error to come says more
@@ -207,6 +211,7 @@ def predict(
 
 
 def _check_arrays(data: str) -> None:
+    """Raise an error if a file holds no arrays."""
     from mlpax.data.arrays import is_arrays
 
     if not is_arrays(data):
@@ -214,14 +219,14 @@ def _check_arrays(data: str) -> None:
 
 
 def _check_out(out: Path) -> None:
-    """Refuse before the work what could not be written after it."""
+    """Raise an error if `out` cannot be written, before the work begins."""
     if out.is_dir():
         raise InputError(f"{out} is a folder; --out takes a file")
     if not out.parent.is_dir():
         raise InputError(f"{out.parent} is no folder; make it first, or choose another --out")
 
 
-def _chain(first: Any, others: Any) -> Any:
+def _chain(first: "DataFrame", others: "Iterator[DataFrame]") -> "Iterator[DataFrame]":
     yield first
     yield from others
 
@@ -240,7 +245,7 @@ def importance(
 
     model = load(run)
     if not model.columns:
-        raise InputError(f"{run} was trained on images, which have no columns")
+        raise InputError(f"{run} was trained on images, which have no columns; give a run on a table")
     out = out or (run if run.is_dir() else run.parent) / "importance.png"
     _check_out(out)
     X, y = _examples(model, run, data, None)
@@ -388,4 +393,4 @@ def _differing(settings: "list[dict[str, object]]") -> dict[str, list[object]]:
 
 def _shown(value: object) -> str:
     """Return a setting as the command line takes it: `128,64` for a tuple."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
+    return "" if value is None else str(value).strip("(,)").replace(", ", ",")

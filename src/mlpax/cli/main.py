@@ -271,7 +271,7 @@ def _train(
     from mlpax.runs.logs import logger
 
     often = run.Every(*_every(every))
-    logs = logger(log, path) if log else nullcontext(lambda row: None)
+    logs = logger(log, path) if log else nullcontext(_no_log)
     silent = quiet or as_json
     on_terminal = sys.stdout.isatty() and not silent
     with logs as logged, bar(recipe.epochs) if on_terminal else nullcontext(line) as show:
@@ -290,6 +290,10 @@ def _train(
         print(json.dumps({"run": str(path), **result._asdict()}))
     else:
         print(path if quiet else _ending(path, recipe, result))
+
+
+def _no_log(row: dict[str, float]) -> None:
+    """Take an epoch's record and do nothing with it."""
 
 
 def _show(path: Path, show: Callable[[], object]) -> None:

@@ -167,7 +167,7 @@ def train(
 
 
 class _Writer:
-    """Writes checkpoints and metrics in the background, the training not waiting for the disk."""
+    """Write checkpoints and metrics in a background thread, so that training does not wait for the disk."""
 
     def __init__(
         self, path: Path, config: Config, every: Every, written: int, still_ours: Callable[[], None]
@@ -184,7 +184,7 @@ class _Writer:
         self.pool.shutdown(wait=True)
 
     def offer(self, state: TrainState, history: list[Record]) -> None:
-        """Write this epoch unless it is too early, the last write still runs, or the loss is NaN."""
+        """Write this epoch, unless it is too early, the last write is not finished, or the loss is NaN."""
         if self.pending and not self.pending.done():
             return
         self._written()
@@ -201,7 +201,7 @@ class _Writer:
             self._written()
 
     def _written(self) -> None:
-        """Wait for the last write; its error is raised here."""
+        """Wait for the last write, and raise its error if it failed."""
         if self.pending:
             self.pending.result()
             self.pending = None
@@ -225,7 +225,7 @@ def _finish(
     path: Path, config: Config, problem: Problem, dataset: Dataset, state: TrainState,
     history: list[Record], ended: str, notice: Callable[[str], object],
 ) -> Result:  # fmt: skip
-    """Write the model and the result of the parameters that are kept, and the curves."""
+    """Write the model of the kept parameters, the result, and the curves."""
     recipe = config.recipe
     best = int(state.watch.epoch)
     kept = kept_epoch(ended, recipe, best, len(history))
