@@ -542,9 +542,9 @@ def test_importance_has_the_largest_on_top_and_thirty_bars():
     assert (labels[-1], labels[0], len(labels)) == ("c0", "c29", 30)
     bars = next(c for c in axes.containers if isinstance(c, BarContainer))
     assert_allclose([bar.get_width() for bar in bars], [row[1] for row in rows[:30][::-1]])
-    assert axes.get_title() == "Importance of the 30 most important of 40 columns"
+    assert axes.get_title() == "The 30 most important of 40 columns"
     (axes,) = drawn(plots.importance(rows[:3], "loss of accuracy"))
-    assert axes.get_title() == "Importance of all columns"
+    assert axes.get_title() == "The 3 most important of 3 columns"
     assert [bar.get_x() for bar in axes.patches] == [0, 0, 0]
 
 

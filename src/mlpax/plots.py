@@ -358,10 +358,8 @@ def importance(rows: Sequence[tuple[str, float, float]], what: str) -> "Figure":
     places = range(len(shown))  # two columns may have the same shortened name
     axes.barh(places, [r[1] for r in shown], xerr=[r[2] for r in shown], color=SKY, capsize=2)
     axes.set_yticks(places, [_name(r[0]) for r in shown])
-    of = (
-        f"the {len(shown)} most important of {len(rows)} columns" if len(rows) > len(shown) else "all columns"
-    )
-    _plain(axes, f"{what} when the column is shuffled", title=f"Importance of {of}")
+    title = f"The {len(shown)} most important of {len(rows)} columns"
+    _plain(axes, f"{what} when the column is shuffled", title=title)
     axes.grid(visible=False, axis="y")
     return figure
 

@@ -364,14 +364,9 @@ def compare(
     rows = [run_files.summary(run) for run in runs]
     configs = [run_files.read_config(run) for run in runs]
     plots.save(plots.comparison(histories), out)
-    names = sorted({config.dataset for config in configs})
-    if len(names) > 1:
-        say(f"the runs have different data, so their scores are not comparable: {listed(names)}")
-    elif len({config.fingerprint for config in configs}) > 1:
-        say(
-            f"{names[0]} was not the same for all runs (the file changed, or other rows were held out), so"
-            " their scores are not comparable"
-        )
+    if len({(config.dataset, config.fingerprint) for config in configs}) > 1:
+        names = listed(sorted({config.dataset for config in configs}))
+        say(f"the runs have different data or held-out rows, so their scores are not comparable: {names}")
     settings = _differing([config.settings() for config in configs])
     if json_:
         own = [{name: values[i] for name, values in settings.items()} for i in range(len(rows))]

@@ -271,15 +271,23 @@ def _train(
     from mlpax.runs.logs import logger
 
     often = run.Every(*_every(every))
-    logs = logger(log, path) if log else nullcontext(_no_log)
+    logs = logger(log, path) if log else nullcontext()
     silent = quiet or as_json
     on_terminal = sys.stdout.isatty() and not silent
     with logs as logged, bar(recipe.epochs) if on_terminal else nullcontext(line) as show:
 
         def on_epoch(row: dict[str, float]) -> None:
-            logged(row)
-            if not silent:
-                _show(path, lambda: show(row, recipe.epochs))
+            if logged:
+                logged(row)
+            if silent:
+                return
+            try:
+                show(row, recipe.epochs)
+                sys.stdout.flush()
+            except OSError as error:  # the reader has left, or the disk is full
+                _drop_output()
+                remedy = f"nothing is lost; go on with: mlpax resume {path}"
+                raise MlpaxError(f"cannot write the output: {error.strerror}; {remedy}") from None
 
         with _told(path):
             result = run.train(
@@ -290,22 +298,6 @@ def _train(
         print(json.dumps({"run": str(path), **result._asdict()}))
     else:
         print(path if quiet else _ending(path, recipe, result))
-
-
-def _no_log(row: dict[str, float]) -> None:
-    """Take an epoch's record and do nothing with it."""
-
-
-def _show(path: Path, show: Callable[[], object]) -> None:
-    """Print something of a run that goes on in `path`."""
-    try:
-        show()
-        sys.stdout.flush()
-    except OSError as error:  # the reader has left, or the disk is full
-        _drop_output()
-        raise MlpaxError(
-            f"cannot write the output: {error.strerror}; nothing is lost; go on with: mlpax resume {path}"
-        ) from None
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,28 +63,20 @@ def figure(name: str, value: float) -> str:
     return f"{name.replace('_', ' ')} {f'{value:.2%}' if name.endswith('accuracy') else _decimal(value, 4)}"
 
 
-class bar:  # noqa: N801 - used as a function
-    """Show a progress bar, with the epoch lines above it."""
+@contextmanager
+def bar(epochs: int) -> Generator[Callable[[dict[str, float], int], None]]:
+    """Show a progress bar, with the epoch lines above it. Yield a function that takes each epoch's record."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def __init__(self, epochs: int):
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    count = TextColumn("epoch {task.completed:.0f}/{task.total:.0f}")
+    with Progress(count, BarColumn(), TimeRemainingColumn(), transient=True) as progress:
+        task = progress.add_task("", total=epochs)
 
-        self.progress = Progress(
-            TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"), BarColumn(), TimeRemainingColumn(),
-            transient=True,
-        )  # fmt: skip
-        self.task = self.progress.add_task("", total=epochs)
+        def show(row: dict[str, float], epochs: int) -> None:
+            progress.console.print(epoch_line(row, epochs), highlight=False, soft_wrap=True)
+            progress.update(task, completed=row["epoch"])
 
-    def __enter__(self) -> Callable[[dict[str, float], int], None]:
-        self.progress.start()
-        return self.show
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.stop()
-
-    def show(self, row: dict[str, float], epochs: int) -> None:
-        self.progress.console.print(epoch_line(row, epochs), highlight=False, soft_wrap=True)
-        self.progress.update(self.task, completed=row["epoch"])
+        yield show
 
 
 def table_of_runs(rows: "list[Summary]") -> None:

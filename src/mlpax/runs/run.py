@@ -20,15 +20,7 @@ from mlpax.model.fit_model import Problem, prepare
 from mlpax.recipes import Recipe
 from mlpax.runs import checkpoints
 from mlpax.runs.locks import LOCK, holder, locked, signals
-from mlpax.runs.run_files import (
-    Config,
-    Result,
-    kept_epoch,
-    read_config,
-    write_config,
-    write_history,
-    write_json,
-)
+from mlpax.runs.run_files import Config, Result, read_config, write_config, write_history, write_json
 
 __all__ = ["Every", "new_folder", "train"]
 
@@ -228,7 +220,7 @@ def _finish(
     """Write the model of the kept parameters, the result, and the curves."""
     recipe = config.recipe
     best = int(state.watch.epoch)
-    kept = kept_epoch(ended, recipe, best, len(history))
+    kept = config.kept_epoch(ended, best, len(history))
     params = state.watch.params if ended == "diverged" else chosen(state, recipe)
     metrics: dict[str, float] = {}
     write_history(path, history)

@@ -18,19 +18,9 @@ from mlpax.errors import InputError
 from mlpax.recipes import Recipe
 from mlpax.runs.locks import holder
 
-__all__ = [
-    "Config",
-    "Result",
-    "Summary",
-    "kept_epoch",
-    "read_config",
-    "read_history",
-    "read_result",
-    "summaries",
-    "write_config",
-    "write_history",
-    "write_json",
-]
+__all__ = ["Config", "Result", "Summary", "read_config", "read_history", "read_result", "summaries",
+            "write_config", "write_history", "write_json"]  # fmt: skip
+
 
 FORMAT = 1
 
@@ -54,6 +44,22 @@ class Config:
         text = json.dumps([self.fingerprint, dataclasses.asdict(self.recipe)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def kept_epoch(self, state: str, best_epoch: int, epochs: int) -> int:
+        """Return the epoch whose weights `model.safetensors` holds; 0 if there is none.
+
+        With patience, and after a divergence, a run keeps the best epoch. Otherwise it keeps the last one.
+
+        Parameters
+        ----------
+        state : str
+            How the run ended; see `Result`.
+        best_epoch : int
+            The epoch with the best monitored metric; 0 if there is none.
+        epochs : int
+            Number of epochs trained.
+        """
+        return best_epoch if state == "diverged" or (self.recipe.patience and best_epoch) else epochs
+
     def settings(self) -> dict[str, object]:
         """Return all settings that a user can choose, by name."""
         return {
@@ -71,24 +77,6 @@ class Result(NamedTuple):
     best_epoch: int
     seconds: float  # sum over the epochs; includes neither compilation nor evaluation
     metrics: dict[str, float]  # of the kept network: loss, train_..., valid_..., test_...
-
-
-def kept_epoch(state: str, recipe: Recipe, best_epoch: int, epochs: int) -> int:
-    """Return the epoch whose weights `model.safetensors` holds; 0 if there is none.
-
-    With patience, and after a divergence, a run keeps the best epoch. Otherwise it keeps the last one.
-
-    Parameters
-    ----------
-    state : str
-        How the run ended; see `Result`.
-    recipe : Recipe
-    best_epoch : int
-        The epoch with the best monitored metric; 0 if there is none.
-    epochs : int
-        Number of epochs trained.
-    """
-    return best_epoch if state == "diverged" or (recipe.patience and best_epoch) else epochs
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
@@ -207,7 +195,7 @@ def summary(path: Path) -> Summary:
     columns = list(history[0]) if history else []
     metric = config.recipe.monitor or next((c for c in columns if c.startswith("valid_")), "loss")
     best = result.best_epoch if result else _best_epoch(history, metric, config.recipe.min_delta)
-    kept = kept_epoch(state, config.recipe, best, len(history))
+    kept = config.kept_epoch(state, best, len(history))
     return Summary(
         run=path.name,
         data=config.dataset,
