@@ -37,7 +37,7 @@ def record(epoch, seconds=0.2, **figures):
 
 
 def test_the_articles_line_is_as_printed():
-    figures = {"train_accuracy": 0.8181, "valid_accuracy": 0.8242}
+    figures = {"train_accuracy": 0.8181, "valid_accuracy": 0.8242, "valid_log_loss": 0.5}
     line = "Epoch 25/25: loss: 0.2887, train acc.: 0.818, valid acc.: 0.824, time: "
     assert screen.epoch_line(record(25, 0.24, **figures), 25) == f"{line}0.24 sec."
     assert screen.epoch_line(record(25, 12.34, **figures), 25) == f"{line}12.34 sec."
@@ -57,7 +57,7 @@ def test_the_articles_line_is_as_printed():
                 "train_log_loss": 0.1541,
                 "valid_log_loss": 0.1,
             },
-            "Epoch 7/256: loss: 0.2887, acc.: 0.945/0.984, log loss: 0.154/0.100, 0.20 s",
+            "Epoch 7/256: loss: 0.2887, acc.: 0.945/0.984, 0.20 s",
         ),
         ({"valid_rmse": 7185.161}, "Epoch 7/256: loss: 0.2887, valid rmse: 7185.161, time: 0.20 sec."),
     ],

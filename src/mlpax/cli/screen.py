@@ -18,10 +18,14 @@ SHORTEST = 8  # characters that a shortened name keeps
 def epoch_line(record: dict[str, float], epochs: int) -> str:
     """Return the article's line: `Epoch 1/25: loss: 1.5768, train acc.: 0.818, ..., time: 0.24 sec.`
 
-    If that would be wider than 80 columns, a metric of both training and validation rows is named once, as in
+    Beside both accuracies, the log losses are left out; `metrics.csv` has them. If the line would still be
+    wider than 80 columns, a metric of both training and validation rows is named once, as in
     `acc.: 0.945/0.984`, and the time is `0.24 s`.
     """
-    names = [name for name in record if name not in ("epoch", "seconds")]
+    left_out = {"epoch", "seconds"}
+    if {"train_accuracy", "valid_accuracy"} <= record.keys():
+        left_out |= {"train_log_loss", "valid_log_loss"}
+    names = [name for name in record if name not in left_out]
     start, time = f"Epoch {record['epoch']}/{epochs}: ", f"{record['seconds']:.2f}"
     figures = ", ".join(f"{_words(name)}: {_digits(name, record[name])}" for name in names)
     # The longest epoch number and a usual time decide, so that all lines of a run look alike.

@@ -19,8 +19,7 @@ from mlpax.recipes import Recipe
 from mlpax.runs.locks import holder
 
 __all__ = ["Config", "Result", "Summary", "read_config", "read_history", "read_result", "summaries",
-            "write_config", "write_history", "write_json"]  # fmt: skip
-
+           "write_config", "write_history", "write_json"]  # fmt: skip
 
 FORMAT = 1
 
