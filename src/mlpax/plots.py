@@ -381,13 +381,9 @@ def predicted(y_true: np.ndarray, y_pred: np.ndarray, target: str = "") -> "Figu
     axes.plot(ends, ends, color="0.7", linestyle="--", label="perfect")
     alpha = min(0.7, max(0.2, 200 / len(y_true)))  # where points overlap, the darkness shows their number
     axes.scatter(y_true, y_pred, s=14, color=BLUE, alpha=alpha, linewidths=0, label="this network")
-    said = [f"{name.upper()} {_number(value)}" for name, value in figures.items()]
-    _plain(
-        axes,
-        f"true {_name(target)}".strip(),
-        f"predicted {_name(target)}".strip(),
-        ", ".join(said).replace("R2", "R²"),
-    )
+    title = f"RMSE {_number(figures['rmse'])}, MAE {_number(figures['mae'])}"
+    title += f", R² {_number(figures['r2'])}" if "r2" in figures else ""
+    _plain(axes, f"true {_name(target)}".strip(), f"predicted {_name(target)}".strip(), title)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:,.9g}"))
         axis.set_major_locator(MaxNLocator(4))  # long numbers need room
