@@ -155,6 +155,16 @@ def test_curves_are_the_history(epochs):
         assert ticks(axes.xaxis)
 
 
+def test_the_kept_epoch_is_marked():
+    figure = plots.curves(history(10), kept=4)
+    loss, metric, _ = drawn(figure)
+    for axes in (loss, metric):
+        assert_array_equal(axes.lines[-1].get_xdata(), [4, 4])
+    assert texts(loss.get_legend().get_texts()) == ["kept: epoch 4"]
+    assert texts(metric.get_legend().get_texts()) == ["training", "validation"]
+    assert loss.get_xlim() == (0.4, 10.6)
+
+
 def test_curves_have_round_epochs_below():
     for epochs, expected in [(1, [1]), (4, [1, 2, 3, 4]), (25, [5, 10, 15, 20, 25])]:
         assert ticks(drawn(plots.curves(history(epochs)))[0].xaxis) == expected
@@ -335,6 +345,8 @@ def test_confusion_matrix_of_unequal_or_no_rows_is_refused():
 
 # ---- worst mistakes
 
+ORDER = "lowest probability of the true class first"
+
 
 def answers():
     """Four images of 2x3; all but the second are mistakes."""
@@ -353,7 +365,7 @@ def test_the_worst_mistake_comes_first():
     assert [image.get_title() for image in axes] == [
         "true c\npredicted a (95%)", "true a\npredicted c (60%)", "true a\npredicted b (70%)",
     ]  # fmt: skip
-    assert figure.get_suptitle() == "The worst 3 of 3 mistakes"
+    assert figure.get_suptitle() == f"The worst 3 of 3 mistakes\n{ORDER}"
     assert all(image.images[0].get_clim() == (0, 23) for image in axes)
     assert all(image.images[0].get_cmap().name == "gray" for image in axes)  # no negative
 
@@ -372,7 +384,8 @@ def test_no_more_mistakes_than_asked_for(count, expected):
     probabilities = np.tile([0.2, 0.8], (7, 1))
     figure = plots.worst_mistakes(np.eye(7, 4), y_true, probabilities, (0, 1), (2, 2), count)
     assert sum(len(axes.images) for axes in drawn(figure)) == expected
-    assert figure.get_suptitle() == f"The worst {expected} of 7 mistakes"
+    assert figure.get_suptitle().split("\n")[0] == f"The worst {expected} of 7 mistakes"
+    assert figure.get_suptitle().endswith(ORDER) == (expected > 1)
     assert all(bool(axes.images) == axes.axison for axes in figure.axes)  # the places left over are blank
 
 
@@ -422,7 +435,8 @@ def test_weights_of_nothing_but_zeros():
 
 def test_epoch_times_from_least_to_most():
     times = {"slow": [8.0, 9.0, 9.5], "mlpax (CPU)": [0.25, 0.24, 0.26], "middle": [0.5, 0.7, 0.9, 0.6]}
-    (axes,) = drawn(plots.epoch_times(times))
+    figure = plots.epoch_times(times)
+    (axes,) = drawn(figure)
     bars = next(c for c in axes.containers if isinstance(c, BarContainer))
     assert_allclose([bar.get_width() for bar in bars], [9.0, 0.65, 0.25])
     assert texts(axes.get_yticklabels()) == ["slow", "middle", "mlpax (CPU)"]  # upwards: the least is on top
@@ -433,17 +447,13 @@ def test_epoch_times_from_least_to_most():
     assert [text.strip() for text in texts(axes.texts)] == ["9.00 s", "650 ms", "250 ms"]
     colors = [to_hex(bar.get_facecolor()) for bar in bars]
     assert colors[0] == colors[1] != colors[2]  # the one this is about stands out
-    assert axes.get_xscale() == "log"
+    assert axes.get_xscale() == "linear"
+    assert [bar.get_x() for bar in bars] == [0, 0, 0]
     low, high = axes.get_xlim()
+    assert low == 0
+    assert all(text.get_window_extent().x1 < figure.bbox.x1 for text in axes.texts)  # the numbers have room
     labels = dict(zip(axes.get_xticks(), texts(axes.get_xticklabels()), strict=True))
-    assert [label for tick, label in labels.items() if low <= tick <= high] == [
-        "0.2",
-        "0.5",
-        "1",
-        "2",
-        "5",
-        "10",
-    ]
+    assert [label for tick, label in labels.items() if low <= tick <= high] == ["0", "2", "4", "6", "8", "10"]
 
 
 def test_epoch_times_of_one_round():
@@ -532,6 +542,10 @@ def test_importance_has_the_largest_on_top_and_thirty_bars():
     assert (labels[-1], labels[0], len(labels)) == ("c0", "c29", 30)
     bars = next(c for c in axes.containers if isinstance(c, BarContainer))
     assert_allclose([bar.get_width() for bar in bars], [row[1] for row in rows[:30][::-1]])
+    assert axes.get_title() == "The 30 most important of 40 columns"
+    (axes,) = drawn(plots.importance(rows[:3], "loss of accuracy"))
+    assert axes.get_title() == "The 3 most important of 3 columns"
+    assert [bar.get_x() for bar in axes.patches] == [0, 0, 0]
 
 
 def test_predictions_lie_beside_the_truth():
@@ -543,8 +557,24 @@ def test_predictions_lie_beside_the_truth():
     assert axes.get_title() == "RMSE 0.6455, MAE 0.5, R² 0.7321"
 
 
+def test_large_predictions_are_written_in_whole_and_seen():
+    y = np.linspace(40_000, 450_000, 20_000)
+    (axes,) = drawn(plots.predicted(y, y + 53_151, "price"))
+    assert axes.get_title().startswith("RMSE 53,151, MAE 53,151")
+    assert "300,000" in texts(axes.get_xticklabels())
+    assert not any("e" in label for label in texts([*axes.get_xticklabels(), *axes.get_yticklabels()]))
+    points = axes.collections[0]
+    assert points.get_alpha() >= 0.2
+    assert points.get_sizes()[0] >= 14
+
+
 def test_calibration_by_hand():
     p = np.array([[0.9, 0.1]] * 4 + [[0.6, 0.4]])
-    (axes,) = drawn(plots.calibration(np.array([0, 0, 0, 1, 0]), p))
+    axes, below = drawn(plots.calibration(np.array([0, 0, 0, 1, 0]), p))
     assert_allclose(axes.lines[1].get_xydata(), [[0.6, 1.0], [0.9, 0.75]])
     assert axes.get_title() == "Expected calibration error 0.200"
+    assert not axes.texts  # the counts are below, away from the lines
+    assert [bar.get_height() for bar in below.patches] == [0, 0, 0, 0, 0, 0, 1, 0, 0, 4]
+    assert texts(below.texts) == ["1", "4"]
+    assert below.get_ylim()[0] == 0
+    assert axes.get_xlim() == below.get_xlim()

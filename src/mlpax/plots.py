@@ -1,11 +1,11 @@
-"""Figures from plain histories and arrays."""
+"""Draw figures from plain histories and arrays."""
 
 import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,30 +23,32 @@ __all__ = ["calibration", "comparison", "confusion_matrix", "curves", "epoch_tim
 History = Sequence[Mapping[str, float]]
 Classes = Sequence[str] | Sequence[int]
 
-# Okabe and Ito's colours, which the colour-blind tell apart.
+# The colours of Okabe and Ito, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 COLORS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, "#000000")
 STYLES = ("-", "--", ":")
 
-# Control characters, and the bytes of a file's name that are not UTF-8.
+# Control characters, and bytes of a file name that are not UTF-8.
 UNDRAWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def _name(text: object, most: int = 24) -> str:
-    """A text of the user's as it can be drawn: one line of so many characters, none of them an order."""
+    """Return a text of the user's as one short line that matplotlib draws literally."""
     text = UNDRAWABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(text).split()))
-    if len(text) > most:  # runs are told apart by their ends, columns by their beginnings
+    if len(text) > most:  # run names differ at the end, column names at the start
         text = f"{text[: (most - 1) // 2]}…{text[-(most // 2) :]}"
-    text = f" {text}" if text.startswith("_") else text  # a legend leaves out what starts with it
-    return text.replace("$", r"\$")  # between two of them is mathematics
+    text = f" {text}" if text.startswith("_") else text  # a legend skips labels that start with "_"
+    return text.replace("$", r"\$")  # text between two $ would be mathematics
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple["Figure", list["Axes"]]:
-    """A figure without pyplot, whose state is global and whose import is slow."""
+def _figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, heights: Sequence[float] | None = None
+) -> tuple["Figure", list["Axes"]]:
+    """Return a figure and its axes. pyplot is not used: its state is global and its import is slow."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
     return figure, list(axes.ravel())
 
 
@@ -67,18 +69,18 @@ def _whole_numbers(axes: "Axes", last: int) -> None:
 
 
 def save(figure: "Figure", path: str | Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by the path's suffix, whole or not at all.
+    """Write a figure as PNG, SVG or PDF, by the suffix of the path. A failed write leaves the old file.
 
     Raises
     ------
     InputError
-        If the suffix is another.
+        If the path has another suffix.
     """
     kind = Path(path).suffix[1:].lower()
     if kind not in ("png", "svg", "pdf"):
-        raise InputError(f"{path} is no picture's name; end it with .png, .svg or .pdf")
+        raise InputError(f"{path} does not name a picture; end it with .png, .svg or .pdf")
     with atomic(path) as file, warnings.catch_warnings():
-        # A letter that the font lacks is a box.
+        # matplotlib draws a box for a letter that the font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing|Matplotlib currently does not support")
         figure.savefig(file, format=kind)
 
@@ -88,23 +90,25 @@ def _column(history: History, name: str) -> np.ndarray:
 
 
 def _metrics(history: History) -> list[str]:
-    """The metrics recorded, without their `train_` and `valid_`."""
+    """Return the names of the recorded metrics, without `train_` and `valid_`."""
     if not history:
         raise InputError("the history has no epochs; train at least one before drawing it")
     names = (c.partition("_") for c in history[0] if c.startswith(("train_", "valid_")))
     return list(dict.fromkeys(metric for _, _, metric in names))
 
 
-def curves(history: History, title: str = "") -> "Figure":
-    """The article's figure: training loss, metrics of training and validation rows, epoch times.
+def curves(history: History, title: str = "", kept: int = 0) -> "Figure":
+    """Draw the article's figure: training loss, metrics of training and validation rows, epoch times.
 
     Parameters
     ----------
     history : sequence of mappings
-        A row an epoch: `epoch, loss, train_<metric>, valid_<metric>, ..., seconds`. Values that are
-        not finite are left out.
+        One row per epoch: `epoch, loss, train_<metric>, valid_<metric>, ..., seconds`. Values that are
+        not finite are not drawn.
     title : str, optional
-        In one line, without mathematics; the middle of a long one is left out.
+        One line of plain text. A long title loses its middle.
+    kept : int, default 0
+        The epoch whose weights were kept, which a vertical line marks; 0 marks none.
     """
     metrics = _metrics(history)
     figure, axes = _figure(3.7 * (2 + len(metrics)), 3.4, 1, 2 + len(metrics))
@@ -121,23 +125,27 @@ def curves(history: History, title: str = "") -> "Figure":
         axis.legend(frameon=False)
         name = metric.replace("_", " ")
         _plain(axis, "epoch", name, name.upper() if len(name) < 5 else name.capitalize())
-    width = 0.8 if len(history) <= 30 else 1  # gaps of less than a pixel make stripes
+    width = 0.8 if len(history) <= 30 else 1  # gaps narrower than a pixel would look like stripes
     axes[-1].bar(epoch, _column(history, "seconds"), width, color=SKY)
     _plain(axes[-1], "epoch", "seconds", "Time per epoch")
     for axis in axes:
         _whole_numbers(axis, len(history))
+    if kept:
+        for axis in axes[:-1]:
+            axis.axvline(kept, color=GREEN, linewidth=1, zorder=0.9)
+        axes[0].legend(axes[0].lines[-1:], [f"kept: epoch {kept}"], frameon=False)
     figure.suptitle(_name(title, 60))
     return figure
 
 
 def comparison(histories: Mapping[str, History]) -> "Figure":
-    """Loss and first metric of several runs, one colour a run.
+    """Draw the loss and the first metric of several runs, one colour per run.
 
     Parameters
     ----------
     histories : mapping of str to history
-        By the name shown; each as in `curves`. Runs may have unequal numbers of epochs. All are drawn,
-        and named as far as colours and styles tell them apart.
+        The history of each run, as in `curves`, by the name to show. All runs are drawn. The legend names
+        as many runs as colours and line styles can tell apart.
     """
     if not histories:
         raise InputError("there are no runs to compare; name at least one")
@@ -154,7 +162,7 @@ def comparison(histories: Mapping[str, History]) -> "Figure":
         style = STYLES[i // len(COLORS) % len(STYLES)]
         lacks = "" if column in history[0] else f", without {metric.replace('_', ' ')}"
         label = f"{_name(name)}{lacks}" if i < named else None
-        marker = "o" if longest <= 30 or len(history) == 1 else ""  # of one epoch there is no line
+        marker = "o" if longest <= 30 or len(history) == 1 else ""  # one epoch makes no line
         left.plot(
             epoch, _column(history, "loss"), style, color=color, label=label, marker=marker, markersize=3
         )
@@ -172,7 +180,7 @@ def comparison(histories: Mapping[str, History]) -> "Figure":
 
 
 def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Classes) -> "Figure":
-    """How often each class was taken for each other, coloured by the share of its true class.
+    """Draw how often each class was predicted as each other, coloured by the share of the true class.
 
     Parameters
     ----------
@@ -194,7 +202,7 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Classes) -
     longest = max(map(len, names))
     side = max(4.0, 0.5 * min(k, 40) + 2) + 0.07 * longest
     figure, (axes,) = _figure(side + 0.8, side)
-    # The square root lets a share of 1 % be seen beside the diagonal's 98 %.
+    # On a square-root scale, a share of 1 % is visible beside the 98 % of the diagonal.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
     figure.colorbar(
         image, ax=axes, label="share of the true class", ticks=[0, 0.01, 0.1, 0.3, 0.6, 1], shrink=0.8
@@ -223,7 +231,7 @@ def worst_mistakes(
     image_shape: tuple[int, ...],
     count: int = 25,
 ) -> "Figure":
-    """The images on which the model was most wrong: the least probability for the true class first.
+    """Draw the images that the model got most wrong: lowest probability of the true class first.
 
     Parameters
     ----------
@@ -235,7 +243,7 @@ def worst_mistakes(
     image_shape : tuple of int
         (height, width).
     count : int, default 25
-        The most to show.
+        The largest number of images to show.
     """
     _check_shape(X.shape[1], image_shape)
     predicted = probabilities.argmax(axis=1)
@@ -253,21 +261,24 @@ def worst_mistakes(
         for row, true, taken in zip(worst, y_true[worst], predicted[worst], strict=True)
     ]
     wide = max(1.9, 0.07 * max(len(line) for caption in said for line in caption.split("\n")))
-    figure, grid = _figure(max(wide * columns, 3.2), 2.1 * rows + 0.3, rows, columns)  # room for the title
+    figure, grid = _figure(max(wide * columns, 3.2), 2.1 * rows + 0.5, rows, columns)  # the title needs room
     for axes in grid[len(worst) :]:
         axes.set_axis_off()
     for axes, row, caption in zip(grid, worst.tolist(), said, strict=False):
-        axes.imshow(X[row].reshape(image_shape), cmap="gray", vmin=0, vmax=X.max())  # as bright as it is
+        axes.imshow(
+            X[row].reshape(image_shape), cmap="gray", vmin=0, vmax=X.max()
+        )  # one scale, so that pictures keep their brightness
         axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_color("#cccccc")  # without an edge a blank margin runs into the next caption
+        axes.spines[:].set_color("#cccccc")  # without an edge, a blank margin would run into the next caption
         axes.set_title(caption, fontsize=8)
     title = f"The worst {len(worst)} of {len(wrong):,} mistakes" if len(wrong) > 1 else "The one mistake"
-    figure.suptitle(title, fontsize=11)
+    order = "\nlowest probability of the true class first" if len(worst) > 1 else ""
+    figure.suptitle(f"{title}{order}", fontsize=11)
     return figure
 
 
 def weights(W: np.ndarray, image_shape: tuple[int, ...], count: int = 64) -> "Figure":
-    """What each unit of the first layer looks for: its weights as an image, largest norm first.
+    """Draw the weights of each unit of the first layer as an image, largest norm first.
 
     Parameters
     ----------
@@ -275,7 +286,7 @@ def weights(W: np.ndarray, image_shape: tuple[int, ...], count: int = 64) -> "Fi
     image_shape : tuple of int
         (height, width).
     count : int, default 64
-        The most units to show.
+        The largest number of units to show.
     """
     W = np.asarray(W)
     _check_shape(W.shape[0], image_shape)
@@ -283,9 +294,13 @@ def weights(W: np.ndarray, image_shape: tuple[int, ...], count: int = 64) -> "Fi
     columns = min(8, len(units))
     rows = math.ceil(len(units) / columns)
     figure, (axes,) = _figure(0.95 * columns + 1.2, 0.95 * rows + 0.5)
-    limit = float(np.quantile(np.abs(W[:, units]), 0.999)) or 1.0  # one outlier must not pale the rest
-    height, width = (side + max(1, side // 10) for side in image_shape)  # with the gap to the next
-    tiles = np.full((rows * height, columns * width), np.nan)  # one picture, where axes of each take seconds
+    limit = (
+        float(np.quantile(np.abs(W[:, units]), 0.999)) or 1.0
+    )  # otherwise one outlier would make the rest pale
+    height, width = (side + max(1, side // 10) for side in image_shape)  # with the gap to the next tile
+    tiles = np.full(
+        (rows * height, columns * width), np.nan
+    )  # one image; axes for each unit would take seconds
     for i, unit in enumerate(units):
         top, left = height * (i // columns), width * (i % columns)
         tiles[top : top + image_shape[0], left : left + image_shape[1]] = W[:, unit].reshape(image_shape)
@@ -302,17 +317,15 @@ def _check_shape(features: int, image_shape: tuple[int, ...]) -> None:
 
 
 def epoch_times(times: Mapping[str, Sequence[float]]) -> "Figure":
-    """Median seconds an epoch by implementation, from least to most, with least and greatest as whiskers.
+    """Draw the median seconds per epoch of each implementation, fastest first, with the range as whiskers.
 
     Parameters
     ----------
     times : mapping of str to sequence of float
-        Seconds of each round.
+        The seconds of each round, by the name of the implementation.
     """
     if not times or not all(len(values) for values in times.values()):
         raise InputError("there are no times to draw; measure each implementation at least once")
-    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
-
     ordered = sorted(times.items(), key=lambda item: -float(np.median(item[1])))
     medians = np.array([float(np.median(values)) for _, values in ordered])
     spread = np.array([[m - min(v), max(v) - m] for m, (_, v) in zip(medians, ordered, strict=True)]).T
@@ -321,76 +334,79 @@ def epoch_times(times: Mapping[str, Sequence[float]]) -> "Figure":
     places = range(len(ordered))
     axes.barh(places, medians, color=colors, xerr=spread, ecolor="#444444", capsize=2)
     axes.set_yticks(places, [_name(name, 48) for name, _ in ordered])
-    axes.set_xscale("log")
     for i, median in enumerate(medians):
         text = f" {median:.2f} s" if median >= 1 else f" {median * 1000:.0f} ms"
         axes.text(medians[i] + spread[1, i], i, text, va="center", fontsize=9)
-    axes.set_xlim(medians.min() / 2, (medians + spread[1]).max() * 2)
-    _plain(axes, "seconds an epoch (logarithmic)")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(0, (medians + spread[1]).max() * 1.12)  # room for the last number
+    _plain(axes, "seconds per epoch")
     axes.grid(visible=False, axis="y")
     return figure
 
 
-def importance(rows: Sequence[Any], what: str) -> "Figure":
-    """Bars of how much of a score is lost when a column is shuffled, the most important first.
+def importance(rows: Sequence[tuple[str, float, float]], what: str) -> "Figure":
+    """Draw how much of a score is lost when a column is shuffled, the most important column first.
 
     Parameters
     ----------
     rows : sequence of (column, loss, deviation)
-        Most important first; the first 30 are drawn.
+        Most important first. The first 30 are drawn.
     what : str
-        For the axis, as "loss of accuracy".
+        Label of the axis, such as "loss of accuracy".
     """
     shown = list(rows)[:30][::-1]
-    figure, (axes,) = _figure(7, 0.3 * len(shown) + 1.2)
-    places = range(len(shown))  # by their names, columns of one name would be one bar
+    figure, (axes,) = _figure(7, 0.3 * len(shown) + 1.5)
+    places = range(len(shown))  # two columns may have the same shortened name
     axes.barh(places, [r[1] for r in shown], xerr=[r[2] for r in shown], color=SKY, capsize=2)
     axes.set_yticks(places, [_name(r[0]) for r in shown])
-    axes.set_xlabel(f"{what} when the column is shuffled")
-    axes.spines[["top", "right"]].set_visible(False)
+    title = f"The {len(shown)} most important of {len(rows)} columns"
+    _plain(axes, f"{what} when the column is shuffled", title=title)
+    axes.grid(visible=False, axis="y")
     return figure
 
 
 def predicted(y_true: np.ndarray, y_pred: np.ndarray, target: str = "") -> "Figure":
-    """A regression's predictions against the truth.
+    """Draw the predictions of a regression against the true values.
 
     Parameters
     ----------
     y_true, y_pred : arrays of shape (rows,)
     target : str, optional
-        What is predicted, for the axes.
+        What is predicted, for the labels of the axes.
     """
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
     figures = regression(y_true, y_pred)
     figure, (axes,) = _figure(5, 4.6)
     ends = [min(y_true.min(), y_pred.min()), max(y_true.max(), y_pred.max())]
     axes.plot(ends, ends, color="0.7", linestyle="--", label="perfect")
-    alpha = min(0.7, max(0.05, 200 / len(y_true)))  # a crowd is told by its density
-    axes.scatter(y_true, y_pred, s=10, color=BLUE, alpha=alpha, linewidths=0, label="this network")
-    said = [f"{name.upper()} {value:.4g}" for name, value in figures.items()]
-    _plain(
-        axes,
-        f"true {_name(target)}".strip(),
-        f"predicted {_name(target)}".strip(),
-        ", ".join(said).replace("R2", "R²"),
-    )
+    alpha = min(0.7, max(0.2, 200 / len(y_true)))  # where points overlap, the darkness shows their number
+    axes.scatter(y_true, y_pred, s=14, color=BLUE, alpha=alpha, linewidths=0, label="this network")
+    title = f"RMSE {_number(figures['rmse'])}, MAE {_number(figures['mae'])}"
+    title += f", R² {_number(figures['r2'])}" if "r2" in figures else ""
+    _plain(axes, f"true {_name(target)}".strip(), f"predicted {_name(target)}".strip(), title)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:,.9g}"))
+        axis.set_major_locator(MaxNLocator(4))  # long numbers need room
     for handle in axes.legend(frameon=False, fontsize=9).legend_handles:
         if handle:
             handle.set_alpha(1)
     return figure
 
 
+def _number(value: float) -> str:
+    """Return a number with four digits, or in whole if it is larger: 0.1234, 53,151."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
 def calibration(y_true: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> "Figure":
-    """How often predictions of each confidence come true.
+    """Draw how often predictions of each confidence are correct, and below it how many rows those are.
 
     Parameters
     ----------
     y_true : array of shape (rows,), int
     probabilities : array of shape (rows, classes)
     bins : int, default 10
-        Of equal width over 0 to 1.
+        Number of bins of equal width between 0 and 1.
     """
     sure = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == y_true
@@ -399,15 +415,20 @@ def calibration(y_true: np.ndarray, probabilities: np.ndarray, bins: int = 10) -
     there = counts > 0
     mean = np.bincount(number, sure, bins)[there] / counts[there]
     share = np.bincount(number, right, bins)[there] / counts[there]
-    figure, (axes,) = _figure(5, 4.2)
+    figure, (axes, below) = _figure(5, 5.4, 2, 1, heights=(3, 1))
     axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="perfect")
     axes.plot(mean, share, marker="o", color=BLUE, label="this network")
-    for x, y, n in zip(mean, share, counts[there], strict=True):
-        axes.annotate(f"{n:,}", (x, y), textcoords="offset points", xytext=(6, -10), fontsize=7, color="0.4")
-    axes.set_xlabel("confidence of the prediction")
-    axes.set_ylabel("share that came true")
     error = calibration_error(y_true, probabilities, bins)
-    axes.set_title(f"Expected calibration error {error:.3f}", fontsize=10)
+    _plain(axes, "", "share that is correct", f"Expected calibration error {error:.3f}")
     axes.legend(frameon=False, fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
+    below.bar((np.arange(bins) + 0.5) / bins, counts, 0.9 / bins, color=SKY)
+    for place, count in enumerate(counts):
+        if count:
+            below.annotate(f"{count:,}", ((place + 0.5) / bins, count), (0, 2), textcoords="offset points",
+                           ha="center", fontsize=7)  # fmt: skip
+    _plain(below, "confidence of the prediction", "rows")
+    below.grid(visible=False, axis="x")
+    below.set_ylim(0, 1.2 * counts.max())
+    for axis in (axes, below):
+        axis.set_xlim(-0.03, 1.03)
     return figure

@@ -59,8 +59,10 @@ def test_json_is_one_object(mlpax):
     assert (code, answer["run"], answer["epochs"], answer["state"]) == (0, "here", 2, "finished")
 
 
-def test_quiet_is_quiet(mlpax):
-    assert mlpax("train", "--epochs", 1, "--quiet") == (0, "", "")
+def test_quiet_prints_the_folder_alone(mlpax):
+    assert mlpax("train", "--epochs", 1, "--quiet") == (0, "runs/digits-default-1\n", "")
+    code, out, _ = mlpax("resume", "runs/digits-default-1", "--quiet")
+    assert (code, out) == (0, "runs/digits-default-1\n")
 
 
 def test_evaluate(mlpax, digits_run):
@@ -127,17 +129,52 @@ def test_runs_and_compare(mlpax, tmp_path):
     code, out, _ = mlpax("runs")
     assert code == 0
     title, first, second = out.splitlines()
-    assert title.split() == ["run", "data", "recipe", "state", "epochs", "best", "of", "seconds"]
-    assert first.split()[:5] == ["digits-default-1", "digits", "default", "finished", "2/2"]
-    assert second.split()[:5] == ["digits-default-2", "digits", "default", "interrupted", "3/3"]
+    assert title.split() == ["run", "data", "state", "epochs", "kept", "score", "metric", "time"]
+    assert first.split()[:5] == ["digits-default-1", "digits", "finished", "2/2", "2"]
+    assert second.split()[:5] == ["digits-default-2", "digits", "interrupted", "3/3", "3"]
     (tmp_path / "runs/broken").mkdir()
     (tmp_path / "runs/broken/config.json").write_text("{")
     code, out, _ = mlpax("runs")
-    assert (code, out.splitlines()[1].split()) == (0, ["broken", "unreadable", "0.0000"])
+    assert (code, out.splitlines()[1].split()) == (0, ["broken", "unreadable", "0.0", "s"])
     assert len(out.splitlines()) == 4
     code, out, _ = mlpax("compare", "runs/digits-default-1", "runs/digits-default-2", "--json")
     assert [row["epochs"] for row in json.loads(out)] == ["2/2", "3/3"]
+    assert [row["settings"] for row in json.loads(out)] == [
+        {"hidden": [128], "epochs": 2}, {"hidden": [8], "epochs": 3},
+    ]  # fmt: skip
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    code, out, err = mlpax("compare", "runs/digits-default-1", "runs/digits-default-2")
+    assert (code, err) == (0, "")  # the data are the same
+    _, _, _, _, told, names, *settings, _, picture = out.splitlines()
+    assert (told, picture) == ("Settings that differ:", "comparison.png")
+    assert names.split() == ["digits-default-1", "digits-default-2"]
+    assert [line.split() for line in settings] == [["hidden", "128", "8"], ["epochs", "2", "3"]]
+
+
+def test_runs_and_compare_tell_of_the_network_that_was_kept(mlpax):
+    """Not of the best epoch: without patience a run keeps the last one."""
+    mlpax("train", "--quiet", "--out", "runs/last")
+    mlpax("train", "--quiet", "--validation", 0.2, "--patience", 5, "--out", "runs/best")
+    for command in (("runs",), ("compare", "runs/best", "runs/last")):
+        best, last = json.loads(mlpax(*command, "--json")[1])
+        for row in (best, last):
+            metrics = json.loads(mlpax("inspect", f"runs/{row['run']}", "--json")[1])
+            assert row["score"] == pytest.approx(metrics["valid_accuracy"])
+        assert last["kept"] == 41
+    with open("runs/last/metrics.csv") as file:
+        seen = [float(row["valid_accuracy"]) for row in csv.DictReader(file)]
+    assert last["score"] == seen[-1] < max(seen)
+
+
+def test_compare_says_that_the_data_differ(mlpax):
+    words = ("--epochs", 1, "--hidden", 4, "--quiet")
+    np.savez("pixels.npz", X=np.tile(np.arange(40, dtype=np.uint8)[:, None, None], (1, 3, 3)), y=[0, 1] * 20)
+    for name, share in (("one", 0.2), ("two", 0.3)):
+        assert mlpax("train", "pixels.npz", *words, "--test", share, "--out", name)[0] == 0
+    mlpax("train", *words, "--out", "three")
+    told = "mlpax: the runs have different data or held-out rows, so their scores are not comparable: "
+    assert re.fullmatch(rf"{told}\S+/pixels.npz\n", mlpax("compare", "one", "two")[2])
+    assert re.fullmatch(rf"{told}\S+/pixels.npz, digits\n", mlpax("compare", "one", "three")[2])
 
 
 def test_tensorboard_gets_every_epoch_once(mlpax, tmp_path):
@@ -178,6 +215,10 @@ def test_help_and_version(mlpax):
     assert "runs [OPTIONS] [DIR]\n" in mlpax("runs", "--help")[1]
     assert "compare [OPTIONS] {RUN}...\n" in mlpax("compare", "--help")[1]
     assert "Update rule [sgd, momentum, nesterov," in " ".join(out.split())
+    assert [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")] == [
+        "Arguments:", "Options:", "Tables and pictures:", "Network:", "Training:",
+        "Validation and early stopping:", "Update rule:",
+    ]  # fmt: skip
     code, out, err = mlpax()  # the help, in its lines
     assert (code, out.splitlines()[0], err) == (2, "Usage: mlpax [OPTIONS] COMMAND [ARGS]...", "")
     assert mlpax("--version") == (0, f"mlpax {__version__}\n", "")
@@ -275,6 +316,7 @@ def test_a_loss_that_explodes_stops_with_advice(mlpax, tmp_path):
     code, out, err = mlpax("train", "--learning-rate", 1e6, "--optimizer", "sgd", "--out", "run", "--quiet")
     assert (code, out) == (1, "")
     assert re.match(r"mlpax: the loss became \S+ in epoch \d+ at a learning rate of 1e\+06; try 100000", err)
+    assert "or --clip-norm 1" in err
     assert json.loads((tmp_path / "run/result.json").read_text())["state"] == "diverged"
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from small_data import encoded
 
 QUICK = ("--epochs", 30, "--hidden", "16,16")
-ENDED = (0, "", "mlpax: run had come to its end; no epoch was left to train\n")  # of a resume
+ENDED = (0, "run\n", "mlpax: run had come to its end; no epoch was left to train\n")  # of a resume
 
 
 @pytest.fixture

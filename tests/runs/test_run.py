@@ -18,6 +18,7 @@ import pytest
 
 from mlpax import plots
 from mlpax.data.dataset import Dataset
+from mlpax.data.reading import Reading
 from mlpax.engine import training
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.model.model_file import load
@@ -207,7 +208,7 @@ def test_no_name_of_data_costs_a_run(tmp_path, name):
 
 def test_the_curves_are_called_by_the_datas_own_name(tmp_path, monkeypatch):
     titles, curves = [], plots.curves
-    monkeypatch.setattr(plots, "curves", lambda rows, title: [titles.append(title), curves(rows, title)][1])
+    monkeypatch.setattr(plots, "curves", lambda *words: [titles.append(words[1]), curves(*words)][1])
     run.train(tmp_path, dataclasses.replace(blobs(), name="/home/ann/adult.csv"), RECIPE)
     assert titles == ["adult, default"]
 
@@ -377,6 +378,29 @@ def test_a_run_whose_folder_another_took_writes_no_more(tmp_path):
     with pytest.raises(FileNotFoundError, match="removed under the run"):
         run.train(tmp_path / "run", blobs(), RECIPE, on_epoch=on_epoch)
     assert [p.name for p in (tmp_path / "run").iterdir()] == [LOCK]
+
+
+@pytest.mark.parametrize("options", [{}, {"target": "price", "test": 0.2}])
+def test_the_settings_of_an_earlier_versions_run_are_read(tmp_path, options):
+    """Its options are those given, by name."""
+    run.train(tmp_path, blobs(), RECIPE)
+    file = tmp_path / "config.json"
+    value = json.loads(file.read_text())
+    assert value["options"] == {}
+    file.write_text(json.dumps(value | {"options": options}))
+    assert run_files.read_config(tmp_path).options == Reading(**options)
+    file.write_text(json.dumps(value | {"options": {"tarjet": "price"}}))
+    with pytest.raises(InputError, match="is damaged"):
+        run_files.read_config(tmp_path)
+
+
+def test_a_run_that_was_killed_tells_of_what_it_would_keep(tmp_path):
+    run.train(tmp_path, blobs(), RECIPE.replace(validation=0.2, patience=24, monitor="valid_accuracy"))
+    result = run_files.read_result(tmp_path)
+    ended = run_files.summary(tmp_path)
+    assert ended.kept == result.best_epoch
+    (tmp_path / "result.json").unlink()
+    assert run_files.summary(tmp_path) == ended._replace(state="interrupted")
 
 
 # ---- as a process

@@ -1,4 +1,4 @@
-"""The commands that look: at data, at trained networks, at runs."""
+"""Commands that only read: data, trained networks, runs."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlpax.cli.screen import say, table, table_of_runs
-from mlpax.data.reading import Reading
-from mlpax.errors import InputError, counted
+from mlpax.errors import InputError, counted, listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,22 +18,23 @@ if TYPE_CHECKING:
 __all__ = ["DataDir", "Json", "RunArgument", "compare", "describe", "evaluate", "importance", "inspect",
            "list_runs", "plot", "predict"]  # fmt: skip
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that mlpax train has made.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, made by mlpax train.")]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Folder of the IDX files, or of a folder of the set's name with them.",
+    Path | None, typer.Option(help="Folder with the IDX files of data sets, or with one folder per set.",
                               envvar="MLPAX_DATA_DIR")
 ]  # fmt: skip
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")]
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip pictures that cannot be read.")]
+SCORES = {"ece": "calibration error (ECE)", "roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 
 def describe(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A table.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Path of the table.")],
     *,
     target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
     json_: Json = False,
 ) -> None:
-    """Say what a table holds: columns, kinds, missing cells, the target and its task."""
+    """Show a table's columns, their kinds, and the target."""
     from mlpax.data import describe, tables
 
     frame = tables.read_table(file)
@@ -55,7 +55,7 @@ def _own_rows(run: Path, data_dir: Path | None) -> "Dataset":
 
     config = run_files.read_config(run)
     dataset, _, _ = source(config.dataset, data_dir or config.data_dir).to_train(
-        Wanted(config.recipe), Reading(**config.options)
+        Wanted(config.recipe), config.options
     )
     if dataset.fingerprint != config.fingerprint:  # then other rows would be held out than were
         raise InputError(
@@ -103,14 +103,17 @@ def _held_out(model: "Model", run: Path, data_dir: Path | None) -> "tuple[np.nda
 def evaluate(
     run: RunArgument,
     data: Annotated[
-        str | None, typer.Argument(help="A table; pictures with their labels; a set's test rows [the run's].")
+        str | None,
+        typer.Argument(
+            help="A table, labelled pictures, or a named data set (its test rows) [the run's held-out rows]."
+        ),
     ] = None,
     *,
     skip_bad: SkipBad = False,
     data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
-    """Score a trained network on rows it has not seen."""
+    """Score a trained network on rows it was not trained on."""
     from mlpax.model.model_file import load
 
     model = load(run)
@@ -119,28 +122,31 @@ def evaluate(
     if json_:
         print(json.dumps(figures))
         return
-    table([(k.replace("_", " "), v) for k, v in figures.items() if isinstance(v, (int, float))])
+    table(
+        [(SCORES.get(k, k.replace("_", " ")), v) for k, v in figures.items() if isinstance(v, (int, float))]
+    )
     if "confusion" in figures and len(model.classes) <= 20:
-        print("\nF1, and rows predicted as each class:")
+        print("\nF1, and the number of rows predicted as each class:")
         counts = zip(model.classes, figures["f1"].values(), figures["confusion"], strict=True)
-        table([("true", "F1", *model.classes), *((c, f1, *row) for c, f1, row in counts)])
+        rows = [("true", "F1", *model.classes), *((c, f1, *row) for c, f1, row in counts)]
+        table(rows, names=(0, *range(2, len(rows[0]))))
 
 
 def predict(
     run: RunArgument,
     data: Annotated[
         str,
-        typer.Argument(help="A table; pictures, also as IDX, .npy or .npz; a data set (its test rows)."),
+        typer.Argument(help="A table; pictures, IDX, .npy or .npz; or a named data set (its test rows)."),
     ],
     *,
     out: Annotated[
         Path,
-        typer.Option(help="CSV or Parquet file to write: a picture's file, the prediction, probabilities."),
+        typer.Option(help="CSV or Parquet file to write: predictions and probabilities."),
     ],
     skip_bad: SkipBad = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Predict each row, with every class's probability."""
+    """Predict each row of a file, with class probabilities."""
     from mlpax.data.sources import source
     from mlpax.model.model_file import load
 
@@ -156,7 +162,7 @@ def predict(
 
 
 def _check_out(out: Path) -> None:
-    """Refuse before the work what could not be written after it."""
+    """Raise an error if `out` cannot be written, before the work begins."""
     if out.is_dir():
         raise InputError(f"{out} is a folder; --out takes a file")
     if not out.parent.is_dir():
@@ -165,19 +171,19 @@ def _check_out(out: Path) -> None:
 
 def importance(
     run: RunArgument,
-    data: Annotated[str | None, typer.Argument(help="A table [the run's rows held out].")] = None,
+    data: Annotated[str | None, typer.Argument(help="A table [the run's held-out rows].")] = None,
     *,
-    repeats: Annotated[int, typer.Option(help="Shuffles of each column.")] = 5,
-    out: Annotated[Path | None, typer.Option(help="Picture [importance.png in the run].")] = None,
+    repeats: Annotated[int, typer.Option(help="Number of shuffles per column.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="Picture to write [importance.png in the run].")] = None,
     json_: Json = False,
 ) -> None:
-    """Say how much worse the score gets when a column is shuffled."""
+    """Show how much the score drops when a column is shuffled."""
     from mlpax import plots
     from mlpax.model.model_file import load
 
     model = load(run)
     if not model.columns:
-        raise InputError(f"{run} was trained on images, which have no columns")
+        raise InputError(f"{run} was trained on images, which have no columns; give a run on a table")
     out = out or (run if run.is_dir() else run.parent) / "importance.png"
     _check_out(out)
     X, y, _ = _examples(model, run, data, None)
@@ -194,10 +200,14 @@ def importance(
 def plot(
     run: RunArgument,
     *,
-    out: Annotated[Path | None, typer.Option(help="Folder for the pictures [the run's].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures [the run's folder].")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Draw curves and confusion, calibration, worst mistakes, weights; or a regression's predictions."""
+    """Draw the curves and pictures of the predictions.
+
+    A classification gets its confusion matrix and calibration. Pictures also get the worst mistakes and the
+    first layer's weights. A regression gets its predictions against the true values.
+    """
     from mlpax import plots
     from mlpax.data.sources import short_name
     from mlpax.model.model_file import load
@@ -209,7 +219,7 @@ def plot(
     if not there.is_dir():
         raise InputError(f"{there} is a file; --out takes a folder")
     title = f"{short_name(config.dataset)}, {config.recipe_name}"
-    figures = {"curves": plots.curves(history, title=title)}
+    figures = {"curves": plots.curves(history, title, run_files.summary(run).kept)}
     dataset = _own_rows(run, data_dir)
     X, y = dataset.held_out
     if model.classes and len(y):
@@ -234,7 +244,7 @@ def inspect(
     *,
     json_: Json = False,
 ) -> None:
-    """Say what a model file is, without running it."""
+    """Show what a model file holds, without running it."""
     from mlpax.model.model_file import format_of, load
 
     model = load(file)
@@ -260,30 +270,59 @@ def inspect(
 
 
 def list_runs(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the runs.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that contains the runs.")] = Path(
+        "runs"
+    ),
     *,
     json_: Json = False,
 ) -> None:
-    """List the runs of a folder and how they ended."""
+    """List the runs in a folder, with their scores."""
     from mlpax.runs import run_files
 
-    table_of_runs(run_files.summaries(folder), json_)
+    rows = run_files.summaries(folder)
+    if json_:
+        print(json.dumps([row._asdict() for row in rows]))
+        return
+    table_of_runs(rows)
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders that mlpax train has made.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs, made by mlpax train.")],
     *,
-    out: Annotated[Path, typer.Option(help="Picture of their curves.")] = Path("comparison.png"),
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("comparison.png"),
     json_: Json = False,
 ) -> None:
-    """Lay the curves of several runs over each other."""
+    """Compare runs: their scores, different settings, and curves."""
     from mlpax import plots
     from mlpax.runs import run_files
 
     _check_out(out)
     histories = {str(run): run_files.read_history(run) for run in runs}
     rows = [run_files.summary(run) for run in runs]
+    configs = [run_files.read_config(run) for run in runs]
     plots.save(plots.comparison(histories), out)
-    table_of_runs(rows, json_)
-    if not json_:
-        print(out)
+    if len({(config.dataset, config.fingerprint) for config in configs}) > 1:
+        names = listed(sorted({config.dataset for config in configs}))
+        say(f"the runs have different data or held-out rows, so their scores are not comparable: {names}")
+    settings = _differing([config.settings() for config in configs])
+    if json_:
+        own = [{name: values[i] for name, values in settings.items()} for i in range(len(rows))]
+        print(json.dumps([row._asdict() | {"settings": s} for row, s in zip(rows, own, strict=True)]))
+        return
+    table_of_runs(rows)
+    if settings:
+        print("\nSettings that differ:")
+        lines = [(name, *map(_shown, values)) for name, values in settings.items()]
+        table([("", *(row.run for row in rows)), *lines], names=range(1, len(rows) + 1))
+    print(f"\n{out}")
+
+
+def _differing(settings: "list[dict[str, object]]") -> dict[str, list[object]]:
+    """Return the settings that are not equal in all runs, each with its value in every run."""
+    columns = {name: [one[name] for one in settings] for name in settings[0]}
+    return {name: values for name, values in columns.items() if any(v != values[0] for v in values)}
+
+
+def _shown(value: object) -> str:
+    """Return a setting as the command line takes it: `128,64` for a tuple."""
+    return "" if value is None else str(value).strip("(,)").replace(", ", ",")

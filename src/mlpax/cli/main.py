@@ -1,4 +1,4 @@
-"""The command line: each command parses, calls one function, prints."""
+"""The command line. Each command parses its arguments, calls one function and prints the result."""
 
 import dataclasses
 import json
@@ -6,13 +6,14 @@ import math
 import os
 import sys
 import typing
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
+from typer.core import TyperCommand
 
 from mlpax import __version__
 from mlpax.cli import look, screen
@@ -24,6 +25,7 @@ from mlpax.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
     from mlpax.data.dataset import Dataset
+    from mlpax.runs.run_files import Result
 
 __all__ = ["main"]
 
@@ -33,17 +35,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-sets = typer.Typer(help="Say which data sets there are and where they lie.")
+sets = typer.Typer(help="List the named data sets and where their files are.")
 app.add_typer(sets, name="datasets", invoke_without_command=True)
 
 Every = Annotated[
-    str, typer.Option(help="Time between checkpoints: epochs, as 5, or seconds or minutes, as 30s or 5m.")
+    str, typer.Option(help="Time between checkpoints: epochs (5), seconds (30s) or minutes (5m).")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print neither progress nor epochs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the run's folder.")]
 
 
 def main(argv: list[str] | None = None) -> typing.NoReturn:
-    """Run the command; errors are one line on stderr, `--debug` shows their traceback."""
+    """Run a command. An error is one line on stderr; `--debug` shows its traceback."""
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
     try:
@@ -61,9 +63,9 @@ def main(argv: list[str] | None = None) -> typing.NoReturn:
 
 
 def _verdict(error: Exception) -> tuple[str, int]:
-    """The line to print for an error, and the exit code."""
+    """Return the line to print for an error, and the exit code."""
     match error:
-        case BrokenPipeError():  # the reader of our output has left
+        case BrokenPipeError():  # nobody reads our output any more
             _drop_output()
             return "", 1
         case InterruptedRun():
@@ -73,7 +75,7 @@ def _verdict(error: Exception) -> tuple[str, int]:
         case MlpaxError():
             return str(error), 1
         case MemoryError():
-            return "this takes more memory than there is; choose smaller layers or less data", 2
+            return "not enough memory; choose smaller layers or less data", 2
         case typer.TyperException():
             return " ".join(error.format_message().split()), error.exit_code
         case typer.Abort():
@@ -98,83 +100,123 @@ def _options(  # pyright: ignore[reportUnusedFunction]
         raise typer.Exit(2)
 
 
-def _with_options(settings: type, panel: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option for each field of a dataclass of settings, into its `**settings`."""
+Setting = str | int | float | bool  # the value of an option of `mlpax train`
+Train = Callable[..., None]
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        parameters = list(signature(command).parameters.values())
-        hints = typing.get_type_hints(command, include_extras=True)
-        for field in dataclasses.fields(settings):
-            kind = field.type if field.type in (int, float, bool) else str
-            options = field.metadata["options"]
-            text = field.metadata["help"] + (f" [{', '.join(options)}]" if options else "")
-            flag = f"--{field.name.replace('_', '-')}"
-            names = [f"{flag}/--no-{flag[2:]}" if kind is bool and field.default is True else flag]
-            names += ["--valid"] if field.name == "validation" else []
-            option = typer.Option(*names, help=f"{text[0].upper()}{text[1:]}.", rich_help_panel=panel)
-            hints[field.name] = Annotated[kind | None, option]
-            parameters.append(Parameter(field.name, Parameter.KEYWORD_ONLY, default=None))
-        parameters = [
-            p if p.kind == p.VAR_KEYWORD else p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY)
-            for p in parameters
-        ]
-        last = settings is Recipe  # the outermost: nothing is left for **settings
-        parameters = sorted(parameters, key=lambda p: p.kind == p.VAR_KEYWORD)
-        command.__signature__ = Signature(parameters[:-1] if last else parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = hints
-        return command
-
-    return decorate
+# Where `mlpax train --help` shows the options of a recipe; the others are under "Training".
+PANELS = {
+    "Network": ("hidden", "activation", "initial_scale", "inputs"),
+    "Update rule": (
+        "optimizer",
+        "learning_rate",
+        "momentum",
+        "beta_1",
+        "beta_2",
+        "epsilon",
+        "schedule",
+        "warmup",
+    ),
+    "Validation and early stopping": ("validation", "patience", "min_delta", "monitor", "train_metrics"),
+}
 
 
-def _given(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings given on the command line, as Recipe's fields."""
-    given = {name: value for name, value in settings.items() if value is not None}
-    if "hidden" in given:
+class _Formatter(Protocol):
+    """The part of typer's help formatter that `_InPanels` uses."""
+
+    def section(self, name: str) -> AbstractContextManager[None]: ...
+
+    def write_dl(self, rows: list[tuple[str, str]]) -> None: ...
+
+
+class _InPanels(TyperCommand):
+    """A command whose `--help` shows the options in their panels, without rich's boxes."""
+
+    def format_options(self, ctx: typer.Context, formatter: _Formatter) -> None:  # type: ignore[override]
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            if record := parameter.get_help_record(ctx):
+                panels.setdefault(getattr(parameter, "rich_help_panel", None) or usual, []).append(record)
+        for name, records in panels.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+def _option(field: dataclasses.Field[object], panel: str) -> Parameter:
+    """Return the parameter, and so the option, for a field of a dataclass of settings."""
+    kind = field.type if field.type in (int, float, bool) else str
+    flag = f"--{field.name.replace('_', '-')}"
+    names = [f"{flag}/--no-{flag[2:]}" if kind is bool and field.default is True else flag]
+    if field.name == "validation":
+        names.append("--valid")
+    choices = field.metadata["options"]
+    text = field.metadata["help"] + (f" [{', '.join(choices)}]" if choices else "")
+    option = typer.Option(*names, help=f"{text[0].upper()}{text[1:]}.", rich_help_panel=panel)
+    return Parameter(
+        field.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _with_settings(command: Train) -> Train:
+    """Replace the command's `**settings` by one option for each field of Reading and Recipe."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    own = [p for p in signature(command).parameters.values() if p.kind != p.VAR_KEYWORD]
+    parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own]
+    parameters += [_option(field, "Tables and pictures") for field in dataclasses.fields(Reading)]
+    panel_of = {name: panel for panel, names in PANELS.items() for name in names}
+    for field in dataclasses.fields(Recipe):
+        parameters.append(_option(field, panel_of.get(field.name, "Training")))
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def _settings(given: dict[str, Setting | None]) -> tuple[Reading, dict[str, object]]:
+    """Return how to read the data, and the changes to the recipe, from the options of the command line."""
+    changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    reading = {f.name: changes.pop(f.name) for f in dataclasses.fields(Reading) if f.name in changes}
+    if "hidden" in changes:
+        hidden = str(changes["hidden"])
         try:
-            given["hidden"] = tuple(int(units) for units in given["hidden"].split(",") if units.strip())
+            changes["hidden"] = tuple(int(units) for units in hidden.split(",") if units.strip())
         except ValueError:
-            raise InputError(f"hidden {given['hidden']!r} is no list of whole numbers; as 128,64") from None
-    return given
+            raise InputError(f"hidden {hidden!r} is no list of whole numbers; write 128,64") from None
+    return dataclasses.replace(Reading(), **reading), changes
 
 
-@app.command()
-@_with_options(Recipe, "Recipe")
-@_with_options(Reading, "Tables and pictures")
+@app.command(cls=_InPanels)
+@_with_settings
 def train(
     data: Annotated[
         str,
         typer.Argument(
             metavar="DATA",
-            help="digits, mnist, fashion_mnist, kmnist; a table (CSV, Parquet, ...); a folder of pictures.",
+            help="digits, mnist, fashion_mnist or kmnist; a table (CSV, Parquet, ...); a folder of pictures.",
         ),
     ] = "digits",
     *,
     recipe: Annotated[
         str | None,
-        typer.Option(help=f"Settings to start from [{', '.join(RECIPES)}]; table for tables, else default."),
+        typer.Option(
+            help=f"Settings to start from [{', '.join(RECIPES)}]. Default: table for tables, else default."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run [runs/<data>-<recipe>-<n>].")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     checkpoint_every: Every = "1",
-    log: Annotated[
-        str | None, typer.Option(help="Also log the epochs for another program [tensorboard].")
-    ] = None,
+    log: Annotated[str | None, typer.Option(help="Also write the epochs to a log [tensorboard].")] = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
     json_: Json = False,
-    **settings: Any,
+    **settings: Setting | None,
 ) -> None:
-    """Train a network and keep everything about it in a folder."""
+    """Train a network and keep everything about the run in a folder."""
     from mlpax.data.sources import Wanted, short_name, source
     from mlpax.runs import run
 
     if resume and out is None:
         raise InputError("--resume needs the run's folder; name it with --out")
-    given = {name: value for name, value in settings.items() if value is not None}
-    names = {f.name for f in dataclasses.fields(Reading)}
-    reading = Reading(**{name: value for name, value in given.items() if name in names})
-    changes = _given({name: value for name, value in given.items() if name not in names})
+    reading, changes = _settings(settings)
     silent = quiet or json_
     wanted = Wanted(recipe, changes)
     dataset, chosen, recipe = source(data, data_dir).to_train(
@@ -184,7 +226,7 @@ def train(
     _train(
         path, dataset, chosen, quiet=quiet, as_json=json_, log=log, every=checkpoint_every, resume=resume,
         recipe_name=recipe, data_dir=None if data_dir is None else str(data_dir.resolve()),
-        options=reading.given(),
+        options=reading,
     )  # fmt: skip
 
 
@@ -192,14 +234,15 @@ def train(
 def resume(
     run: RunArgument, *, checkpoint_every: Every = "1", quiet: Quiet = False, json_: Json = False
 ) -> None:
-    """Go on with an interrupted run, to the same bits."""
+    """Continue an interrupted run.
+
+    It ends with the same bits as an uninterrupted run.
+    """
     from mlpax.data.sources import Wanted, source
     from mlpax.runs import run_files
 
     config = run_files.read_config(run)
-    dataset, _, _ = source(config.dataset, config.data_dir).to_train(
-        Wanted(config.recipe), Reading(**config.options)
-    )
+    dataset, _, _ = source(config.dataset, config.data_dir).to_train(Wanted(config.recipe), config.options)
     log = "tensorboard" if (run / "tensorboard").is_dir() else None
     _train(
         run, dataset, config.recipe, quiet=quiet, as_json=json_, log=log, every=checkpoint_every, resume=True,
@@ -208,89 +251,85 @@ def resume(
 
 
 def _every(text: str) -> tuple[int, float]:
-    """Epochs and seconds of a `--checkpoint-every`."""
+    """Return the epochs and the seconds that `--checkpoint-every` asks for."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m") else (text, "")
     try:
         value = float(number) if unit else int(number)
     except ValueError:
         value = 0
     if not 1 <= value < math.inf:
-        raise InputError(f"checkpoint_every {text!r} is no time; give epochs, as 5, or 30s, or 5m")
+        raise InputError(f"checkpoint_every {text!r} is no time; write 5 for epochs, or 30s, or 5m")
     return (1, value * {"s": 1, "m": 60}[unit]) if unit else (int(value), 0.0)
 
 
 def _train(
-    path: Path,
-    dataset: "Dataset",
-    recipe: Recipe,
-    *,
-    quiet: bool,
-    as_json: bool,
-    log: str | None,
-    every: str,
-    **options: Any,
-) -> None:
-    """Train with an epoch line or a bar; say how it ended."""
+    path: Path, dataset: "Dataset", recipe: Recipe, *, recipe_name: str, data_dir: str | None,
+    options: Reading, resume: bool, every: str, log: str | None, quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Train with an epoch line or a progress bar, and print how the run ended."""
     from mlpax.runs import run
     from mlpax.runs.logs import logger
 
-    options["every"] = run.Every(*_every(every))
-    logs = logger(log, path) if log else nullcontext(lambda row: None)
+    often = run.Every(*_every(every))
+    logs = logger(log, path) if log else nullcontext()
     silent = quiet or as_json
     on_terminal = sys.stdout.isatty() and not silent
     with logs as logged, bar(recipe.epochs) if on_terminal else nullcontext(line) as show:
 
         def on_epoch(row: dict[str, float]) -> None:
-            logged(row)
-            if not silent:
-                try:
-                    show(row, recipe.epochs)
-                    sys.stdout.flush()
-                except OSError as error:  # the reader has left, or a file is full
-                    _drop_output()
-                    raise MlpaxError(
-                        f"cannot write the output: {error.strerror}; nothing is lost; go on with:"
-                        f" mlpax resume {path}"
-                    ) from None
+            if logged:
+                logged(row)
+            if silent:
+                return
+            try:
+                show(row, recipe.epochs)
+                sys.stdout.flush()
+            except OSError as error:  # the reader has left, or the disk is full
+                _drop_output()
+                remedy = f"nothing is lost; go on with: mlpax resume {path}"
+                raise MlpaxError(f"cannot write the output: {error.strerror}; {remedy}") from None
 
-        try:
+        with _told(path):
             result = run.train(
-                path,
-                dataset,
-                recipe,
-                on_epoch=on_epoch,
-                notice=screen.say,
-                **options,
-            )
-        except InterruptedRun as error:
-            raise InterruptedRun(error.signal, f"{error}; go on with: mlpax resume {path}") from None
-        except DivergedError as error:
-            kept = (path / "model.safetensors").exists()
-            raise DivergedError(
-                f"{error}{f'; the best weights so far are in {path}' if kept else ''}"
-            ) from None
-        except OSError as error:  # a full disk, a folder that went away
-            kept = (path / "config.json").exists()
-            remedy = f"; when there is room again, go on with: mlpax resume {path}" if kept else ""
-            raise MlpaxError(f"cannot write to {path}: {error.strerror or error}{remedy}") from None
+                path, dataset, recipe, recipe_name=recipe_name, data_dir=data_dir, options=options,
+                resume=resume, every=often, on_epoch=on_epoch, notice=screen.say,
+            )  # fmt: skip
     if as_json:
         print(json.dumps({"run": str(path), **result._asdict()}))
-    elif not quiet:
-        scores = [name for name in result.metrics if name.startswith(("test_", "valid_"))]
-        figures = "".join(f", {screen.figure(name, result.metrics[name])}" for name in _shown(scores))
-        last = "" if recipe.patience or result.best_epoch == result.epochs else ", the last kept"
-        best = f"best epoch {result.best_epoch} of {result.epochs}{last}"
-        print(f"{path}: {result.state}; {best}{figures}, trained in {result.seconds:.2f} sec.")
+    else:
+        print(path if quiet else _ending(path, recipe, result))
+
+
+@contextmanager
+def _told(path: Path) -> Generator[None]:
+    """Add to an error of training what is left of the run in `path`, and how to continue."""
+    try:
+        yield
+    except InterruptedRun as error:
+        raise InterruptedRun(error.signal, f"{error}; go on with: mlpax resume {path}") from None
+    except DivergedError as error:
+        kept = (path / "model.safetensors").exists()
+        advice = str(error).replace("clip_norm=", "--clip-norm ")
+        raise DivergedError(f"{advice}{f'; the best weights so far are in {path}' if kept else ''}") from None
+    except OSError as error:  # a full disk, or a folder that was removed
+        kept = (path / "config.json").exists()
+        remedy = f"; when there is room again, go on with: mlpax resume {path}" if kept else ""
+        raise MlpaxError(f"cannot write to {path}: {error.strerror or error}{remedy}") from None
+
+
+def _ending(path: Path, recipe: Recipe, result: "Result") -> str:
+    """Return the last line of a training: how it ended, and the test figures, or else the validation's."""
+    scores = [name for name in result.metrics if name.startswith(("test_", "valid_"))]
+    scores = [name for name in scores if name.startswith("test_")] or scores
+    figures = "".join(f", {screen.figure(name, result.metrics[name])}" for name in scores)
+    last = "" if recipe.patience or result.best_epoch == result.epochs else ", the last kept"
+    best = f"best epoch {result.best_epoch} of {result.epochs}{last}"
+    return f"{path}: {result.state}; {best}{figures}, trained in {result.seconds:.2f} sec."
 
 
 def _drop_output() -> None:
-    """Send what is still to be printed nowhere, or Python would complain of it at its end."""
+    """Discard the remaining output. Otherwise Python would report an error when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _shown(scores: list[str]) -> list[str]:
-    """The test's figures, or without test rows the validation's."""
-    return [name for name in scores if name.startswith("test_")] or scores
 
 
 for command in (
@@ -315,7 +354,7 @@ def _sets(context: typer.Context, data_dir: DataDir = None, json_: Json = False)
 
 @sets.command("fetch")
 def fetch(name: Annotated[str, typer.Argument(help="fashion_mnist, kmnist or mnist.")]) -> None:
-    """Download a data set into the user's cache, checking its SHA-256."""
+    """Download a data set into the user's cache and check its SHA-256."""
     from mlpax.data import named_sets
 
     print(named_sets.fetch(name, progress=sys.stdout.isatty()))

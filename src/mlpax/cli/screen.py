@@ -1,35 +1,55 @@
-"""What a person sees on the terminal: epoch lines, a progress bar, tables."""
+"""Print what a person sees on the terminal: epoch lines, a progress bar, tables."""
 
-import json
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlpax.runs.run_files import Summary
 
-__all__ = ["bar", "epoch_line", "figure", "line", "say", "table", "table_of_runs"]
+__all__ = ["bar", "epoch_line", "figure", "line", "say", "shortened", "table", "table_of_runs"]
+
+WIDTH = 80  # columns of the narrowest terminal that our lines should fit
+SHORTEST = 8  # characters that a shortened name keeps
 
 
 def epoch_line(record: dict[str, float], epochs: int) -> str:
     """Return the article's line: `Epoch 1/25: loss: 1.5768, train acc.: 0.818, ..., time: 0.24 sec.`
 
-    Beside both accuracies the log losses are left out, so that the line fits 80 columns. `metrics.csv` has
-    them.
+    Beside both accuracies, the log losses are left out; `metrics.csv` has them. If the line would still be
+    wider than 80 columns, a metric of both training and validation rows is named once, as in
+    `acc.: 0.945/0.984`, and the time is `0.24 s`.
     """
     left_out = {"epoch", "seconds"}
     if {"train_accuracy", "valid_accuracy"} <= record.keys():
         left_out |= {"train_log_loss", "valid_log_loss"}
-    figures = [
-        f"{name.replace('_', ' ').replace('accuracy', 'acc.')}: {_decimal(value, 4 if name == 'loss' else 3)}"
-        for name, value in record.items()
-        if name not in left_out
-    ]
-    return f"Epoch {record['epoch']}/{epochs}: {', '.join(figures)}, time: {record['seconds']:.2f} sec."
+    names = [name for name in record if name not in left_out]
+    start, time = f"Epoch {record['epoch']}/{epochs}: ", f"{record['seconds']:.2f}"
+    figures = ", ".join(f"{_words(name)}: {_digits(name, record[name])}" for name in names)
+    # The longest epoch number and a usual time decide, so that all lines of a run look alike.
+    if len(f"Epoch {epochs}/{epochs}: {figures}, time: 0.00 sec.") <= WIDTH:
+        return f"{start}{figures}, time: {time} sec."
+    pairs: dict[str, list[str]] = {}  # both figures of a metric, by its name without "train" and "valid"
+    for name in names:
+        metric = name.removeprefix("train_").removeprefix("valid_")
+        pairs.setdefault(metric, []).append(_digits(name, record[name]))
+    figures = ", ".join(f"{_words(metric)}: {'/'.join(values)}" for metric, values in pairs.items())
+    return f"{start}{figures}, {time} s"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").replace("accuracy", "acc.")
+
+
+def _digits(name: str, value: float) -> str:
+    """Return a figure with the article's digits: four decimals for the loss, three for the rest."""
+    return _decimal(value, 4 if name == "loss" else 3)
 
 
 def _decimal(value: float, digits: int) -> str:
-    """With so many digits after the point, where that says something."""
+    """Return a number with this many decimals, or with four digits if it is very small or very large."""
     return f"{value:.4g}" if 0 < abs(value) < 1e-3 or abs(value) >= 1e6 else f"{value:.{digits}f}"
 
 
@@ -38,55 +58,69 @@ def line(row: dict[str, float], epochs: int) -> None:
 
 
 def say(text: str) -> None:
-    """A line for the person, beside the answer."""
+    """Print a line for the user on stderr, so that stdout holds only the answer."""
     print(f"mlpax: {text}", file=sys.stderr)
 
 
 def figure(name: str, value: float) -> str:
-    """A figure in words: `test accuracy 98.10%`, `valid rmse 0.5231`."""
+    """Return a metric in words: `test accuracy 98.10%`, `valid rmse 0.5231`."""
     return f"{name.replace('_', ' ')} {f'{value:.2%}' if name.endswith('accuracy') else _decimal(value, 4)}"
 
 
-class bar:  # noqa: N801 - used as a function
-    """A progress bar with the epochs' lines above it."""
+@contextmanager
+def bar(epochs: int) -> Generator[Callable[[dict[str, float], int], None]]:
+    """Show a progress bar, with the epoch lines above it. Yield a function that takes each epoch's record."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def __init__(self, epochs: int):
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    count = TextColumn("epoch {task.completed:.0f}/{task.total:.0f}")
+    with Progress(count, BarColumn(), TimeRemainingColumn(), transient=True) as progress:
+        task = progress.add_task("", total=epochs)
 
-        self.progress = Progress(
-            TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"), BarColumn(), TimeRemainingColumn(),
-            transient=True,
-        )  # fmt: skip
-        self.task = self.progress.add_task("", total=epochs)
+        def show(row: dict[str, float], epochs: int) -> None:
+            progress.console.print(epoch_line(row, epochs), highlight=False, soft_wrap=True)
+            progress.update(task, completed=row["epoch"])
 
-    def __enter__(self) -> Callable[[dict[str, float], int], None]:
-        self.progress.start()
-        return self.show
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.stop()
-
-    def show(self, row: dict[str, float], epochs: int) -> None:
-        self.progress.console.print(epoch_line(row, epochs), highlight=False, soft_wrap=True)
-        self.progress.update(self.task, completed=row["epoch"])
+        yield show
 
 
-def table_of_runs(rows: "list[Summary]", as_json: bool) -> None:
-    if as_json:
-        print(json.dumps([row._asdict() for row in rows]))
-        return
-    titles = ("run", "data", "recipe", "state", "epochs", "best", "of", "seconds")
-    # A run that has no epoch yet has no best.
+def table_of_runs(rows: "list[Summary]") -> None:
+    """Print one line per run: how it ended, and the score of the network that was kept."""
     cells = [
-        row._replace(metric=row.metric.replace("_", " "), best="" if row.best is None else row.best)
+        (
+            row.run,
+            row.data.rstrip("/").rpartition("/")[2],  # the file's name; the whole path is in --json
+            row.state,
+            row.epochs,
+            row.kept or "",
+            "" if row.score is None else row.score,
+            row.metric.removeprefix("valid_").replace("_", " "),
+            f"{row.seconds:.1f} s",
+        )
         for row in rows
     ]
-    table([titles, *cells])
+    table([("run", "data", "state", "epochs", "kept", "score", "metric", "time"), *cells], names=(0, 1))
 
 
-def table(rows: Sequence[Sequence[object]]) -> None:
-    """Print rows in columns as wide as their widest cell."""
+def table(rows: Sequence[Sequence[object]], names: Sequence[int] = ()) -> None:
+    """Print rows in columns as wide as their widest cell.
+
+    Parameters
+    ----------
+    rows : sequence of rows
+    names : sequence of int, optional
+        Columns that may be shortened if the table is wider than the terminal. Output that goes to a file or
+        a pipe is never shortened.
+    """
     cells = [[_decimal(c, 4) if isinstance(c, float) else str(c) for c in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    space = shutil.get_terminal_size((sys.maxsize, 24)).columns - 2 * (len(widths) - 1)
+    while sum(widths) > space and (long := [i for i in names if widths[i] > SHORTEST]):
+        widths[max(long, key=lambda i: widths[i])] -= 1
     for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        shown = [shortened(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join(shown).rstrip())
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most this many characters; a longer one loses its middle."""
+    return text if len(text) <= most else f"{text[: (most - 1) // 2]}…{text[-(most // 2) :]}"

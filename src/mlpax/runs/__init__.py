@@ -1,4 +1,4 @@
-"""Train in a folder that loses nothing."""
+"""Train in a run directory, with checkpoints and exact resume."""
 
 from mlpax.runs.run import Every, new_folder, train
 

@@ -6,7 +6,7 @@ import math
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -121,8 +121,9 @@ def latest(folder: Path, like: Arrays, run: str) -> tuple[Arrays, dict[str, Any]
 def _read(path: Path, like: Arrays, run: str) -> tuple[Arrays, dict[str, Any]]:
     try:
         with zipfile.ZipFile(path) as archive:
-            record = json.loads(bytes(_array(archive, "record", path.stat().st_size)))
-            if not isinstance(record, dict) or record.get("format") not in (1, FORMAT):
+            found = json.loads(bytes(_array(archive, "record", path.stat().st_size)))
+            record = cast(dict[str, Any], found if isinstance(found, dict) else {})
+            if record.get("format") not in (1, FORMAT):
                 raise InputError("of another format")
             if record.get("run") != run:
                 raise InputError("of another run: its recipe or data differ")

@@ -1,4 +1,4 @@
-"""One writer for a run directory, and signals that wait for the end of an epoch."""
+"""Lock a run directory for one writer, and hold back signals until the end of an epoch."""
 
 import errno
 import os
@@ -18,28 +18,39 @@ from mlpax.errors import InputError
 __all__ = ["LOCK", "holder", "locked", "signals"]
 
 LOCK = "run.lock"
-MOMENT = 0.5  # seconds
+MOMENT = 0.5  # seconds within which a repeated signal is the same one
 SHOW_CURSOR = b"\x1b[?25h"
 
 
 @contextmanager
 def locked(path: Path, notice: Callable[[str], object] = lambda text: None) -> Generator[Callable[[], None]]:
-    """Be the one writer of the directory `path`, made where missing.
+    """Lock the directory `path` for this process. Create the directory if it does not exist.
 
-    The system releases the lock when the process dies, however it does; the file names its holder. What
-    is yielded checks, before a write, that the directory is still the one that was locked: it raises
-    FileNotFoundError where that was removed, though another run may have begun under its name.
+    The operating system releases the lock when the process ends, even after a crash. The lock file names the
+    process that holds it.
+
+    Parameters
+    ----------
+    path : Path
+    notice : callable, optional
+        Called with one line if an earlier process ended without releasing the lock.
+
+    Yields
+    ------
+    still_ours : callable
+        Call it before a write. It raises FileNotFoundError if the locked directory was removed, even if
+        another run has created a directory of the same name.
 
     Raises
     ------
     InputError
-        If another process holds it, named in the text, or the directory cannot be written.
+        If another process holds the lock, or the directory cannot be written.
     """
     import fcntl  # not on Windows
 
     try:
         path.mkdir(parents=True, exist_ok=True)
-        file = open(path / LOCK, "a+", errors="replace")  # noqa: SIM115 - held as long as the run
+        file = open(path / LOCK, "a+", errors="replace")  # noqa: SIM115 - stays open during the run
     except OSError as error:
         raise InputError(f"cannot write to {path}: {error.strerror}; choose another folder") from None
 
@@ -56,9 +67,9 @@ def locked(path: Path, notice: Callable[[str], object] = lambda text: None) -> G
                 if not attempt:
                     who = _named(file) or "another process"
                     raise InputError(f"{path} is being written by {who}; wait for it") from None
-                time.sleep(0.02)  # `holder` may just look
+                time.sleep(0.02)  # `holder` may be looking at this moment
         last, host = _named(file), socket.gethostname()
-        if last and not last.endswith(f" on {host}"):  # whose locks we may not see
+        if last and not last.endswith(f" on {host}"):  # this machine may not see the locks of another
             raise InputError(f"{path} was left by {last}; if that is over, remove {path / LOCK}")
         if last:
             notice(f"taking over from {last}, which has ended without finishing")
@@ -68,18 +79,18 @@ def locked(path: Path, notice: Callable[[str], object] = lambda text: None) -> G
         try:
             yield still_ours
         finally:
-            file.truncate(0)  # not removed: another process may already wait on this very file
+            file.truncate(0)  # do not remove it: another process may already wait for this very file
 
 
 def _named(file: TextIO) -> str:
-    """The holder that a lock file names; empty where it names none, as one that a power cut has torn."""
+    """Return the process that a lock file names; "" if the file is empty or damaged."""
     file.seek(0)
     found = re.fullmatch(r"process \d+ on \S+", file.read(300))
     return found[0] if found else ""
 
 
 def holder(path: Path) -> str:
-    """The process of this machine that is writing the directory `path`; empty where none is."""
+    """Return the process of this machine that is writing the directory `path`; "" if there is none."""
     import fcntl
 
     try:
@@ -95,10 +106,10 @@ def holder(path: Path) -> str:
 
 @contextmanager
 def signals() -> Generator[list[int]]:
-    """Collect the first SIGINT or SIGTERM; a second takes its usual course at once.
+    """Yield a list that collects the first SIGINT or SIGTERM. A second signal ends the process as usual.
 
-    One that follows in a moment is the first again: `timeout` and some launchers send it twice. What the
-    process was started to ignore, as in a shell's background, stays ignored.
+    A second signal within half a second does not count: `timeout` and some launchers send each signal twice.
+    A signal that the process was started to ignore, for example in a shell's background, stays ignored.
     """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -115,7 +126,7 @@ def signals() -> Generator[list[int]]:
             first = time.monotonic()
         elif time.monotonic() - first > MOMENT:
             if sys.stdout and sys.stdout.isatty():
-                os.write(sys.stdout.fileno(), SHOW_CURSOR)  # which a progress bar hides
+                os.write(sys.stdout.fileno(), SHOW_CURSOR)  # a progress bar hides the cursor
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 

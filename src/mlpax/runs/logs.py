@@ -1,4 +1,4 @@
-"""A run's figures for other programs to watch."""
+"""Write the metrics of a run to a log for other programs."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -11,13 +11,15 @@ __all__ = ["logger"]
 
 @contextmanager
 def logger(kind: str, run: Path) -> Generator[Callable[[dict[str, float]], None]]:
-    """Give a function that adds an epoch's record to the log of a run; close the log afterwards.
+    """Yield a function that adds the record of an epoch to the log of a run. Close the log at the end.
 
     Parameters
     ----------
     kind : {"tensorboard"}
-        Event files in `run / "tensorboard"`, written anew: a resumed run tells its earlier epochs again.
+        Event files in `run / "tensorboard"`. Old event files there are replaced: a resumed run repeats its
+        earlier epochs.
     run : Path
+        The run's folder.
 
     Raises
     ------
@@ -34,14 +36,15 @@ def logger(kind: str, run: Path) -> Generator[Callable[[dict[str, float]], None]
 
     def log(record: dict[str, float]) -> None:
         nonlocal writer
-        if writer is None:  # the run's folder is there by now, and ours
+        if writer is None:  # only now does the run own its folder
             for old in folder.glob("events.*"):
                 old.unlink()
             writer = SummaryWriter(str(folder))
         for name, value in record.items():
             if name != "epoch":
                 part, _, metric = name.partition("_")
-                writer.add_scalar(f"{metric}/{part}" if metric else name, value, int(record["epoch"]))
+                tag = f"{metric}/{part}" if metric else name
+                writer.add_scalar(tag, value, int(record["epoch"]))  # pyright: ignore[reportUnknownMemberType]
 
     try:
         yield log

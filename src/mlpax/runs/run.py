@@ -1,4 +1,4 @@
-"""Training in a run directory: atomic checkpoints, exact resume."""
+"""Train in a run directory: atomic checkpoints, exact resume."""
 
 import dataclasses
 import math
@@ -7,12 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mlpax.atomic import TEMPORARY
 from mlpax.data.dataset import Dataset
+from mlpax.data.reading import Reading
 from mlpax.engine.plan import Pytree
 from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
 from mlpax.errors import DivergedError, InputError, InterruptedRun
@@ -30,14 +31,14 @@ __all__ = ["Every", "new_folder", "train"]
 
 
 class Every(NamedTuple):
-    """How often to write a checkpoint: when both so many epochs and so many seconds have passed."""
+    """How often to write a checkpoint: after at least this many epochs and at least this many seconds."""
 
     epochs: int = 1
     seconds: float = 0.0
 
 
 def new_folder(parent: Path, dataset: str, recipe: str) -> Path:
-    """The first free `<parent>/<dataset>-<recipe>-<n>`."""
+    """Return the first path `<parent>/<dataset>-<recipe>-<n>` that does not exist yet."""
     n = 1
     while (path := parent / f"{dataset}-{recipe}-{n}").exists():
         n += 1
@@ -51,35 +52,35 @@ def train(
     *,
     recipe_name: str = "default",
     data_dir: str | None = None,
-    options: dict[str, Any] | None = None,
+    options: Reading = Reading(),  # noqa: B008 - frozen
     resume: bool = False,
     every: Every = Every(),  # noqa: B008 - frozen
     on_epoch: Callable[[Record], object] = lambda record: None,
     notice: Callable[[str], object] = lambda text: None,
 ) -> Result:
-    """Train in a run directory; with `resume`, go on from its newest whole checkpoint.
+    """Train in a run directory. With `resume`, continue from its newest intact checkpoint.
 
-    A resumed run ends with the bits of an unbroken one. Ctrl-C and SIGTERM finish the epoch in hand,
-    write everything and raise, and so does an error of `on_epoch`; a second signal leaves at once, which
-    damages nothing either.
+    A resumed run ends with the same bits as an uninterrupted run. After Ctrl-C, SIGTERM or an error of
+    `on_epoch`, the run finishes the current epoch, writes everything and raises. A second signal ends the
+    process at once; this does not damage the run either.
 
     Parameters
     ----------
     path : path
-        The directory, made where missing.
+        The directory. It is created if it does not exist.
     dataset : Dataset
     recipe : Recipe
     recipe_name, data_dir, options
-        What the data were read by; recorded in `config.json`, so that a run is resumed by its path alone.
+        How the data were read. `config.json` records them, so that the path alone is enough to resume.
     resume : bool, default False
-        Go on with the run that `path` holds.
+        Continue the run in `path`.
     every : Every, optional
-        How often to write a checkpoint; after each epoch by default. One still being written lets the
-        next pass.
+        How often to write a checkpoint; after each epoch by default. An epoch is skipped while the previous
+        checkpoint is still being written.
     on_epoch : callable, optional
-        Called with each epoch's record; on resuming, with the earlier ones' too.
+        Called with the record of each epoch. A resumed run first repeats the earlier records.
     notice : callable, optional
-        Called with a line for what the user should know: a changed version, a damaged checkpoint.
+        Called with one line for the user, for example about a changed version or a damaged checkpoint.
 
     Returns
     -------
@@ -88,14 +89,14 @@ def train(
     Raises
     ------
     InputError
-        If `path` is a file, cannot be written, holds a run (without `resume`) or none (with it), is
-        in use by another process, or was started with another recipe or other data.
+        If `path` is a file or cannot be written; if it holds a run and `resume` is False, or no run and
+        `resume` is True; if another process uses it; if the run has another recipe or other data.
     DivergedError
-        If the loss became NaN or infinite; the best weights before are kept in the directory.
+        If the loss became NaN or infinite. The directory keeps the best weights before that.
     InterruptedRun
         After Ctrl-C or SIGTERM.
     OSError
-        If the disk is full or the directory vanished; the last checkpoint is whole.
+        If the disk is full or the directory was removed. The last checkpoint is intact.
     """
     path = Path(path)
     problem = prepare(dataset, recipe)
@@ -107,7 +108,7 @@ def train(
         recipe=recipe,
         versions={name: metadata.version(name) for name in ("mlpax", "jax", "jaxlib", "numpy", "optax")},
         device=device_kind(),
-        options=options or {},
+        options=options,
     )
     if process := holder(path):
         raise InputError(f"{path} is being written by {process}; wait for it, or choose another folder")
@@ -156,9 +157,8 @@ class _Run:
         """Write the model of the parameters that are kept, the result, and the curves."""
         self.still_ours()
         history, best = self.history, int(self.state.watch.epoch)
-        diverged = ended == "diverged"
-        kept = best if diverged or (self.config.recipe.patience and best) else len(history)
-        params = self.state.best if diverged else chosen(self.state, self.problem.training.plan)
+        kept = self.config.kept_epoch(ended, best, len(history))
+        params = self.state.best if ended == "diverged" else chosen(self.state, self.problem.training.plan)
         metrics: dict[str, float] = {}
         write_history(self.path, history)
         if kept:
@@ -170,7 +170,7 @@ class _Run:
         result = Result(ended, len(history), best, sum(row["seconds"] for row in history), metrics)
         write_json(self.path / "result.json", result._asdict())
         if kept:
-            self._draw()
+            self._draw(kept)
         return result
 
     def _model(self, params: Pytree) -> tuple[Model, dict[str, float]]:
@@ -181,14 +181,14 @@ class _Run:
         found = model.score(model.forward(data.X_test), data.y_test) if len(data.X_test) else {}
         return model, {f"test_{name}": value for name, value in found.items()}
 
-    def _draw(self) -> None:
-        """Draw the curves; without a picture the run is as whole."""
+    def _draw(self, kept: int) -> None:
+        """Draw the curves. If that fails, say so; the run is complete without the picture."""
         from mlpax import plots  # matplotlib takes half a second
 
         try:
             title = f"{Path(self.config.dataset).stem}, {self.config.recipe_name}"
-            plots.save(plots.curves(self.history, title), self.path / "curves.png")
-        except Exception as error:  # whatever a library of pictures raises
+            plots.save(plots.curves(self.history, title, kept), self.path / "curves.png")
+        except Exception as error:  # matplotlib and its backends raise many kinds
             said = " ".join(str(error).split()) or type(error).__name__
             self.notice(f"the run is kept, but its curves.png could not be drawn: {said}")
 
@@ -248,7 +248,7 @@ def _train(
 
 
 class _Writer:
-    """Writes checkpoints and metrics in the background, the training not waiting for the disk."""
+    """Write checkpoints and metrics in a background thread, so that training does not wait for the disk."""
 
     def __init__(self, run: _Run, every: Every):
         self.run, self.every = run, every
@@ -263,7 +263,7 @@ class _Writer:
         self.pool.shutdown(wait=True)
 
     def offer(self) -> None:
-        """Write this epoch unless it is too early, the last write still runs, or the loss is NaN."""
+        """Write this epoch, unless it is too early, the last write is not finished, or the loss is NaN."""
         if self.pending and not self.pending.done():
             return
         self._written()
@@ -281,7 +281,7 @@ class _Writer:
             self._written()
 
     def _written(self) -> None:
-        """Wait for the last write; its error is raised here."""
+        """Wait for the last write, and raise its error if it failed."""
         if self.pending:
             self.pending.result()
             self.pending = None
@@ -301,7 +301,7 @@ class _Writer:
 
 
 def _check_folder(path: Path, resume: bool) -> None:
-    """Whether a run may start, or go on, in `path`; nothing is written yet."""
+    """Raise an error unless a run can start, or resume, in `path`. Write nothing."""
     exists = (path / "config.json").exists()
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; a run takes a folder")
@@ -310,19 +310,22 @@ def _check_folder(path: Path, resume: bool) -> None:
     if exists and not resume:
         raise InputError(f"{path} already holds a run; resume it, or choose another folder")
     others = path.iterdir() if path.is_dir() and not exists else ()
-    if any(p.name != LOCK and not p.name.endswith(TEMPORARY) for p in others):  # what a killed start left
+    if any(p.name != LOCK and not p.name.endswith(TEMPORARY) for p in others):  # a killed start leaves these
         raise InputError(f"{path} has other things in it; choose an empty or a new folder")
 
 
 def _same(path: Path, old: Config, new: Config, notice: Callable[[str], object]) -> None:
-    """Refuse what would change the result; tell of what might change its last bits."""
+    """Compare the settings of the run with those of the resumption.
+
+    Raise an error for a difference that changes the result. Give notice of one that may change the last bits.
+    """
     if old.dataset != new.dataset:
         raise InputError(f"this run's data set is {old.dataset!r}, not {new.dataset!r}")
     for field in dataclasses.fields(Recipe):
         was, now = getattr(old.recipe, field.name), getattr(new.recipe, field.name)
         if was != now:
             raise InputError(
-                f"this run was started with {field.name} {was}, not {now}; as it was, it goes on with:"
+                f"this run was started with {field.name} {was}, not {now}; to continue with {was}:"
                 f" mlpax resume {path}"
             )
     if old.fingerprint != new.fingerprint:

@@ -1,4 +1,4 @@
-"""What a run directory tells: its settings, its epochs, how it ended."""
+"""Read and write the files of a run directory: settings, epochs, result."""
 
 import csv
 import dataclasses
@@ -7,35 +7,28 @@ import hashlib
 import io
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mlpax.atomic import atomic
+from mlpax.data.reading import Reading
+from mlpax.engine.plan import monitored
+from mlpax.engine.stopping import larger_is_better
 from mlpax.errors import InputError
 from mlpax.recipes import Recipe
 from mlpax.runs.locks import holder
 
-__all__ = [
-    "Config",
-    "Result",
-    "Summary",
-    "read_config",
-    "read_history",
-    "read_result",
-    "summaries",
-    "write_config",
-    "write_history",
-    "write_json",
-]
+__all__ = ["Config", "Result", "Summary", "read_config", "read_history", "read_result", "summaries",
+           "write_config", "write_history", "write_json"]  # fmt: skip
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Config:
-    """What a run was started with: `config.json`."""
+    """The settings a run was started with: `config.json`."""
 
     dataset: str
     data_dir: str | None
@@ -44,13 +37,37 @@ class Config:
     recipe: Recipe
     versions: dict[str, str]
     device: str
-    options: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])  # how the data were read
+    options: Reading = Reading()  # how the data were read
 
     @property
     def identity(self) -> str:
-        """Hash of what the bits of the result depend on; checkpoints carry it."""
+        """Return a hash of everything that determines the trained weights. Checkpoints carry it."""
         text = json.dumps([self.fingerprint, dataclasses.asdict(self.recipe)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def kept_epoch(self, state: str, best_epoch: int, epochs: int) -> int:
+        """Return the epoch whose weights `model.safetensors` holds; 0 if there is none.
+
+        With patience, and after a divergence, a run keeps the best epoch. Otherwise it keeps the last one.
+
+        Parameters
+        ----------
+        state : str
+            How the run ended; see `Result`.
+        best_epoch : int
+            The epoch with the best monitored metric; 0 if there is none.
+        epochs : int
+            Number of epochs trained.
+        """
+        return best_epoch if state == "diverged" or (self.recipe.patience and best_epoch) else epochs
+
+    def settings(self) -> dict[str, object]:
+        """Return all settings that a user can choose, by name."""
+        return {
+            "recipe": self.recipe_name,
+            **dataclasses.asdict(self.options),
+            **dataclasses.asdict(self.recipe),
+        }
 
 
 class Result(NamedTuple):
@@ -59,11 +76,11 @@ class Result(NamedTuple):
     state: str  # "finished", "stopped early", "interrupted" or "diverged"
     epochs: int
     best_epoch: int
-    seconds: float  # of training alone, its parts added: neither compiling nor evaluation
-    metrics: dict[str, float]  # of the kept parameters: loss, train_..., valid_..., test_accuracy
+    seconds: float  # sum over the epochs; includes neither compilation nor evaluation
+    metrics: dict[str, float]  # of the kept network: loss, train_..., valid_..., test_...
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Mapping[str, object]) -> None:
     with atomic(path) as file:
         file.write(json.dumps(value, indent=2).encode() + b"\n")
 
@@ -71,11 +88,11 @@ def write_json(path: Path, value: Any) -> None:
 def write_config(path: Path, config: Config) -> None:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     value = {"format": FORMAT, "started": started, "python": platform.python_version()}
-    write_json(path / "config.json", value | dataclasses.asdict(config))
+    write_json(path / "config.json", value | dataclasses.asdict(config) | {"options": config.options.given()})
 
 
 def read_config(path: Path) -> Config:
-    """The settings of the run in `path`.
+    """Return the settings of the run in `path`.
 
     Raises
     ------
@@ -86,10 +103,11 @@ def read_config(path: Path) -> Config:
     try:
         value = json.loads(file.read_text())
         if value["format"] > FORMAT:
-            raise InputError(f"{file} is of a newer mlpax; upgrade with pip install --upgrade mlpax")
-        recipe = value["recipe"] | {"hidden": tuple(value["recipe"]["hidden"])}
-        names = {f.name for f in dataclasses.fields(Config)} - {"recipe"}
-        return Config(recipe=Recipe(**recipe), **{name: value[name] for name in names})
+            raise InputError(f"{file} was written by a newer mlpax; upgrade with pip install --upgrade mlpax")
+        fields = {f.name: value[f.name] for f in dataclasses.fields(Config)}
+        fields["options"] = Reading(**value["options"])
+        fields["recipe"] = Recipe(**value["recipe"] | {"hidden": tuple(value["recipe"]["hidden"])})
+        return Config(**fields)
     except OSError:
         raise InputError(f"no run at {path}; give a folder that mlpax train has made") from None
     except (ValueError, TypeError, KeyError) as error:
@@ -100,18 +118,17 @@ def read_config(path: Path) -> Config:
 
 def write_history(path: Path, history: Iterable[dict[str, float]]) -> None:
     text = io.StringIO()
-    writer: Any = None
-    for row in history:
-        if writer is None:
-            writer = csv.DictWriter(text, row, lineterminator="\n")
-            writer.writeheader()
-        writer.writerow({k: v if k == "epoch" else f"{v:.9g}" for k, v in row.items()})
+    rows = list(history)
+    if rows:
+        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: v if k == "epoch" else f"{v:.9g}" for k, v in row.items()} for row in rows)
     with atomic(path / "metrics.csv") as file:
         file.write(text.getvalue().encode())
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of the run's metrics.csv; none before its first epoch."""
+    """Return the rows of the run's metrics.csv; an empty list before the first epoch."""
     file = path / "metrics.csv"
     try:
         with open(file, newline="") as lines:
@@ -123,7 +140,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def read_result(path: Path) -> Result | None:
-    """How the run ended last; None if it never did: it runs, or was killed."""
+    """Return how the run last ended; None if it has never ended, because it still runs or was killed."""
     try:
         return Result(**json.loads((path / "result.json").read_text()))
     except FileNotFoundError:
@@ -133,20 +150,21 @@ def read_result(path: Path) -> Result | None:
 
 
 class Summary(NamedTuple):
-    """A run at a glance."""
+    """One run in one row."""
 
     run: str
     data: str
     recipe: str
     state: str  # "running", "finished", "stopped early", "interrupted", "diverged" or "unreadable"
-    epochs: str  # done/due
-    best: float | None  # of the monitored metric
+    epochs: str  # trained/planned
+    kept: int  # the epoch whose weights are kept; 0 before the first epoch
+    score: float | None  # the monitored metric of the kept network
     metric: str
     seconds: float
 
 
 def summaries(folder: Path) -> list[Summary]:
-    """The runs directly inside a folder, by name; folders that are no runs are passed over.
+    """Return the runs directly inside a folder, by name. Other folders are skipped.
 
     Raises
     ------
@@ -159,32 +177,43 @@ def summaries(folder: Path) -> list[Summary]:
 
 
 def _summary(path: Path) -> Summary:
+    """Return the summary of a run, even if it is damaged, so that it does not hide the other runs."""
     try:
         return summary(path)
-    except InputError:  # a damaged run hides no other; naming it alone says why
-        return Summary(path.name, "", "", "unreadable", epochs="", best=None, metric="", seconds=0.0)
+    except InputError:  # `mlpax compare RUN` says why
+        return Summary(path.name, "", "", "unreadable", epochs="", kept=0, score=None, metric="", seconds=0.0)
 
 
 def summary(path: Path) -> Summary:
-    """The run in `path` at a glance; see `summaries`."""
+    """Return the summary of the run in `path`; see `summaries`.
+
+    While no model of the latest epochs is written, `kept` is the epoch that would be kept now.
+    """
     config, history, result = read_config(path), read_history(path), read_result(path)
-    if holder(path):
-        state = "running"
-    elif result is None or len(history) > result.epochs:  # killed, perhaps after having been resumed
-        state = "interrupted"
-    else:
-        state = result.state
-    columns = list(history[0]) if history else []
-    metric = config.recipe.monitor or next((c for c in columns if c.startswith("valid_")), "loss")
-    values = [row[metric] for row in history if metric in row]
-    best = (max if metric.endswith("accuracy") else min)(values) if values else None
+    if result and len(history) > result.epochs:  # resumed afterwards, and killed or still running
+        result = None
+    state = "running" if holder(path) else result.state if result else "interrupted"
+    metric = config.recipe.monitor or monitored("", tuple(history[0]) if history else ())
+    best = result.best_epoch if result else _best_epoch(history, metric, config.recipe.min_delta)
+    kept = config.kept_epoch(state, best, len(history))
     return Summary(
         run=path.name,
         data=config.dataset,
         recipe=config.recipe_name,
         state=state,
         epochs=f"{len(history)}/{config.recipe.epochs}",
-        best=best,
+        kept=kept,
+        score=history[kept - 1].get(metric) if 0 < kept <= len(history) else None,
         metric=metric,
         seconds=sum(row["seconds"] for row in history),
     )
+
+
+def _best_epoch(history: list[dict[str, float]], metric: str, min_delta: float) -> int:
+    """Return the epoch with the best metric, as the training loop chooses it; 0 if there is none."""
+    sign = 1 if larger_is_better(metric) else -1
+    best, epoch = float("-inf"), 0
+    for number, row in enumerate(history, 1):
+        if sign * row.get(metric, float("nan")) > best + min_delta:
+            best, epoch = sign * row[metric], number
+    return epoch
