@@ -187,7 +187,6 @@ def test_module_is_light_to_import(name):
     assert not loaded_with(name) & HEAVY
 
 
-@pytest.mark.xfail(strict=False, reason="some functions still come apart")
 def test_no_function_is_long():
     assert house.survey(SOURCE.parents[1]).long_functions == {}
 

@@ -253,8 +253,8 @@ class Model:
     def score(self, outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """Return the accuracy for labels, of shape (rows,), or the RMSE for values, (rows, outputs)."""
         if self.task == "regression":
-            mean: np.float32 = np.mean((outputs - y.reshape(outputs.shape)) ** 2)
-            return {"rmse": float(np.sqrt(mean))}
+            mean = np.mean((outputs - y.reshape(outputs.shape)) ** 2)
+            return {"rmse": float(np.sqrt(mean))}  # pyright: ignore[reportUnknownArgumentType]
         return {"accuracy": float(np.mean(outputs.argmax(axis=1) == y))}
 
     def evaluate(self, X: object, y: np.ndarray, *, calibrated: bool = True) -> Figures:
