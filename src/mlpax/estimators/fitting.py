@@ -7,9 +7,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import _fit_context, is_classifier  # pyright: ignore[reportPrivateUsage]
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -40,6 +41,8 @@ from mlpax.estimators.rows import (
 from mlpax.estimators.trained import as_model
 
 if TYPE_CHECKING:
+    from jax import Array
+
     from mlpax.engine.xla.epoch import State
 
 __all__ = ["SCHEDULES", "Perceptron"]
@@ -59,6 +62,7 @@ SHARED = (
     "power_t",
 )  # of Hyper, by name
 
+Validation = tuple[object, object, object]  # X, y and weights of the caller's validation rows
 Callbacks: Any = CallbackSupportMixin  # scikit-learn has no types
 
 
@@ -68,12 +72,12 @@ class Progress(NamedTuple):
     learning_rate: float  # of the next step
     state: Pytree
     key: np.ndarray
-    step: Any
-    of: tuple[Any, str]  # solver and dtype that the state is of
+    step: "Array"
+    of: tuple[object, str]  # solver and dtype that the state is of
 
 
 def _layers(
-    coefs: list[np.ndarray], intercepts: list[np.ndarray], dtype: Any
+    coefs: list[np.ndarray], intercepts: list[np.ndarray], dtype: npt.DTypeLike
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(W.astype(dtype), b.astype(dtype)) for W, b in zip(coefs, intercepts, strict=True)]
 
@@ -91,7 +95,7 @@ class Perceptron(Callbacks):
     List it before `sklearn.neural_network.MLPClassifier` in the bases, so that its methods win.
     """
 
-    def _hold(self, parameters: dict[str, Any]) -> None:
+    def _hold(self, parameters: dict[str, object]) -> None:
         """Keep the constructor's parameters, as its `locals()` name them."""
         for name, value in parameters.items():
             if name != "self":
@@ -100,14 +104,14 @@ class Perceptron(Callbacks):
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
+        X: object,
+        y: object,
+        sample_weight: object = None,
         *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
-    ) -> Any:
+        X_val: object = None,
+        y_val: object = None,
+        sample_weight_val: object = None,
+    ) -> Self:
         """Fit to data X and targets y.
 
         Parameters
@@ -133,8 +137,9 @@ class Perceptron(Callbacks):
         return self._fit(X, y, sample_weight=sample_weight, incremental=False, validation=validation)
 
     def _fit(
-        self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False, validation: Any = None
-    ) -> Any:
+        self, X: Any, y: Any, sample_weight: object = None, incremental: bool = False,
+        validation: Validation | None = None,
+    ) -> Self:  # fmt: skip
         hidden = self._hidden()
         self._check_settings(incremental, validation)
         given = y
@@ -175,7 +180,7 @@ class Perceptron(Callbacks):
         each_layer(self._activation(), len(hidden))  # which refuses what does not fit
         return hidden
 
-    def _check_settings(self, incremental: bool, validation: Any) -> None:
+    def _check_settings(self, incremental: bool, validation: Validation | None) -> None:
         """Refuse settings that do not go together."""
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -201,11 +206,11 @@ class Perceptron(Callbacks):
         return self.activation if isinstance(self.activation, str) else tuple(self.activation)
 
     @property
-    def _arithmetic(self) -> Any:
+    def _arithmetic(self) -> type[np.floating]:
         return np.float64 if self.dtype == "float64" or self.solver == "lbfgs" else np.float32
 
     @property
-    def _rule(self) -> tuple[Any, str]:
+    def _rule(self) -> tuple[object, str]:
         """The update rule and the dtype that its state is of."""
         return self.optimizer or self.solver, self._arithmetic.__name__
 
@@ -270,8 +275,8 @@ class Perceptron(Callbacks):
     def _start_best(self) -> None:
         """Nothing was measured yet by what is watched now."""
         self._no_improvement_count = 0
-        self.best_validation_score_: Any = -np.inf if self.early_stopping else None
-        self.best_loss_: Any = None if self.early_stopping else np.inf
+        self.best_validation_score_: float | None = -np.inf if self.early_stopping else None
+        self.best_loss_: float | None = None if self.early_stopping else np.inf
         self._best_coefs = self._best_intercepts = None
         self._watched = self.early_stopping, self.scoring
 
@@ -283,7 +288,9 @@ class Perceptron(Callbacks):
             )
         return True
 
-    def _descend(self, rows: Rows, incremental: bool, validation: Any, tell: Tell | None) -> None:
+    def _descend(
+        self, rows: Rows, incremental: bool, validation: Validation | None, tell: Tell | None
+    ) -> None:
         """Fit by minibatches, through the engine's loop."""
         rows, held_rows = self._held_out(rows, validation)
         n, dtype = rows.X.shape[0], rows.X.dtype
@@ -295,7 +302,7 @@ class Perceptron(Callbacks):
         shuffles = Shuffles(self._random_state, n, data.X.shape[0]) if self.shuffle and not whole else None
         training = Training(plan, self._hyper(incremental), shuffles)
         state = self._state(training, incremental)
-        outside = self._scorer(held_rows, dtype) if plan.monitor == OUTSIDE else None
+        outside = self._scorer(held_rows, dtype) if held_rows and plan.monitor == OUTSIDE else None
         many = EPOCHS_A_CALL * data.X.shape[0] > MANY_ORDERS
         small = is_small(sum(p.size for p in (*self.coefs_, *self.intercepts_)), n)
         alone = tell or outside or many or not small
@@ -331,7 +338,7 @@ class Perceptron(Callbacks):
                 self._random_state.shuffle(np.arange(n))
         self._record(training, state, history, len(history) * n, dtype)
 
-    def _held_out(self, rows: Rows, validation: Any) -> tuple[Rows, Rows | None]:
+    def _held_out(self, rows: Rows, validation: Validation | None) -> tuple[Rows, Rows | None]:
         """Return the rows to train on, and validation rows: the caller's, or held out to stop early."""
         if validation is not None:
             return rows, validation_rows(self, *validation)
@@ -369,9 +376,9 @@ class Perceptron(Callbacks):
         ours = self.learning_rate in SCHEDULES or self.solver == "sgd"
         return self.learning_rate if ours else "constant"
 
-    def _scorer(self, held_rows: Rows | None, dtype: Any) -> "Callable[[State], float]":
+    def _scorer(self, held_rows: Rows, dtype: npt.DTypeLike) -> "Callable[[State], float]":
         """Return the function that scores an epoch's network by `scoring`."""
-        scorer = check_scoring(self, scoring=self.scoring)
+        scorer: Any = check_scoring(self, scoring=self.scoring)
 
         def score(state: "State") -> float:
             self._keep(state.params, dtype)
@@ -379,7 +386,7 @@ class Perceptron(Callbacks):
 
         return score
 
-    def _scored(self, scorer: Any, rows: Any) -> float:
+    def _scored(self, scorer: Callable[..., float], rows: Rows) -> float:
         X, y, weight = rows
         y = self._label_binarizer.inverse_transform(y) if is_classifier(self) else y
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
@@ -406,19 +413,19 @@ class Perceptron(Callbacks):
                 state = state._replace(opt_state=initial_opt_state(plan, params))
             if plan.schedule != "invscaling":  # whose rate follows from the rows seen
                 rate = kept.learning_rate / hyper.learning_rate
-        best = self.best_validation_score_ if self.early_stopping else -self.best_loss_
+        best = self.best_validation_score_ if self.best_loss_ is None else -self.best_loss_
         if self.early_stopping and self._best_coefs and self._best_intercepts:
             state = state._replace(best=_layers(self._best_coefs, self._best_intercepts, dtype))
         waited = np.int32(self._no_improvement_count)
         return state._replace(watch=state.watch._replace(value=dtype(best), waited=waited, rate=dtype(rate)))
 
-    def _keep(self, params: Any, dtype: Any) -> None:
+    def _keep(self, params: Any, dtype: npt.DTypeLike) -> None:
         """Keep the network as scikit-learn does: in the dtype of X."""
         self.coefs_ = [np.asarray(W, dtype) for W, _ in params]
         self.intercepts_ = [np.asarray(b, dtype) for _, b in params]
 
     def _record(
-        self, training: Training, state: "State", history: list[Record], seen: int, dtype: Any
+        self, training: Training, state: "State", history: list[Record], seen: int, dtype: npt.DTypeLike
     ) -> None:
         """Set every attribute that scikit-learn's fit leaves, and the validation loss."""
         self._keep(state.params, dtype)

@@ -1,7 +1,8 @@
 """scikit-learn's MLPClassifier and MLPRegressor on compiled epochs: change one import."""
 
+from collections.abc import Callable, Sequence
 from numbers import Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sklearn import neural_network
 from sklearn.utils._param_validation import (  # pyright: ignore[reportPrivateUsage]
@@ -12,11 +13,15 @@ from sklearn.utils._param_validation import (  # pyright: ignore[reportPrivateUs
 
 from mlpax.engine.plan import ACTIVATIONS
 from mlpax.estimators.fitting import SCHEDULES, Perceptron
+from mlpax.estimators.rows import ClassWeight, RandomState
+
+if TYPE_CHECKING:
+    import optax
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
 # Of the parameters that are more, or take more, than scikit-learn's.
-CONSTRAINTS: dict[str, Any] = {
+CONSTRAINTS: dict[str, object] = {
     "activation": [StrOptions(set(ACTIVATIONS)), list, tuple],
     "solver": [StrOptions({"lbfgs", "sgd", "adam", "adamw"})],
     "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", *SCHEDULES})],
@@ -75,7 +80,7 @@ best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, n_f
         Loss of the validation rows after each epoch, where there are some.
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, object]] = {
         **Classifier._parameter_constraints,
         **CONSTRAINTS,
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
@@ -85,8 +90,8 @@ best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, n_f
 
     def __init__(
         self,
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Sequence[str] = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -96,7 +101,7 @@ best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, n_f
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: RandomState = None,
         tol: float = 1e-4,
         verbose: bool = False,
         warm_start: bool = False,
@@ -112,11 +117,11 @@ best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, n_f
         dropout: float = 0.0,
         weight_decay: float = 0.01,
         label_smoothing: float = 0.0,
-        class_weight: Any = None,
-        scoring: Any = None,
-        optimizer: Any = None,
+        class_weight: ClassWeight = None,
+        scoring: "str | Callable[..., float] | None" = None,
+        optimizer: "optax.GradientTransformation | None" = None,
         dtype: str = "float32",
-        device: Any = None,
+        device: str | None = None,
     ):
         self._hold(locals())
 
@@ -129,7 +134,7 @@ class MLPRegressor(Perceptron, Regressor):
         and beyond scikit-learn "absolute_error" and "huber" (with delta 1). `scoring` is R² by default.
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, object]] = {
         **Regressor._parameter_constraints,
         **CONSTRAINTS,
         "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber"})],
@@ -138,8 +143,8 @@ class MLPRegressor(Perceptron, Regressor):
     def __init__(
         self,
         loss: str = "squared_error",
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Sequence[str] = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -149,7 +154,7 @@ class MLPRegressor(Perceptron, Regressor):
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: RandomState = None,
         tol: float = 1e-4,
         verbose: bool = False,
         warm_start: bool = False,
@@ -164,9 +169,9 @@ class MLPRegressor(Perceptron, Regressor):
         max_fun: int = 15000,
         dropout: float = 0.0,
         weight_decay: float = 0.01,
-        scoring: Any = None,
-        optimizer: Any = None,
+        scoring: "str | Callable[..., float] | None" = None,
+        optimizer: "optax.GradientTransformation | None" = None,
         dtype: str = "float32",
-        device: Any = None,
+        device: str | None = None,
     ):
         self._hold(locals())

@@ -3,24 +3,30 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse
 from sklearn.base import is_classifier
-from sklearn.model_selection import train_test_split
 from sklearn.utils import compute_sample_weight
 from sklearn.utils.validation import (
     _check_sample_weight,  # pyright: ignore[reportPrivateUsage]
     validate_data,
 )
 
+from mlpax.data.dataset import split_as_scikit_learn
 from mlpax.engine.rows import Data, all_finite, bucket, place
 
-__all__ = ["NOT_FINITE", "Rows", "Shuffles", "held", "placed", "split", "validation_rows",
-           "weights_of"]  # fmt: skip
+__all__ = ["NOT_FINITE", "ClassWeight", "RandomState", "Rows", "Shuffles", "held", "placed", "split",
+           "validation_rows", "weights_of"]  # fmt: skip
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
     " preprocessed."
 )
+
+
+# Types of parameters that scikit-learn names alike everywhere.
+ClassWeight = dict[object, float] | str | None
+RandomState = int | np.random.RandomState | None
 
 
 class Rows(NamedTuple):
@@ -30,9 +36,15 @@ class Rows(NamedTuple):
     y: np.ndarray  # (rows, outputs): values, or booleans of the classes
     weight: np.ndarray | None  # (rows,)
 
+    def at(self, numbers: np.ndarray) -> "Rows":
+        """Return the rows of these numbers."""
+        return Rows(self.X[numbers], self.y[numbers], None if self.weight is None else self.weight[numbers])
 
-def weights_of(y: Any, sample_weight: Any, class_weight: Any, incremental: bool) -> Any:
-    """The rows' weights, those of their classes among them."""
+
+def weights_of(
+    y: Any, sample_weight: np.ndarray | None, class_weight: ClassWeight, incremental: bool
+) -> np.ndarray | None:
+    """Return the weights of the rows, multiplied by those of their classes."""
     if class_weight is None:
         return sample_weight
     if incremental and class_weight == "balanced":
@@ -48,21 +60,17 @@ def weights_of(y: Any, sample_weight: Any, class_weight: Any, incremental: bool)
     return each if sample_weight is None else each * sample_weight
 
 
-def split(rows: Rows, share: float, generator: Any, by_class: bool) -> tuple[Rows, Rows]:
-    """Rows to train on and held-out ones, drawn as scikit-learn draws them."""
-    given = [array for array in rows if array is not None]
-    stratify = rows.y if by_class else None
-    parts: Any = train_test_split(*given, random_state=generator, test_size=share, stratify=stratify)
-    sides: Any = [(*part, None)[:3] for part in (parts[::2], parts[1::2])]
-    train, held = (Rows(*side) for side in sides)
-    if held.X.shape[0] < 2:
+def split(rows: Rows, share: float, generator: np.random.RandomState, by_class: bool) -> tuple[Rows, Rows]:
+    """Return the rows to train on and the held-out ones, drawn as scikit-learn draws them."""
+    train, held = split_as_scikit_learn(len(rows.y), share, generator, rows.y if by_class else None)
+    if len(held) < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
         )
-    return train, held
+    return rows.at(train), rows.at(held)
 
 
-def validation_rows(estimator: Any, X: Any, y: Any, weight: Any) -> Rows:
+def validation_rows(estimator: Any, X: Any, y: Any, weight: object) -> Rows:
     """The caller's validation rows, checked against the estimator's features and classes."""
     X = validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
     y = y.toarray() if scipy.sparse.issparse(y) else np.asarray(y)
@@ -84,7 +92,7 @@ def validation_rows(estimator: Any, X: Any, y: Any, weight: Any) -> Rows:
     return Rows(X, y, None if weight is None else _check_sample_weight(weight, X))
 
 
-def placed(rows: Rows, batch_size: int, loss: str, dtype: Any) -> Data:
+def placed(rows: Rows, batch_size: int, loss: str, dtype: npt.DTypeLike) -> Data:
     """The rows on the device; targets of several classes as their numbers."""
     with np.errstate(over="ignore"):
         X = (rows.X.toarray() if scipy.sparse.issparse(rows.X) else rows.X).astype(dtype, copy=False)
@@ -94,7 +102,7 @@ def placed(rows: Rows, batch_size: int, loss: str, dtype: Any) -> Data:
     return place(X, y, batch_size=batch_size, weight=rows.weight, dtype=dtype)
 
 
-def held(rows: Rows, loss: str, dtype: Any) -> Data:
+def held(rows: Rows, loss: str, dtype: npt.DTypeLike) -> Data:
     """Return validation rows ready for the engine."""
     if rows.weight is not None and not rows.weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")

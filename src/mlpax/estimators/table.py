@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -17,6 +17,7 @@ from mlpax.data.kinds import with_nulls
 from mlpax.data.sources import Wanted, table_to_train
 from mlpax.data.targets import Roles
 from mlpax.errors import InputError
+from mlpax.estimators.rows import ClassWeight, RandomState
 from mlpax.model.fit_model import fit_model
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ class _Table(BaseEstimator):
         self,
         recipe: str = "table",
         *,
-        settings: dict[str, Any] | None = None,
+        settings: dict[str, object] | None = None,
         validation: float = 0.2,
         time_ordered: bool = False,
-        random_state: Any = None,
+        random_state: RandomState = None,
     ):
         self.recipe = recipe
         self.settings = settings
@@ -45,7 +46,7 @@ class _Table(BaseEstimator):
         self.time_ordered = time_ordered
         self.random_state = random_state
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, class_weight: Any = None) -> Any:
+    def _fit(self, X: Any, y: object, sample_weight: object, class_weight: ClassWeight = None) -> Self:
         import polars as pl
 
         frame = as_frame(X)
@@ -88,7 +89,7 @@ class _Table(BaseEstimator):
         self.model_, self.history_ = fit_model(dataset, recipe)
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: object) -> np.ndarray:
         """Predicted class or value of each row."""
         check_is_fitted(self)
         return self.model_.predict(X)
@@ -133,11 +134,11 @@ def _cells(y: Any) -> Any:
     return array if array.dtype.kind in "biuf" else y
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _weights(values: "pl.Series", sample_weight: Any, class_weight: Any) -> np.ndarray | None:
+def _weights(values: "pl.Series", sample_weight: object, class_weight: ClassWeight) -> np.ndarray | None:
     """Return each row's weight: its own, times that of its class where `class_weight` is a dict."""
     weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)
     if weight is not None and weight.shape != (len(values),):
@@ -146,11 +147,11 @@ def _weights(values: "pl.Series", sample_weight: Any, class_weight: Any) -> np.n
         )
     if not isinstance(class_weight, dict):
         return weight
-    of_class = _class_weights(values, cast("dict[Any, float]", class_weight))
+    of_class = _class_weights(values, class_weight)
     return of_class if weight is None else of_class * weight
 
 
-def _class_weights(values: "pl.Series", class_weight: dict[Any, float]) -> np.ndarray:
+def _class_weights(values: "pl.Series", class_weight: dict[object, float]) -> np.ndarray:
     """Each row's weight by its class; 1 of a class not named."""
     labels = values.to_list()
     classes = sorted(set(labels))
@@ -208,11 +209,11 @@ class TableClassifier(ClassifierMixin, _Table):
         self,
         recipe: str = "table",
         *,
-        settings: dict[str, Any] | None = None,
+        settings: dict[str, object] | None = None,
         validation: float = 0.2,
         time_ordered: bool = False,
-        class_weight: Any = None,
-        random_state: Any = None,
+        class_weight: ClassWeight = None,
+        random_state: RandomState = None,
     ):
         super().__init__(
             recipe,
@@ -223,13 +224,13 @@ class TableClassifier(ClassifierMixin, _Table):
         )
         self.class_weight = class_weight
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "TableClassifier":
+    def fit(self, X: object, y: object, sample_weight: object = None) -> "TableClassifier":
         """Train on a polars, pandas or pyarrow table, or an array, and its classes."""
         self._fit(X, y, sample_weight, self.class_weight)
         self.classes_ = np.array(self.model_.classes)
         return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: object) -> np.ndarray:
         """Probability of each class, of shape (rows, classes)."""
         check_is_fitted(self)
         return self.model_.predict_proba(X)
@@ -244,6 +245,6 @@ class TableRegressor(RegressorMixin, _Table):
 
     _task = "regression"
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "TableRegressor":
+    def fit(self, X: object, y: object, sample_weight: object = None) -> "TableRegressor":
         """Train on a polars, pandas or pyarrow table, or an array, and its values."""
         return self._fit(X, y, sample_weight)

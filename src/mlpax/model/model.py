@@ -254,8 +254,9 @@ class Model:
         """Return the accuracy for labels, of shape (rows,), or the RMSE for values, (rows, outputs)."""
         if self.task == "regression":
             mean = np.mean((outputs - y.reshape(outputs.shape)) ** 2)
-            return {"rmse": float(np.sqrt(mean))}  # pyright: ignore[reportUnknownArgumentType]
-        return {"accuracy": float(np.mean(outputs.argmax(axis=1) == y))}
+            return {"rmse": np.sqrt(mean).item()}
+        hits: np.ndarray = outputs.argmax(axis=1) == y
+        return {"accuracy": float(hits.mean())}
 
     def evaluate(self, X: object, y: np.ndarray, *, calibrated: bool = True) -> Figures:
         """Score predictions against the truth.
