@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jaxtyping
@@ -204,6 +206,29 @@ def test_data_is_never_run(path):
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_module_says_what_it_is_for(path):
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+JAX_AT_HOME = {"losses", "network"}  # the doors of the functional API
+
+
+def test_only_the_backend_loads_jax():
+    """Import every module but `engine/xla` and the functional API; then make a model, and predict."""
+    names = [name_of(path).removesuffix(".__init__") for path in FILES]
+    names = [n for n in names if not n.startswith("engine.xla") and n not in JAX_AT_HOME | {"__main__"}]
+    code = f"""
+import importlib, sys
+import numpy as np
+import mlpax
+for name in {names}:
+    importlib.import_module("mlpax" if name == "__init__" else f"mlpax.{{name}}")
+from mlpax.model.model import Model, Network, Target
+layers = [(np.ones((3, 2), np.float32), np.zeros(2, np.float32))]
+model = Model((Network(layers),), (Target("", "classification", ("a", "b")),))
+assert model.predict(np.ones((4, 3))).tolist() == ["a"] * 4
+print(sorted({{"jax", "jaxlib", "optax", "jaxtyping"}} & set(sys.modules)))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")
 
 
 # ---- the checks check
