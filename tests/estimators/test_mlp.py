@@ -536,3 +536,10 @@ def test_float32_ends_where_scikit_learn_ends(load):
     assert ours.n_iter_ == theirs.n_iter_
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-3)
     assert (ours.predict(X) == theirs.predict(X)).mean() > 0.99
+
+
+def test_a_fitted_estimator_holds_nothing_on_the_device():
+    """So that a pickled one is arrays of NumPy."""
+    model = MLPClassifier(**SMALL, early_stopping=True).fit(X_IRIS, Y_IRIS)
+    held = jax.tree.leaves((model._optimizer, model.coefs_, model.intercepts_, model._best_coefs))
+    assert not any(isinstance(leaf, jax.Array) for leaf in held)

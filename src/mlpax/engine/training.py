@@ -299,8 +299,20 @@ def fit(
         If the loss of an epoch is not finite.
     """
     training = training_of(recipe, data, valid, objective, objective.metrics)
+    return train(params, data, valid, training, recipe.seed, on_epoch)
+
+
+def train(
+    params: Pytree,
+    data: Data,
+    valid: Data | None,
+    training: Training,
+    seed: int,
+    on_epoch: Callable[[Record], object] | None = None,
+) -> tuple[Pytree, list[Record]]:
+    """Train from `params` to the end; see `fit`."""
     history: list[Record] = []
-    state = initial_state(params, training, recipe.seed)
+    state = initial_state(params, training, seed)
     for state, records in epochs(state, data, valid, training):
         history += records
         if on_epoch:

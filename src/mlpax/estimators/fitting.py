@@ -23,7 +23,7 @@ from sklearn.utils.validation import (
 )
 
 from mlpax.engine.forward import forward
-from mlpax.engine.plan import OUTSIDE, Hyper, Plan, Pytree, each_layer
+from mlpax.engine.plan import OUTSIDE, Hyper, Plan, each_layer
 from mlpax.engine.rows import bucket
 from mlpax.engine.stopping import due
 from mlpax.engine.training import Record, Training, epochs, is_small
@@ -41,8 +41,6 @@ from mlpax.estimators.rows import (
 from mlpax.estimators.trained import as_model
 
 if TYPE_CHECKING:
-    from jax import Array
-
     from mlpax.engine.xla.epoch import State
 
 __all__ = ["SCHEDULES", "Perceptron"]
@@ -70,10 +68,8 @@ class Progress(NamedTuple):
     """Where a fit ended, for `partial_fit` to go on from. scikit-learn calls this its optimizer."""
 
     learning_rate: float  # of the next step
-    state: Pytree
-    key: np.ndarray
-    step: "Array"
-    of: tuple[object, str]  # solver and dtype that the state is of
+    state: "State"  # on the host
+    of: tuple[object, str]  # solver and dtype that the update rule's state is of
 
 
 def _layers(
@@ -408,9 +404,8 @@ class Perceptron(Callbacks):
         state = initial_state(params, plan, seed, dtype)
         rate = 1.0
         if kept is not None:
-            state = state._replace(opt_state=kept.state, key=kept.key, step=kept.step)
-            if kept.of != self._rule:
-                state = state._replace(opt_state=initial_opt_state(plan, params))
+            opt_state = kept.state.opt_state if kept.of == self._rule else initial_opt_state(plan, params)
+            state = state._replace(opt_state=opt_state, key=kept.state.key, step=kept.state.step)
             if plan.schedule != "invscaling":  # whose rate follows from the rows seen
                 rate = kept.learning_rate / hyper.learning_rate
         best = self.best_validation_score_ if self.best_loss_ is None else -self.best_loss_
@@ -428,14 +423,16 @@ class Perceptron(Callbacks):
         self, training: Training, state: "State", history: list[Record], seen: int, dtype: npt.DTypeLike
     ) -> None:
         """Set every attribute that scikit-learn's fit leaves, and the validation loss."""
+        import jax
+
+        state = jax.device_get(state)
         self._keep(state.params, dtype)
         self.n_iter_ = len(history)
         self.t_ += seen
         rate = training.hyper.learning_rate * float(state.watch.rate)
         if training.plan.schedule == "invscaling":
             rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
-        step, opt_state, key = state.step, state.opt_state, np.asarray(state.key)
-        self._optimizer = Progress(rate, opt_state, key, step, self._rule)
+        self._optimizer = Progress(rate, state._replace(params=(), best=()), self._rule)
         self._no_improvement_count = int(state.watch.waited)
         self.loss_curve_ += [record["loss"] for record in history]
         if history:
