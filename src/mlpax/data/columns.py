@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["Category", "Column", "Columns", "Constant", "Date", "Number", "Text", "as_frame", "fit_columns",
-           "from_json_1", "to_json_1"]  # fmt: skip
+           "from_json_1"]  # fmt: skip
 
 
 ONE_HOT = 64  # levels; a category of more is embedded
@@ -343,27 +343,6 @@ def _from_1(record: Record) -> Record:
             return common | {"levels": levels, "missing": missing}
         case _:
             return common
-
-
-def to_json_1(columns: "Columns") -> list[Record]:
-    """Return the records of format 1, which model files still have."""
-    records: list[Record] = []
-    for c in columns.columns:
-        medians, scales = (c.medians, c.scales) if isinstance(c, Date) else ((), ())
-        if isinstance(c, Number):
-            medians, scales = (c.median,), (c.scale,)
-        records.append(
-            {
-                "name": c.name,
-                "kind": Constant.kind if isinstance(c, Text) else c.kind,
-                "medians": medians,
-                "scales": scales,
-                "missing": False if isinstance(c, (Text, Constant)) else c.missing,
-                "levels": c.levels if isinstance(c, Category) else (),
-                "date_format": c.format if isinstance(c, Date) else "",
-            }
-        )
-    return records
 
 
 @dataclass(frozen=True)

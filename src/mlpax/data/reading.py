@@ -1,4 +1,4 @@
-"""How data are read: the command's options beside the recipe."""
+"""The options that say how data are read."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -16,21 +16,25 @@ def _option(default: Any, help: str, *options: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How data are read, beside the recipe: the command's options of these names."""
+    """The options that say how data are read. The commands offer them under these names."""
 
-    target: str | None = _option(None, "a table's column to predict [target, label, class, y, or the last]")
-    task: str | None = _option(None, "what a table's target sets [as its values say]", *TASKS)
-    valid_data: str | None = _option(None, "a table whose rows validate, in place of held-out ones")
-    test: float = _option(0.0, "share of the rows held out for the final score")
-    time_ordered: bool = _option(False, "hold out a table's last rows instead of random ones")
-    group: str | None = _option(None, "a table's column no value of which is both trained on and held out")
-    weight: str | None = _option(None, "a table's column of the rows' weights")
-    class_weight: str | None = _option(None, "weigh a table's classes as if all had as many rows", "balanced")
-    size: int = _option(28, "side in pixels that pictures are resized to")
-    colour: bool = _option(False, "keep the pictures' colours")
+    target: str | None = _option(
+        None, "column to predict [a column named target, label, class or y; else the last]"
+    )
+    task: str | None = _option(None, "kind of target [decided from its values]", *TASKS)
+    valid_data: str | None = _option(None, "another table with the validation rows, instead of held-out rows")
+    test: float = _option(0.0, "share of the rows that is held out for the final score")
+    time_ordered: bool = _option(False, "hold out the last rows of a table instead of random rows")
+    group: str | None = _option(
+        None, "column of groups; a group is either trained on or held out, never both"
+    )
+    weight: str | None = _option(None, "column that holds the weight of each row")
+    class_weight: str | None = _option(None, "weigh rows so that all classes count the same", "balanced")
+    size: int = _option(28, "side length in pixels to which pictures are resized")
+    colour: bool = _option(False, "keep the colours of pictures")
     skip_bad: bool = _option(False, "leave out pictures that cannot be read")
 
     def given(self) -> dict[str, Any]:
-        """Those that are not the default, as they hold in any folder."""
+        """Return the options that differ from their default, with paths made absolute."""
         given = {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default}
         return given | ({"valid_data": str(Path(self.valid_data).resolve())} if self.valid_data else {})

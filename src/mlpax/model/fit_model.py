@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlpax.data.dataset import Dataset, stratified
+from mlpax.data.dataset import Dataset, HoldOut, split
 from mlpax.engine.plan import Pytree
 from mlpax.engine.rows import Data, fit_scaling, place
 from mlpax.engine.table_network import TableParams, fold, initial_table_params, temperature, with_new_codes
@@ -85,13 +85,8 @@ def _images(dataset: Dataset, recipe: Recipe) -> Problem:
     if dataset.X_valid is not None and dataset.y_valid is not None:
         X_valid, y_valid = dataset.X_valid, dataset.y_valid
     elif recipe.validation:
-        held = stratified(y, recipe.validation, rng(recipe.seed, "validation"))
-        X, y, X_valid, y_valid = X[~held], y[~held], X[held], y[held]
-        if not (len(X) and len(X_valid)):
-            raise InputError(
-                f"validation {recipe.validation} of {len(dataset.y_train)} rows leaves one side empty;"
-                " choose another share"
-            )
+        train, held, _ = split(y, HoldOut(validation=recipe.validation, seed=recipe.seed))
+        X, y, X_valid, y_valid = X[train], y[train], X[held], y[held]
     elif recipe.patience:
         raise InputError(
             f"patience {recipe.patience} chooses weights by validation rows, and test rows must not choose;"
