@@ -333,7 +333,7 @@ def epochs(
 run_pass = jax.jit(train_pass, static_argnames="plan", compiler_options=QUICK)
 run_measure = jax.jit(measure, static_argnames="plan")
 run_follow = jax.jit(follow, static_argnames="plan")
-run_epochs = jax.jit(epochs, static_argnames=("plan", "count"), compiler_options=QUICK)
+run_epochs = jax.jit(epochs, static_argnames=("plan", "count"))
 
 
 @contextmanager
