@@ -193,9 +193,9 @@ def test_no_function_is_long():
     assert house.survey(SOURCE.parents[1]).long_functions == {}
 
 
-@pytest.mark.xfail(strict=False, reason="what goes is still going")
-def test_the_whole_stays_small():
-    assert house.survey(SOURCE.parents[1]).lines <= 6000
+def test_the_whole_does_not_grow():
+    """Code lines, without docstrings, comments and blank lines. Lower the limit whenever code goes."""
+    assert house.survey(SOURCE.parents[1]).lines <= 7096
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

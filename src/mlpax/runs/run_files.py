@@ -38,6 +38,7 @@ class Config:
     versions: dict[str, str]
     device: str
     options: Reading = Reading()  # how the data were read
+    backend: str = "xla"  # what trained the network
 
     @property
     def identity(self) -> str:
@@ -101,7 +102,7 @@ def read_config(path: Path) -> Config:
     """
     file = path / "config.json"
     try:
-        value = json.loads(file.read_text())
+        value = {"backend": "xla"} | json.loads(file.read_text())  # the first version recorded none
         if value["format"] > FORMAT:
             raise InputError(f"{file} was written by a newer mlpax; upgrade with pip install --upgrade mlpax")
         fields = {f.name: value[f.name] for f in dataclasses.fields(Config)}
