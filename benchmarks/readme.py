@@ -96,7 +96,7 @@ def time_to_accuracy(result: Result) -> str:
     rows.append([*theirs, f"{article['test_accuracy']:.2%}", "", "1"])
     head = ["recipe", "settings", "training, s", "test accuracy", "lowest", "times faster"]
     n = result["results"]["recipes"][0]["seconds"]["n"]
-    return f"{grid(head, rows)}\n\n{caption(result, ('jax',), f'medians of {n} seeds')}"
+    return f"{grid(head, rows)}\n\n{caption(result, ('jax',), f'medians of {n} seeds, ratios within a seed')}"
 
 
 def startup(result: Result) -> str:
@@ -121,7 +121,7 @@ def peak(result: Result) -> str:
         ]
         for s in sizes
     ]
-    n = f"{sizes[0]['gflops']['n']} rounds; the peak, {best:,.0f} GFLOP/s, is a large product's"
+    n = f"{sizes[0]['gflops']['n']} rounds; the peak, {best:,.0f} GFLOP/s, is a large product's; shares within a round"
     head = ["batch", "epoch, ms", "GFLOP/s", "share of the peak"]
     return f"{grid(head, rows)}\n\n{caption(result, ('jax',), n)}"
 
@@ -180,6 +180,7 @@ def estimators(result: Result) -> str:
         rows.append([what, f"{ours:.3f}", f"{theirs:.3f}", f"{theirs / ours:.1f}", "", ""])
     head = ["fit of", "mlpax, s", "scikit-learn, s", "times mlpax", "score", "scikit-learn's"]
     n = f"medians of {found['digits']['ratio']['n']} seeds, MNIST's of {found['mnist']['ratio']['n']}"
+    n += "; ratios within a seed"
     return f"{grid(head, rows)}\n\n{caption(result, ('jax', 'scikit-learn'), n)}"
 
 
