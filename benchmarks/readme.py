@@ -121,7 +121,8 @@ def peak(result: Result) -> str:
         ]
         for s in sizes
     ]
-    n = f"{sizes[0]['gflops']['n']} rounds; the peak, {best:,.0f} GFLOP/s, is a large product's; shares within a round"
+    n = f"{sizes[0]['gflops']['n']} rounds; the peak, {best:,.0f} GFLOP/s, is a large product's"
+    n += "; shares within a round"
     head = ["batch", "epoch, ms", "GFLOP/s", "share of the peak"]
     return f"{grid(head, rows)}\n\n{caption(result, ('jax',), n)}"
 
