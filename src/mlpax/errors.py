@@ -1,9 +1,50 @@
 """The errors that mlpax raises on purpose, and helpers that word their messages."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-__all__ = ["DivergedError", "InputError", "InterruptedRun", "MlpaxError", "ModelFileError", "RowError"]
+__all__ = [
+    "DivergedError",
+    "Guess",
+    "InputError",
+    "InterruptedRun",
+    "MlpaxError",
+    "ModelFileError",
+    "Notice",
+    "RowError",
+]
+
+Notice = Callable[[str], object]  # is called with each line that tells the user what was done
+
+
+class Guess(str):
+    """A notice of something that was guessed from the data.
+
+    Attributes
+    ----------
+    option : str
+        What the user types to be sure, such as `--column zip=category`. Nothing is guessed then. Empty if
+        only a change of the data makes it sure.
+    """
+
+    option: str
+
+    def __new__(cls, text: str, option: str = "") -> "Guess":
+        guess = super().__new__(cls, text)
+        guess.option = option
+        return guess
+
+
+def strictly(notice: Notice) -> Notice:
+    """Return a notice that refuses each guess, and passes on all else."""
+
+    def refuse(text: str) -> None:
+        if isinstance(text, Guess):
+            remedy = f"; give {text.option}" if text.option else ""
+            raise InputError(f"{text}; strict reading guesses nothing{remedy}")
+        notice(text)
+
+    return refuse
 
 
 class MlpaxError(Exception):
