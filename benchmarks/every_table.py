@@ -27,6 +27,7 @@ import polars as pl
 
 from mlpax import load
 from mlpax.data import describe
+from mlpax.data.reading import Reading
 from mlpax.data.tables import read_table
 
 KINDS = {"number": "numeric", "category": "categorical"}
@@ -45,7 +46,7 @@ def differing(file: Path, facts: dict[str, Any]) -> tuple[int, list[str]]:
     """How many columns count, and those whose kind is not the manifest's."""
     frame = read_table(file)
     counted, wrong = 0, []
-    for name, kind, *_ in describe.describe(frame, "target")[2]:
+    for name, kind, *_ in describe.describe(frame, Reading(target="target")).facts:
         if name == "target" or kind not in KINDS:
             continue
         x = frame[name].drop_nulls().cast(pl.Float64, strict=False)

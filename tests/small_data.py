@@ -7,7 +7,9 @@ import numpy as np
 import polars as pl
 
 from mlpax.data.dataset import HoldOut
-from mlpax.data.targets import Roles, from_frame
+from mlpax.data.reading import Reading
+from mlpax.data.tables import as_frame
+from mlpax.data.targets import from_frame
 
 
 def encoded(array, name) -> bytes:
@@ -27,6 +29,8 @@ def classified(rows=20, **columns):
 
 
 def dataset_of(frame, *, valid_frame=None, notice=lambda text: None, **options):
-    """The data set of a table, by the fields of `Roles` and `HoldOut`."""
-    roles = {name: options.pop(name) for name in Roles.__dataclass_fields__ if name in options}
-    return from_frame(frame, Roles(**roles), HoldOut(**options), valid_frame=valid_frame, notice=notice)
+    """The data set of a table, by the fields of `Reading` and `HoldOut`."""
+    hold = {name: options.pop(name) for name in HoldOut.__dataclass_fields__ if name in options}
+    return from_frame(
+        as_frame(frame), Reading(**options), HoldOut(**hold), valid_frame=valid_frame, notice=notice
+    )

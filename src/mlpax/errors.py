@@ -1,9 +1,11 @@
 """The errors that mlpax raises on purpose, and helpers that word their messages."""
 
 import difflib
+import shlex
 from collections.abc import Callable, Iterable
 
 __all__ = [
+    "DataWarning",
     "DivergedError",
     "Guess",
     "InputError",
@@ -45,6 +47,10 @@ def strictly(notice: Notice) -> Notice:
         notice(text)
 
     return refuse
+
+
+class DataWarning(UserWarning):
+    """What an estimator guessed of a table, and the argument that makes it sure."""
 
 
 class MlpaxError(Exception):
@@ -95,6 +101,11 @@ def listed(names: Iterable[str]) -> str:
     """Return names for a message, separated by commas and cut to one line of 200 characters."""
     text = ", ".join(names)
     return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def shell(text: str) -> str:
+    """Return a text as one word for a POSIX shell."""
+    return shlex.quote(text)
 
 
 def counted(n: int, thing: str) -> str:

@@ -60,7 +60,7 @@ def test_the_index_of_pandas_is_no_input(mlpax, houses):
     table.select(pl.int_range(pl.len()).alias(""), pl.all()).write_csv("indexed.csv")
     code, _, err = mlpax("train", "indexed.csv", "--valid-data", "kinds.csv", *QUICK, "--out", "run")
     assert code == 0
-    assert "the first column has no name and is left out, as an index; name it to keep it" in err
+    assert "the first column, '', numbers the rows and is left out; --column =number keeps it" in err
     for name in ("kinds", "indexed"):
         code, _, err = mlpax("predict", "run", f"{name}.csv", "--out", f"{name}-predicted.csv")
         assert (code, err) == (0, "")
@@ -138,7 +138,7 @@ def test_a_table_run_resumes_to_the_same_bits(mlpax, houses):
     (houses / "houses.csv").write_text(text.replace("2024-01-03", "2024-01-04", 1))
     code, _, err = mlpax("resume", "two")
     assert code == 2
-    assert "have changed since this run was started" in err
+    assert "houses.csv is not as it was when two was trained" in err
 
 
 @pytest.mark.parametrize("words", [("kinds.csv",), ("houses.csv", "--target", "price")])

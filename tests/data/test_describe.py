@@ -5,9 +5,15 @@ import math
 import polars as pl
 import pytest
 
-from mlpax.data.describe import describe
-from mlpax.errors import InputError
+from mlpax.data.describe import describe as describe_
+from mlpax.data.reading import Reading
+from mlpax.data.tables import as_frame
+from mlpax.errors import Guess, InputError
 from small_data import classified, dataset_of
+
+
+def describe(frame, reading=Reading(), notice=lambda text: None):
+    return describe_(as_frame(frame), reading, notice)
 
 
 def test_describe():
@@ -18,20 +24,24 @@ def test_describe():
             "kind": ["a", "b", "a", "a"] * 2,
         }
     )  # fmt: skip
-    target, task, facts = describe(frame)
+    notices: list[str] = []
+    target, task, facts, options = describe(frame, notice=notices.append)
     assert (target, task) == ("kind", "classification")
     assert facts == [
-        ("row", "number", 0, 8, "looks like a row number"),
-        ("id", "category", 0, 8, "looks like an identifier"),
-        ("same", "constant", 0, 1, "will be left out"),
+        ("row", "number", 0, 8, "may number the rows"),
+        ("id", "category", 0, 8, ""),
+        ("same", "constant", 0, 1, "left out, being constant"),
         ("size", "number", 2, 3, ""),
         ("when", "date", 0, 2, ""),
         ("kind", "category", 0, 2, "target of a classification: a 75%, b 25%"),
     ]
-    assert describe(frame, "size")[1:] == ("regression", [*facts[:3], facts[3]._replace(
+    assert options == ["--target kind", "--task classification"]
+    assert [text.option for text in notices if isinstance(text, Guess)] == options
+    sized = describe(frame, Reading(target="size"))
+    assert (sized.task, sized.facts) == ("regression", [*facts[:3], facts[3]._replace(
         remark="target of a regression"), facts[4], facts[5]._replace(remark="")])  # fmt: skip
     with pytest.raises(InputError, match=r"no column 'kinds' in the data; did you mean 'kind'\?"):
-        describe(frame, "kinds")
+        describe(frame, Reading(target="kinds"))
 
 
 def test_describe_tells_what_training_will_refuse():
@@ -43,13 +53,13 @@ def test_describe_tells_what_training_will_refuse():
     )  # fmt: skip
     assert [fact.remark for fact in describe(frame)[2]] == [
         "refused: column 'size' holds inf in row 2; numbers lie within ±3.4e+38",
-        "refused: column 'price' holds '1,234' in row 1, which is no number here; write 1234 or 1.2340,"
-        " or put a letter to it if it is a code",
-        "read as day/month/year",
+        "refused: column 'price' holds '1,234' in row 1, which may be 1234 or 1.234; say --thousands , or"
+        " --decimal ,",
+        "",
         "target of a classification: a 67%, b 33%; refused: class 'b' of target 'kind' has one row; give it"
         " more, or drop it",
     ]
-    assert describe(frame, "size")[2][0].remark == (
+    assert describe(frame, Reading(target="size"))[2][0].remark == (
         "target of a regression; refused: column 'size' holds inf in row 2; numbers lie within ±3.4e+38"
     )
     frame = classified(2000, y=[str(i % 20) for i in range(1990)] + ["other"] * 10)
@@ -66,11 +76,12 @@ def test_describe_shows_eight_classes():
     frame = pl.DataFrame({"row": [3, 1, 2, 5, 4, 6, 8, 7, 9, 0], "kind": list("abcdefghij")})
     frame = pl.concat([frame, frame.with_columns(pl.col("row") + 10)])
     assert [fact.remark for fact in describe(frame)[2]] == [
-        "looks like a row number",
+        "may number the rows",
         "target of a classification: a 10%, b 10%, c 10%, d 10%, e 10%, f 10%, g 10%, h 10% and 2 more",
     ]
 
 
 def test_an_index_is_told():
     frame = classified(20).select(pl.Series("", range(20)), pl.all())
-    assert describe(frame)[2][0].remark == "no name: taken for an index, and left out"
+    assert describe(frame)[2][0] == ("", "drop", 0, 20, "left out")
+    assert "--column =drop" in describe(frame).options

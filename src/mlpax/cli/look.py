@@ -1,13 +1,16 @@
 """Commands that only read: data, trained networks, runs."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlpax.cli.options import COLUMNS, FILE, Setting, fields_of, reading_of, said, with_options
 from mlpax.cli.screen import say, table, table_of_runs
-from mlpax.errors import InputError, counted, listed
+from mlpax.data.reading import Reading
+from mlpax.errors import Guess, InputError, counted, listed, shell, strictly
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,58 +18,85 @@ if TYPE_CHECKING:
     from mlpax.data.dataset import Dataset
     from mlpax.model.model import Model
 
-__all__ = ["DataDir", "Json", "RunArgument", "compare", "describe", "evaluate", "importance", "inspect",
-           "list_runs", "plot", "predict"]  # fmt: skip
+__all__ = ["DataDir", "Json", "Moved", "RunArgument", "compare", "describe", "evaluate", "importance",
+           "inspect", "list_runs", "own_rows", "plot", "predict"]  # fmt: skip
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, made by mlpax train.")]
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder with the IDX files of data sets, or with one folder per set.",
                               envvar="MLPAX_DATA_DIR")
 ]  # fmt: skip
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip pictures that cannot be read.")]
+Moved = Annotated[
+    Path | None, typer.Option("--data", help="Where the run's own data are now, if they have moved.")
+]
+OF_OTHER_ROWS = {
+    "Text files": fields_of(Reading, FILE),
+    "Pictures": fields_of(Reading, ("invert", "skip_bad")),
+}
 SCORES = {"ece": "calibration error (ECE)", "roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 
+@with_options(
+    {
+        "Data": fields_of(Reading, ("target", "task")),
+        "Columns of a table": fields_of(Reading, COLUMNS),
+        "Text files": fields_of(Reading, FILE),
+    }
+)
 def describe(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Path of the table.")],
     *,
-    target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
     json_: Json = False,
+    **settings: Setting | None,
 ) -> None:
-    """Show a table's columns, their kinds, and the target."""
+    """Show a table's columns, their kinds, and the target; and the command that trains on them."""
     from mlpax.data import describe, tables
 
-    frame = tables.read_table(file)
-    target, task, facts = describe.describe(frame, target)
+    reading = reading_of(settings)
+    notices: list[str] = []
+
+    def told(text: str) -> None:
+        notices.append(text)
+
+    notice = strictly(told) if reading.strict else told
+    frame = tables.read_table(file, reading.file, notice)
+    found = describe.describe(frame, reading, notice)
+    given = (text.option for text in notices if isinstance(text, Guess) and text.option)
+    command = " ".join(["mlpax train", shell(str(file)), *said(reading), *dict.fromkeys(given)])
     if json_:
-        columns = [fact._asdict() for fact in facts]
-        print(json.dumps({"rows": frame.height, "target": target, "task": task, "columns": columns}))
+        columns = [fact._asdict() for fact in found.facts]
+        facts = {"rows": frame.height, "target": found.target, "task": found.task, "columns": columns}
+        print(json.dumps(facts | {"notices": notices, "command": command}))
         return
     size = f"{counted(frame.height, 'row')}, {counted(frame.width, 'column')}"
-    print(f"{size}; the target is {target!r}, a {task}")
-    table([facts[0]._fields, *facts])
+    print(f"{size}; the target is {found.target!r}, a {found.task}")
+    table([found.facts[0]._fields, *found.facts])
+    for text in notices:
+        say(text)
+    print(f"\nTo train on what is said here:\n{command}")
 
 
-def _own_rows(run: Path, data_dir: Path | None) -> "Dataset":
-    """Return the data set that a run was trained on."""
+def own_rows(run: Path, data_dir: Path | None, moved: Path | None) -> "Dataset":
+    """Return the data set that a run was trained on, from where it has moved to."""
     from mlpax.data.sources import Wanted, source
     from mlpax.runs import run_files
 
     config = run_files.read_config(run)
-    dataset, _, _ = source(config.dataset, data_dir or config.data_dir).to_train(
-        Wanted(config.recipe), config.options
+    data = str(moved or config.dataset)
+    dataset, _, _ = source(data, data_dir or config.data_dir).to_train(
+        Wanted(config.recipe), dataclasses.replace(config.options, strict=False)
     )
     if dataset.fingerprint != config.fingerprint:  # then other rows would be held out than were
         raise InputError(
-            f"{config.dataset} is not as it was when {run} was trained; train again, or evaluate on a file of"
+            f"{data} is not as it was when {run} was trained; train again, or evaluate on a file of"
             " rows it has not seen"
         )
-    return dataset
+    return dataclasses.replace(dataset, name=config.dataset)
 
 
 def _examples(
-    model: "Model", run: Path, data: str | None, data_dir: Path | None, skip_bad: bool = False
+    model: "Model", run: Path, data: str | None, data_dir: Path | None, moved: Path | None, reading: Reading
 ) -> "tuple[np.ndarray, np.ndarray, bool]":
     """Return inputs, their true classes or values, and whether they are new to the model's temperature.
 
@@ -77,20 +107,22 @@ def _examples(
     from mlpax.data.sources import source
 
     if data is None:
-        X, y, new = _held_out(model, run, data_dir)
+        X, y, new = _held_out(model, run, data_dir, moved)
     else:
         new = model.provenance.get("dataset") != str(Path(data).resolve())
         if not new:
             say(f"{run} was trained on rows of {data}: figures of these flatter")
-        X, y = source(data, data_dir, model=model).to_score(model, say, skip_bad)
+        X, y = source(data, data_dir, model=model).to_score(model, say, reading)
     if model.calibration and not new:
         say("the temperature of the probabilities was fitted on these rows; the figures are without it")
     return X, np.asarray(model.classes)[y] if model.classes else y[:, 0], new
 
 
-def _held_out(model: "Model", run: Path, data_dir: Path | None) -> "tuple[np.ndarray, np.ndarray, bool]":
+def _held_out(
+    model: "Model", run: Path, data_dir: Path | None, moved: Path | None
+) -> "tuple[np.ndarray, np.ndarray, bool]":
     """Return the rows that the run held out, their labels or values, and whether they are for testing."""
-    dataset = _own_rows(run, data_dir)
+    dataset = own_rows(run, data_dir, moved)
     X, y = dataset.held_out
     if len(y) == 0:
         raise InputError(f"{run} held out no rows; give a file of others, or train with --test 0.2")
@@ -100,6 +132,7 @@ def _held_out(model: "Model", run: Path, data_dir: Path | None) -> "tuple[np.nda
     return X, y, y is dataset.y_test
 
 
+@with_options(OF_OTHER_ROWS)
 def evaluate(
     run: RunArgument,
     data: Annotated[
@@ -109,15 +142,16 @@ def evaluate(
         ),
     ] = None,
     *,
-    skip_bad: SkipBad = False,
+    moved: Moved = None,
     data_dir: DataDir = None,
     json_: Json = False,
+    **settings: Setting | None,
 ) -> None:
     """Score a trained network on rows it was not trained on."""
     from mlpax.model.model_file import load
 
     model = load(run)
-    X, y, new = _examples(model, run, data, data_dir, skip_bad)
+    X, y, new = _examples(model, run, data, data_dir, moved, reading_of(settings))
     figures = model.figures(model.forward(X), y, calibrated=new)
     if json_:
         print(json.dumps(figures))
@@ -132,6 +166,7 @@ def evaluate(
         table(rows, names=(0, *range(2, len(rows[0]))))
 
 
+@with_options(OF_OTHER_ROWS)
 def predict(
     run: RunArgument,
     data: Annotated[
@@ -143,8 +178,8 @@ def predict(
         Path,
         typer.Option(help="CSV or Parquet file to write: predictions and probabilities."),
     ],
-    skip_bad: SkipBad = False,
     data_dir: DataDir = None,
+    **settings: Setting | None,
 ) -> None:
     """Predict each row of a file, with class probabilities."""
     from mlpax.data.sources import source
@@ -156,7 +191,7 @@ def predict(
         raise InputError(f"{out} is no name for predictions; end it with .csv or .parquet")
     if out.exists() and Path(data).exists() and out.samefile(data):
         raise InputError(f"{out} holds the rows to predict; --out takes another file")
-    batches, files = source(data, data_dir, model=model).to_predict(model, say, skip_bad)
+    batches, files = source(data, data_dir, model=model).to_predict(model, say, reading_of(settings))
     rows = model.write_predictions(batches, out, files=files)
     print(f"{out}: {rows} predictions")
 
@@ -169,13 +204,16 @@ def _check_out(out: Path) -> None:
         raise InputError(f"{out.parent} is no folder; make it first, or choose another --out")
 
 
+@with_options({"Text files": fields_of(Reading, FILE)})
 def importance(
     run: RunArgument,
     data: Annotated[str | None, typer.Argument(help="A table [the run's held-out rows].")] = None,
     *,
     repeats: Annotated[int, typer.Option(help="Number of shuffles per column.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Picture to write [importance.png in the run].")] = None,
+    moved: Moved = None,
     json_: Json = False,
+    **settings: Setting | None,
 ) -> None:
     """Show how much the score drops when a column is shuffled."""
     from mlpax import plots
@@ -186,7 +224,7 @@ def importance(
         raise InputError(f"{run} was trained on images, which have no columns; give a run on a table")
     out = out or (run if run.is_dir() else run.parent) / "importance.png"
     _check_out(out)
-    X, y, _ = _examples(model, run, data, None)
+    X, y, _ = _examples(model, run, data, None, moved, reading_of(settings))
     rows = model.importance_of(X, y, repeats=repeats)
     what = f"{'loss' if model.classes else 'rise'} of {model.score_name}"
     plots.save(plots.importance(rows, what), out)
@@ -201,6 +239,7 @@ def plot(
     run: RunArgument,
     *,
     out: Annotated[Path | None, typer.Option(help="Folder for the pictures [the run's folder].")] = None,
+    moved: Moved = None,
     data_dir: DataDir = None,
 ) -> None:
     """Draw the curves and pictures of the predictions.
@@ -220,7 +259,7 @@ def plot(
         raise InputError(f"{there} is a file; --out takes a folder")
     title = f"{short_name(config.dataset)}, {config.recipe_name}"
     figures = {"curves": plots.curves(history, title, run_files.summary(run).kept)}
-    dataset = _own_rows(run, data_dir)
+    dataset = own_rows(run, data_dir, moved)
     X, y = dataset.held_out
     if model.classes and len(y):
         new = y is dataset.y_test  # the others have fitted the temperature

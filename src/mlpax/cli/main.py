@@ -6,18 +6,17 @@ import math
 import os
 import sys
 import typing
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from inspect import Parameter, Signature, signature
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from mlpax import __version__
 from mlpax.cli import look, screen
-from mlpax.cli.look import DataDir, Json, RunArgument
+from mlpax.cli.look import DataDir, Json, Moved, RunArgument
+from mlpax.cli.options import COLUMNS, FILE, Field, InPanels, Setting, fields_of, reading_of, with_options
 from mlpax.cli.screen import bar, line, table
 from mlpax.data.reading import Reading
 from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError
@@ -100,10 +99,13 @@ def _options(  # pyright: ignore[reportUnusedFunction]
         raise typer.Exit(2)
 
 
-Setting = str | int | float | bool  # the value of an option of `mlpax train`
-Train = Callable[..., None]
-
-# Where `mlpax train --help` shows the options of a recipe; the others are under "Training".
+# Where `mlpax train --help` shows the options of the data and of a recipe.
+PANELS_OF_DATA = {
+    "Data": ("target", "task", "valid_data", "test", "time_ordered", "group", "weight", "class_weight"),
+    "Columns of a table": COLUMNS,
+    "Text files": FILE,
+    "Pictures": ("size", "colour", "invert", "skip_bad"),
+}
 PANELS = {
     "Network": ("hidden", "activation", "initial_scale", "inputs"),
     "Update rule": (
@@ -117,63 +119,20 @@ PANELS = {
         "warmup",
     ),
     "Validation and early stopping": ("validation", "patience", "min_delta", "monitor", "train_metrics"),
-}
+}  # all others are under "Training"
 
 
-class _Formatter(Protocol):
-    """The part of typer's help formatter that `_InPanels` uses."""
-
-    def section(self, name: str) -> AbstractContextManager[None]: ...
-
-    def write_dl(self, rows: list[tuple[str, str]]) -> None: ...
-
-
-class _InPanels(TyperCommand):
-    """A command whose `--help` shows the options in their panels, without rich's boxes."""
-
-    def format_options(self, ctx: typer.Context, formatter: _Formatter) -> None:  # type: ignore[override]
-        panels: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
-            if record := parameter.get_help_record(ctx):
-                panels.setdefault(getattr(parameter, "rich_help_panel", None) or usual, []).append(record)
-        for name, records in panels.items():
-            with formatter.section(name):
-                formatter.write_dl(records)
-
-
-def _option(field: dataclasses.Field[object], panel: str) -> Parameter:
-    """Return the parameter, and so the option, for a field of a dataclass of settings."""
-    kind = field.type if field.type in (int, float, bool) else str
-    flag = f"--{field.name.replace('_', '-')}"
-    names = [f"{flag}/--no-{flag[2:]}" if kind is bool and field.default is True else flag]
-    if field.name == "validation":
-        names.append("--valid")
-    choices = field.metadata["options"]
-    text = field.metadata["help"] + (f" [{', '.join(choices)}]" if choices else "")
-    option = typer.Option(*names, help=f"{text[0].upper()}{text[1:]}.", rich_help_panel=panel)
-    return Parameter(
-        field.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
-    )
-
-
-def _with_settings(command: Train) -> Train:
-    """Replace the command's `**settings` by one option for each field of Reading and Recipe."""
-    hints = typing.get_type_hints(command, include_extras=True)
-    own = [p for p in signature(command).parameters.values() if p.kind != p.VAR_KEYWORD]
-    parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own]
-    parameters += [_option(field, "Tables and pictures") for field in dataclasses.fields(Reading)]
-    panel_of = {name: panel for panel, names in PANELS.items() for name in names}
-    for field in dataclasses.fields(Recipe):
-        parameters.append(_option(field, panel_of.get(field.name, "Training")))
-    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    return command
+def _panels() -> dict[str, list[Field]]:
+    """Return the panels of `mlpax train --help`, and the fields in each."""
+    placed = {name for names in PANELS.values() for name in names}
+    others = [field.name for field in fields_of(Recipe) if field.name not in placed]
+    panels = {panel: fields_of(Reading, names) for panel, names in PANELS_OF_DATA.items()}
+    return panels | {p: fields_of(Recipe, names) for p, names in (PANELS | {"Training": others}).items()}
 
 
 def _settings(given: dict[str, Setting | None]) -> tuple[Reading, dict[str, object]]:
     """Return how to read the data, and the changes to the recipe, from the options of the command line."""
-    changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    changes: dict[str, object] = {name: value for name, value in given.items() if value not in (None, [])}
     reading = {f.name: changes.pop(f.name) for f in dataclasses.fields(Reading) if f.name in changes}
     if "hidden" in changes:
         hidden = str(changes["hidden"])
@@ -181,11 +140,11 @@ def _settings(given: dict[str, Setting | None]) -> tuple[Reading, dict[str, obje
             changes["hidden"] = tuple(int(units) for units in hidden.split(",") if units.strip())
         except ValueError:
             raise InputError(f"hidden {hidden!r} is no list of whole numbers; write 128,64") from None
-    return dataclasses.replace(Reading(), **reading), changes
+    return reading_of(reading), changes
 
 
-@app.command(cls=_InPanels)
-@_with_settings
+@app.command(cls=InPanels)
+@with_options(_panels())
 def train(
     data: Annotated[
         str,
@@ -232,17 +191,21 @@ def train(
 
 @app.command()
 def resume(
-    run: RunArgument, *, checkpoint_every: Every = "1", quiet: Quiet = False, json_: Json = False
+    run: RunArgument,
+    *,
+    checkpoint_every: Every = "1",
+    moved: Moved = None,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Continue an interrupted run.
 
     It ends with the same bits as an uninterrupted run.
     """
-    from mlpax.data.sources import Wanted, source
     from mlpax.runs import run_files
 
     config = run_files.read_config(run)
-    dataset, _, _ = source(config.dataset, config.data_dir).to_train(Wanted(config.recipe), config.options)
+    dataset = look.own_rows(run, None, moved)
     log = "tensorboard" if (run / "tensorboard").is_dir() else None
     _train(
         run, dataset, config.recipe, quiet=quiet, as_json=json_, log=log, every=checkpoint_every, resume=True,

@@ -8,23 +8,16 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 
-from mlpax.data.kinds import (
-    DATE_FORMATS,
-    DATE_PARTS,
-    Kind,
-    date_parts,
-    is_constant,
-    kind_of,
-    tidied,
-    tidy_numbers,
-)
-from mlpax.data.tables import as_frame, as_text
+from mlpax.data.dates import DATE_PARTS, date_parts, is_date_format
+from mlpax.data.kinds import Kind, as_text, is_constant, numbers, tell_kinds, typed
+from mlpax.data.numerals import MISSING, Numerals, bounds_of
+from mlpax.data.tables import as_frame
 from mlpax.errors import InputError, listed
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Category", "Column", "Columns", "Constant", "Date", "Number", "Text", "as_frame", "fit_columns",
+__all__ = ["Category", "Column", "Columns", "Date", "LeftOut", "Number", "as_frame", "fit_columns",
            "from_json_1"]  # fmt: skip
 
 
@@ -48,38 +41,56 @@ class Number:
         What is subtracted from each number, and what the difference is multiplied by.
     missing : bool
         Whether training rows lacked the number. A second input then says which rows lack it.
+    numerals : Numerals
+        How text writes the numbers. If some are bounds, such as `<0.5`, a last input says so: -1 for `<`,
+        1 for `>`, else 0.
+    clock : bool
+        Whether the numbers are times of day or lengths of time, in seconds.
     """
 
     name: str
     median: float
     scale: float
     missing: bool = False
+    numerals: Numerals = Numerals()
+    clock: bool = False
     kind: ClassVar[str] = "number"
     codes: ClassVar[int] = 0
 
     @staticmethod
-    def fit(values: "pl.Series") -> "Number | Constant":
+    def fit(values: "pl.Series", kind: Kind) -> "Number | LeftOut":
         """Learn median and scale; a column without spread is constant."""
-        median, scale = _robust(tidy_numbers(values))
-        missing = values.null_count() > 0
-        return Number(values.name, median, scale, missing) if scale or missing else Constant(values.name)
+        x = typed(values, kind).fill_null(math.nan).to_numpy()
+        median, scale = _robust(x)
+        missing = bool(np.isnan(x).any())
+        if not (scale or missing or kind.numerals.bounds):
+            return LeftOut(values.name, "constant")
+        return Number(values.name, median, scale, missing, kind.numerals, kind.clock)
 
     @property
     def features(self) -> int:
-        return 1 + self.missing
+        return 1 + self.missing + self.numerals.bounds
 
     def apply(self, values: "pl.Series") -> np.ndarray:
         """Return the inputs of the network: (rows, features), float32."""
-        return _scaled(tidy_numbers(values)[:, None], (self.median,), (self.scale,), self.missing)
+        x = numbers(values, Kind("number", self.numerals, self.clock))[:, None]
+        found = _scaled(x, (self.median,), (self.scale,), self.missing)
+        if not self.numerals.bounds:
+            return found
+        return np.hstack([found, bounds_of(values, self.numerals)[:, None].astype(np.float32)])
 
     def to_json(self) -> Record:
-        return {"kind": self.kind, **asdict(self)}
+        return {"kind": self.kind, **asdict(self), "numerals": self.numerals.to_json()}
 
     @staticmethod
     def from_json(record: Record) -> "Number":
+        record = {"numerals": Numerals().to_json(), "clock": False} | record  # which few files state
         _check_fields(record, Number)
         median, scale = _floats(record, [record["median"], record["scale"]])
-        return Number(_text(record, "name"), median, scale, _flag(record, "missing"))
+        numerals = Numerals.from_json(record["numerals"])
+        return Number(
+            _text(record, "name"), median, scale, _flag(record, "missing"), numerals, _flag(record, "clock")
+        )
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,8 @@ class Date:
         As of `Number`, for each part of a date, see `kinds.DATE_PARTS`.
     missing : bool
         Whether training rows lacked the date.
+    marks : tuple of str
+        More spellings of a missing date.
     """
 
     name: str
@@ -102,15 +115,16 @@ class Date:
     medians: tuple[float, ...]
     scales: tuple[float, ...]
     missing: bool = False
+    marks: tuple[str, ...] = ()
     kind: ClassVar[str] = "date"
     codes: ClassVar[int] = 0
 
     @staticmethod
-    def fit(values: "pl.Series", date_format: str) -> "Date":
+    def fit(values: "pl.Series", kind: Kind) -> "Date":
         """Learn median and scale of each part of the dates."""
-        parts = date_parts(values, date_format, values.name)
+        parts = date_parts(typed(values, kind))
         medians, scales = zip(*(_robust(part) for part in parts.T), strict=True)
-        return Date(values.name, date_format, medians, scales, values.null_count() > 0)
+        return Date(values.name, kind.format, medians, scales, bool(np.isnan(parts).any()), kind.missing)
 
     @property
     def features(self) -> int:
@@ -118,7 +132,7 @@ class Date:
 
     def apply(self, values: "pl.Series") -> np.ndarray:
         """Return the inputs of the network: (rows, features), float32."""
-        parts = date_parts(values, self.format, self.name)
+        parts = date_parts(typed(values, Kind("date", format=self.format, missing=self.marks)))
         return _scaled(parts, self.medians, self.scales, self.missing)
 
     def to_json(self) -> Record:
@@ -126,12 +140,14 @@ class Date:
 
     @staticmethod
     def from_json(record: Record) -> "Date":
+        record = {"marks": list[object]()} | record
         _check_fields(record, Date)
         medians, scales = (_floats(record, _items(record, name)) for name in ("medians", "scales"))
         written = _text(record, "format")
-        if not (len(medians) == len(scales) == len(DATE_PARTS) and written in ("", *DATE_FORMATS)):
+        if not (len(medians) == len(scales) == len(DATE_PARTS) and is_date_format(written)):
             raise ValueError(f"column {record['name']!r} does not fit its kind")
-        return Date(_text(record, "name"), written, medians, scales, _flag(record, "missing"))
+        marks = _texts(record, "marks")
+        return Date(_text(record, "name"), written, medians, scales, _flag(record, "missing"), marks)
 
 
 @dataclass(frozen=True)
@@ -148,23 +164,31 @@ class Category:
         The levels seen in training, sorted. All other levels are one, "other".
     missing : bool
         Whether training rows lacked the category. A missing cell is then a level of its own.
+    marks : tuple of str
+        The texts that stand for a missing cell.
     """
 
     name: str
     levels: tuple[str, ...]
     missing: bool = False
+    marks: tuple[str, ...] = MISSING
     kind: ClassVar[str] = "category"
 
     @staticmethod
-    def fit(values: "pl.Series") -> "Category | Text":
+    def fit(values: "pl.Series", kind: Kind) -> "Category | LeftOut":
         """Learn the levels; a column is text if nearly every row has a level of its own."""
+        values = as_text(typed(values, kind))
         missing = values.null_count() > 0
-        counts: list[tuple[str, int]] = as_text(values).drop_nulls().value_counts().rows()
+        counts: list[tuple[str, int]] = values.drop_nulls().value_counts().rows()
         counts.sort(key=lambda row: (-row[1], row[0]))
         kept = [level for level, count in counts if count >= RARE][:MOST_LEVELS]
         if len(kept) + missing < 2:  # all are rare, or there is but one beside them
             kept = [level for level, _ in counts] if len(counts) <= ONE_HOT else kept
-        return Category(values.name, tuple(sorted(kept)), missing) if kept else Text(values.name)
+        return (
+            Category(values.name, tuple(sorted(kept)), missing, kind.missing)
+            if kept
+            else LeftOut(values.name, "text")
+        )
 
     @property
     def codes(self) -> int:
@@ -196,11 +220,12 @@ class Category:
         import polars as pl
 
         text = as_text(values)
+        lacks = text.is_null() | (text.is_in(self.marks) & ~text.is_in(self.levels))
         numbered = {other: i for i, level in enumerate(self.levels) for other in _spellings(level)}
         numbered |= {level: i for i, level in enumerate(self.levels)}
         found = text.replace_strict(numbered, default=len(self.levels), return_dtype=pl.Int64)
         codes = found.to_numpy().copy()
-        codes[text.is_null().to_numpy()] = len(self.levels) + 1
+        codes[lacks.fill_null(value=True).to_numpy()] = len(self.levels) + 1
         return codes
 
     def to_json(self) -> Record:
@@ -208,59 +233,43 @@ class Category:
 
     @staticmethod
     def from_json(record: Record) -> "Category":
+        record = {"marks": list(MISSING)} | record
         _check_fields(record, Category)
-        levels = tuple(level for level in _items(record, "levels") if isinstance(level, str))
-        if len(levels) < len(_items(record, "levels")):
-            raise ValueError(f"column {record['name']!r} is of wrong types")
+        levels, marks = _texts(record, "levels"), _texts(record, "marks")
         if len(set(levels)) < len(levels):
             raise ValueError(f"column {record['name']!r} does not fit its kind")
-        return Category(_text(record, "name"), levels, _flag(record, "missing"))
+        return Category(_text(record, "name"), levels, _flag(record, "missing"), marks)
 
 
 @dataclass(frozen=True)
-class _LeftOut:
-    """What columns share that are no input of the network."""
+class LeftOut:
+    """A column that is no input of the network.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"constant", "text", "id", "drop"}
+        Why: it has one value; or another text in nearly every row; it names the rows; or the user says so.
+    """
 
     name: str
+    kind: str
     features: ClassVar[int] = 0
     codes: ClassVar[int] = 0
 
-    def apply(self, values: "pl.Series") -> np.ndarray:
-        """Return no inputs: (rows, 0), float32."""
-        return np.zeros((len(values), 0), np.float32)
-
-
-@dataclass(frozen=True)
-class Text(_LeftOut):
-    """A column of text that differs in nearly every row, such as names or identifiers."""
-
-    kind: ClassVar[str] = "text"
-
     def to_json(self) -> Record:
-        return {"kind": self.kind, "name": self.name}
+        return asdict(self)
 
     @staticmethod
-    def from_json(record: Record) -> "Text":
-        _check_fields(record, Text)
-        return Text(_text(record, "name"))
+    def from_json(record: Record) -> "LeftOut":
+        _check_fields(record, LeftOut)
+        return LeftOut(_text(record, "name"), _text(record, "kind"))
 
 
-@dataclass(frozen=True)
-class Constant(_LeftOut):
-    """A column of one value."""
-
-    kind: ClassVar[str] = "constant"
-
-    def to_json(self) -> Record:
-        return {"kind": self.kind, "name": self.name}
-
-    @staticmethod
-    def from_json(record: Record) -> "Constant":
-        _check_fields(record, Constant)
-        return Constant(_text(record, "name"))
-
-
-Column = Number | Date | Category | Text | Constant
+Column = Number | Date | Category | LeftOut
+KINDS = {of.kind: of for of in (Number, Date, Category)} | dict.fromkeys(
+    ("constant", "text", "id", "drop"), LeftOut
+)
 
 
 # Records of a model file, which may hold anything
@@ -290,6 +299,14 @@ def _items(record: Record, name: str) -> list[object]:
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"column {record['name']!r} is of wrong types")
     return list(cast("list[object]", value))
+
+
+def _texts(record: Record, name: str) -> tuple[str, ...]:
+    items = _items(record, name)
+    found = tuple(item for item in items if isinstance(item, str))
+    if len(found) < len(items):
+        raise ValueError(f"column {record['name']!r} is of wrong types")
+    return found
 
 
 def _floats(record: Record, values: list[object]) -> tuple[float, ...]:
@@ -368,13 +385,12 @@ class Columns:
         ValueError
             If the value is not what `to_json` gives.
         """
-        kinds = {of.kind: of for of in (Number, Date, Category, Text, Constant)}
         columns: list[Column] = []
         for record in _records(value):
             kind = record.get("kind")
-            if not isinstance(kind, str) or kind not in kinds:
+            if not isinstance(kind, str) or kind not in KINDS:
                 raise ValueError(f"column {record.get('name')!r} does not fit its kind")
-            columns.append(kinds[kind].from_json(record))
+            columns.append(KINDS[kind].from_json(record))
         if len({c.name for c in columns}) < len(columns):
             raise ValueError("it has a column twice")
         return Columns(tuple(columns))
@@ -399,7 +415,12 @@ class Columns:
     @property
     def varying(self) -> list[Number | Date | Category]:
         """The columns that are inputs of the network."""
-        return [c for c in self.columns if not isinstance(c, (Text, Constant))]
+        return [c for c in self.columns if not isinstance(c, LeftOut)]
+
+    @property
+    def id(self) -> str | None:
+        """The column that names the rows."""
+        return next((c.name for c in self.columns if c.kind == "id"), None)
 
     def __call__(self, frame: "pl.DataFrame") -> np.ndarray:
         """Inputs of the rows of a frame: (rows, dense + embeddings), float32.
@@ -410,20 +431,19 @@ class Columns:
             If a column is missing (with the nearest name) or a cell is not of its kind (with its row).
         """
         names = [c.name for c in self.columns]
-        for name in names:
+        for name in (c.name for c in self.varying):
             if name not in frame.columns:
                 near = difflib.get_close_matches(name, [c for c in frame.columns if c not in names], n=1)
                 hint = f"; is it {near[0]!r}?" if near else f"; the data has {listed(frame.columns)}"
                 raise InputError(f"column {name!r} is missing{hint}")
         dense: list[np.ndarray] = [np.zeros((frame.height, 0), np.float32)]
         codes: list[np.ndarray] = []
-        cells = tidied(frame.select(c.name for c in self.varying))
-        for column, values in zip(self.varying, cells, strict=True):
-            (codes if column.codes else dense).append(column.apply(values))
+        for column in self.varying:
+            (codes if column.codes else dense).append(column.apply(frame[column.name]))
         return np.hstack(dense + codes)
 
 
-def fit_columns(frame: "pl.DataFrame", kinds: "dict[str, Kind] | None" = None) -> Columns:
+def fit_columns(frame: "pl.DataFrame", kinds: dict[str, Kind] | None = None) -> Columns:
     """Learn each column's transform from training rows.
 
     Parameters
@@ -431,32 +451,31 @@ def fit_columns(frame: "pl.DataFrame", kinds: "dict[str, Kind] | None" = None) -
     frame : polars.DataFrame
         The training rows.
     kinds : dict, optional
-        Each column's kind, as `kind_of` tells it of all rows: a column of text is none of numbers or of
+        Each column's kind, as `tell_kinds` tells it of all rows: a column of text is none of numbers or of
         dates in one format because its training rows happen to be. By default it is told of these rows.
     """
-    kinds = kinds or {}
-    columns = tuple(_fit(values, kinds.get(values.name)) for values in tidied(frame))
+    kinds = tell_kinds(frame) if kinds is None else kinds
+    columns = tuple(_fit(values, kinds[values.name]) for values in frame)
     found = Columns(columns)
     if not found.varying:
-        if texts := [c.name for c in columns if isinstance(c, Text)]:
+        if texts := [c.name for c in columns if c.kind == "text"]:
             raise InputError(f"no column is left: nearly every row has another text in {listed(texts)}")
         raise InputError("every column is constant; there is nothing to learn from")
     return found
 
 
-def _fit(values: "pl.Series", told: Kind | None) -> Column:
-    if is_constant(values):
-        return Constant(values.name)
-    kind, date_format = told or kind_of(values)
-    match kind:
-        case "constant":  # as its other rows are
-            return Constant(values.name)
+def _fit(values: "pl.Series", kind: Kind) -> Column:
+    if kind.name in ("id", "drop"):
+        return LeftOut(values.name, kind.name)
+    if kind.name == "constant" or is_constant(values):
+        return LeftOut(values.name, "constant")
+    match kind.name:
         case "number":
-            return Number.fit(values)
-        case "category":
-            return Category.fit(values)
+            return Number.fit(values, kind)
+        case "date":
+            return Date.fit(values, kind)
         case _:
-            return Date.fit(values, date_format)
+            return Category.fit(values, kind)
 
 
 def _robust(x: np.ndarray) -> tuple[float, float]:

@@ -1,217 +1,617 @@
-"""Tell how a text table is written: encoding, separator, header."""
+"""Read a text table as frames of text: separator, quotes, header, and that no row is lost."""
 
+import bz2
 import csv
 import gzip
-import io
 import itertools
+import lzma
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlpax.errors import InputError, counted
+import numpy as np
 
-__all__ = ["MISSING", "as_utf8", "check_rows", "dialect", "is_gzip", "starts"]
+from mlpax.data.encodings import as_utf8
+from mlpax.data.headers import is_header, is_number
+from mlpax.errors import Guess, InputError, Notice, counted
 
-MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"]
-SEPARATORS = (";", "\t", "|", ",")
-SAMPLE = 1 << 20  # bytes from which a CSV's separator, header and encoding are told
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["FileOptions", "is_packed", "read_csv", "scan_csv", "starts"]
+
+SEPARATORS = (";", "\t", "|", ",", " ")
+SAMPLE = 1 << 20  # bytes that tell the separator and the header
+PIECE = 1 << 24  # bytes that are read at a time from a large file
+ROWS = 200  # of the sample that are looked at
+PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+OTHERS = {  # first bytes of files that are no text
+    b"PK\x03\x04": "a zip archive, as .xlsx files are; save the table as CSV",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it first, with zstd -d",
+    b"PAR1": "a Parquet file; let its name end in .parquet",
+    b"ARROW1": "an Arrow file; let its name end in .arrow",
+    b"SQLite format 3": "an SQLite database; export the table as CSV",
+    b"%PDF": "a PDF file; export the table as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel file; save the table as CSV",
+    b"\x89HDF": "an HDF5 file; export the table as CSV or Parquet",
+    b"7z\xbc\xaf": "packed by 7-Zip; unpack it first",
+}
+COMMENT = re.compile(r"\s*(#|%|//)")
+TOTAL = re.compile(r"(?i)(grand |sub)?-?\s?(total|sum|summe|gesamt|insgesamt|somme|totale|suma)s?\.?:?$")
 
 
-def as_utf8(path: Path, encoding: str) -> bytes:
-    with _opened(path) as file:
-        return file.read().decode(encoding).encode()
+@dataclass(frozen=True)
+class FileOptions:
+    """What the user says of a text file.
+
+    Attributes
+    ----------
+    encoding : str, optional
+        A name that Python knows, such as "cp1252".
+    separator : str, optional
+        What stands between cells, one character; or "tab".
+    header : str, optional
+        The number of the line with the names of the columns, from 1; or "none".
+    """
+
+    encoding: str | None = None
+    separator: str | None = None
+    header: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.separator is not None and not (len(self.separator_) == 1 and self.separator_.isascii()):
+            raise InputError(f"separator {self.separator!r} is not one character of ASCII, nor tab")
+        if self.header not in (None, "none") and not re.fullmatch("[1-9][0-9]{0,5}", str(self.header)):
+            raise InputError(f"header {self.header!r} is no line number from 1, nor none")
+
+    @property
+    def separator_(self) -> str:
+        """The separator as one character; empty if none is given."""
+        word = self.separator or ""
+        return "\t" if word in ("tab", "\\t") else word
+
+
+class Dialect(NamedTuple):
+    """How a text table is written."""
+
+    separator: str
+    quote: str
+    end: str  # of a line
+    names: list[str]
+    lines: int  # before the first row
+
+
+def read_csv(
+    path: Path, options: FileOptions = FileOptions(), notice: Notice = lambda text: None
+) -> "pl.DataFrame":
+    """Return the table in a text file.
+
+    Parameters
+    ----------
+    path : path
+        The file, as it is or packed by gzip, bzip2 or xz.
+    options : FileOptions, optional
+        What the user says; the rest is told from the file.
+    notice : callable, optional
+        Called with a line for each guess.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of text, without blanks around, null where a cell is empty. Lines without a cell are left
+        out, except of a table of one column.
+
+    Raises
+    ------
+    InputError
+        If rows have different numbers of cells, a quote opens no cell or closes none, or the file is no such
+        text; with the line.
+    """
+    data = as_utf8(path, _unpacked(path), options.encoding, notice)
+    dialect, body = _taken_apart(path, data, options, notice)
+    return _without_total(_frame(path, body, dialect, notice), path, notice)
+
+
+def scan_csv(path: Path, options: FileOptions, notice: Notice, cells: int) -> "Iterator[pl.DataFrame]":
+    """Yield the same table in batches of about so many cells. Memory is bounded if the text is UTF-8."""
+    with open(path, "rb") as file:
+        start = file.read(SAMPLE)
+        start += file.readline()
+        if options.encoding is not None or not _is_utf8(start):
+            yield from read_csv(path, options, notice).iter_slices(cells)
+            return
+        dialect, rest = _taken_apart(path, as_utf8(path, start, None, notice), options, notice)
+        rows = max(1, cells // len(dialect.names))
+        while rest:
+            more = file.read(PIECE)
+            piece, rest = (rest + more, b"") if len(more) < PIECE else _cut(rest + more, dialect)
+            if not _is_utf8(piece):
+                raise InputError(
+                    f"{path} is not UTF-8 throughout, which reading in parts needs; convert it first"
+                )
+            frame = _frame(path, piece, dialect, notice)
+            frame = frame if rest else _without_total(frame, path, notice)
+            yield from frame.iter_slices(rows)
+            dialect = dialect._replace(lines=dialect.lines + piece.count(dialect.end.encode()))
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in data
+
+
+def _cut(data: bytes, dialect: Dialect) -> tuple[bytes, bytes]:
+    """Cut bytes, which start with a row, behind their last whole row."""
+    x = np.frombuffer(data, np.uint8)
+    ends, quotes = (np.flatnonzero(x == ord(c)) for c in (dialect.end, dialect.quote))
+    ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
+    place = int(ends[-1]) + 1 if len(ends) else len(data)
+    return data[:place], data[place:]
 
 
 def starts(path: Path, magic: bytes) -> bool:
+    """Whether a file starts with these bytes."""
     with open(path, "rb") as file:
         return file.read(len(magic)) == magic
 
 
-def is_gzip(path: Path) -> bool:
-    return starts(path, b"\x1f\x8b")
+def is_packed(path: Path) -> bool:
+    """Whether a file is packed by gzip, bzip2 or xz."""
+    return any(starts(path, magic) for magic in PACKED)
 
 
-def _opened(path: Path) -> Any:
-    return gzip.open(path, "rb") if is_gzip(path) else open(path, "rb")
+def _unpacked(path: Path) -> bytes:
+    """Return a text file's bytes.
+
+    Raises
+    ------
+    InputError
+        If its first bytes say that it is no text.
+    """
+    open_ = next((open_ for magic, open_ in PACKED.items() if starts(path, magic)), open)
+    with open_(path, "rb") as file:
+        data: bytes = file.read()
+    for magic, what in OTHERS.items():
+        if data.startswith(magic):
+            raise InputError(f"{path} is no text table, but {what}")
+    return data
 
 
-def dialect(path: Path) -> tuple[str, dict[str, Any]]:
-    """Tell from a file's start its encoding, and the options of polars' CSV reader: separator and header."""
-    with _opened(path) as file:
-        start = file.read(SAMPLE)
-    encoding = _encoding(path, start)
-    text = start.decode(encoding, errors="replace").lstrip("\ufeff")
-    end = "\n" if "\n" in text or "\r" not in text else "\r"
-    if len(start) == SAMPLE:
+# The dialect
+
+
+def _taken_apart(path: Path, data: bytes, options: FileOptions, notice: Notice) -> tuple[Dialect, bytes]:
+    """Tell how a text is written. Return that, and the bytes of its rows below the header."""
+    end = "\n" if b"\n" in data[:SAMPLE] or b"\r" not in data else "\r"
+    _refuse_stray_returns(path, data, end)
+    text = data[:SAMPLE].decode(errors="replace")
+    if len(data) > SAMPLE:
         text = text[: text.rfind(end) + 1] or text  # without the line that is cut
-    stated = re.match(r'\s*"?sep=([,;\t|])"?[ \t]*[\r\n]', text, re.IGNORECASE)  # Excel's first line
-    table = text[stated.end() if stated else 0 :].lstrip("\r\n ")
-    if not table.strip(' \t\r\n,;|"'):
+    lines = text.split(end)
+    if not any(line.strip(" \t\r,;|\"'") for line in lines[int(lines[0].lower().startswith("sep=")) :]):
         raise InputError(f"{path} is empty")
-    separator = stated[1] if stated else max(SEPARATORS, key=lambda separator: _fit(table, separator))
-    skipped = text[: len(text) - len(table)].count(end)
-    return encoding, {
-        "separator": separator,
-        **_header(path, table, separator, skipped),
-        "eol_char": end,
-        "infer_schema": False,
-        "glob": False,
-    }
+    _refuse_other_texts(path, [line.strip() for line in lines if line.strip()][:50])
+    stated = re.fullmatch(r'\s*"?sep=(.)"?\s*', lines[0], re.IGNORECASE)  # Excel's first line
+    above = int(options.header) - 1 if options.header not in (None, "none") else int(stated is not None)
+    if above >= len(lines):
+        raise InputError(f"{path} has no line {above + 1}, which --header names")
+    lead = 0
+    if options.header in (None, "none"):  # comments and blank lines above the table
+        lead = sum(1 for _ in itertools.takewhile(lambda s: not s.strip() or COMMENT.match(s), lines[above:]))
+    if not any(line.strip() for line in lines[above + lead :]):
+        lead = 0  # all cells of the first column start so
+    said = options.separator_ or (stated[1] if stated else "")
+    separators = [said] if said else SEPARATORS
+    quote = _quote(lines[above + lead :], separators)
+    rows = {one: _rows(lines[above + lead :], one, quote) for one in separators}
+    separator = max(separators, key=lambda one: _fit(rows[one], one))
+    table = _Start(path, end, separator, quote, lines, above + lead, rows[separator])
+    names, count = _names(table, options, notice)
+    dialect = Dialect(separator, quote, end, names, count)
+    place = 0
+    for _ in range(count):
+        place = data.find(end.encode(), place) + 1 or len(data)
+    return dialect, data[place:]
 
 
-def _encoding(path: Path, start: bytes) -> str:
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "utf-16"
-    if b"\0" in start:
-        raise InputError(f"{path} is no text; is it a CSV file?")
+class _Start(NamedTuple):
+    """The start of a text table."""
+
+    path: Path
+    end: str
+    separator: str
+    quote: str
+    lines: list[str]
+    first: int  # the line that `rows` begin with
+    rows: list[tuple[int, list[str]]]  # each with the number of lines up to its end, counted from `first`
+
+    @property
+    def width(self) -> int:
+        return _width(self.rows)
+
+
+def _refuse_other_texts(path: Path, lines: list[str]) -> None:
+    """Refuse texts that are no tables by separators, and say what they look like."""
+    most = 0.9 * len(lines)
+    kinds = {
+        "LIBSVM text (label index:value ...); read it by sklearn.datasets.load_svmlight_file": (
+            r"\S+(?: \d+:\S+)+(?: *#.*)?", most
+        ),
+        "JSON lines; read it by polars.read_ndjson": (r"\{.*\}", most),
+    }  # fmt: skip
+    for what, (pattern, least) in kinds.items():
+        if lines and sum(re.fullmatch(pattern, line) is not None for line in lines) >= least:
+            raise InputError(f"{path} looks like {what} and write it as CSV")
+    for start, what in (("[{", "JSON"), ("{", "JSON"), ("<", "HTML or XML"), ("@relation", "ARFF")):
+        if lines[0].lower().startswith(start):
+            raise InputError(f"{path} looks like {what}, not like a table of rows; save it as CSV")
+
+
+def _quote(lines: list[str], separators: Sequence[str]) -> str:
+    """Return the quote character: an apostrophe if most cells stand in such and none in the usual quotes."""
+    text = "\n".join(lines[:ROWS])
+    if '"' in text or "'" not in text:
+        return '"'
+    for one in separators:
+        cells = [cell.strip() for line in lines[:ROWS] for cell in line.split(one) if cell.strip()]
+        enclosed = sum(len(cell) > 1 and cell[0] == cell[-1] == "'" for cell in cells)
+        if one in text and 2 * enclosed > len(cells):
+            return "'"
+    return '"'
+
+
+def _rows(lines: list[str], separator: str, quote: str) -> list[tuple[int, list[str]]]:
+    """Return the first rows that have a cell, each with the number of lines up to its end."""
+    reader = csv.reader(
+        (line + "\n" for line in lines),
+        delimiter=separator,
+        quotechar=quote,
+        skipinitialspace=separator != " ",
+    )
+    found: list[tuple[int, list[str]]] = []
     try:
-        start.decode()
-    except UnicodeDecodeError as error:
-        # Cut within a character at the sample's end is no sign of another encoding.
-        return "utf8" if error.start > len(start) - 4 and len(start) == SAMPLE else "cp1252"
-    return "utf8"
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                found.append((reader.line_num, row))
+            if len(found) == ROWS:
+                break
+    except csv.Error:  # a line of many cells is one too long by another separator
+        return []
+    return found
 
 
-def _header(path: Path, table: str, separator: str, skipped: int) -> dict[str, Any]:
-    """Return polars' options that say where the names of the columns are, after so many skipped lines."""
-    header, *others = _first_rows(table, separator)
-    if len(header) == 1 and _is_by_blanks([row[0].split() for row in (header, *others)]):
-        raise InputError(f"{path} has its columns separated by blanks; write commas, semicolons, tabs or |")
-    point = "." if separator == ";" else ","  # of a decimal comma
-    plain = [[cell.strip().replace(",", point) for cell in row] for row in (header, *others)]
-    if not _is_header(plain[0], plain[1:]):
-        names = [f"x{i}" for i in range(len(header))]
-        return {"has_header": False, "new_columns": names, "skip_lines": skipped}
-    names = [cell.strip() for cell in header]
+def _width(rows: list[tuple[int, list[str]]]) -> int:
+    """Return the number of cells that most rows have, of equals that of the first."""
+    counts = [len(row) for _, row in rows]
+    return max(dict.fromkeys(counts), key=counts.count) if counts else 0
+
+
+def _fit(rows: list[tuple[int, list[str]]], separator: str) -> tuple[bool, float, bool, float, bool, int]:
+    """Return how well a separator splits rows; of two the larger is better."""
+    width = _width(rows)
+    like = [row for _, row in rows if len(row) == width]
+    cells = [is_number(cell.strip().replace(",", ".")) for row in like for cell in row]
+    share, numbers = len(like) / max(1, len(rows)), sum(cells) / max(1, len(cells))
+    filled = all(cell for row in like for cell in row)
+    if width < 2 or (separator == " " and not (len(like) >= len(rows) - 1 and numbers > 0.4 and filled)):
+        return False, 0, False, 0, False, 0  # sentences, or cells by several blanks
+    return share > 0.7, share, separator != " ", numbers, separator != ",", width
+
+
+def _names(table: _Start, options: FileOptions, notice: Notice) -> tuple[list[str], int]:
+    """Return the columns' names, and how many lines stand before the first row."""
+    path, rows, width = table.path, table.rows, table.width
+    if width == 1 and _is_by_blanks([row[0].split() for _, row in rows]):
+        raise InputError(
+            f"{path} has its columns separated by several blanks; write commas, semicolons, tabs or |"
+        )
+    top = 0
+    if options.header in (None, "none"):
+        like = (width, width - 1) if width > 2 else (width,)
+        top = next(
+            i for i, (_, row) in enumerate(rows) if len(row) in like and len(_filled(row)) > (width > 2)
+        )
+    for line, row in rows[:top]:
+        if len(_filled(row)) > 1:
+            raise _ragged(path, table.first + line, len(row), width, table.separator)
+    cells, below = rows[top][1], [row for _, row in rows[top + 1 :]]
+    before = table.first + (rows[top - 1][0] if top else 0)  # lines above the row
+    named = options.header != "none" and (
+        options.header is not None or is_header(*_plain(table, cells, below))
+    )
+    comment = _in_comment(table) if options.header is None and not named and top == 0 else None
+    if comment is not None:
+        return _checked(path, comment, table.first), table.first
+    n_above = sum(1 for line in table.lines[:before] if line.strip() and not line.lower().startswith("sep="))
+    if options.header is None and n_above:
+        shown = next(line.strip() for line in table.lines if line.strip())
+        text = f"{path.name}: {counted(n_above, 'line')} above the table left out, such as {shown[:40]!r}"
+        notice(Guess(text, f"--header {before + 1 if named else 'none'}"))
+    if not named:
+        if options.header is None:
+            text = (
+                f"{path.name}: no line names the columns, which are x0, x1, ...; --header {before + 1} takes"
+            )
+            notice(Guess(f"{text} the first line for names", "--header none"))
+        return [f"x{i}" for i in range(width)], before
+    if len(cells) == width - 1 and all(len(row) == width for row in below):
+        ends_in_separator = not any(row[-1].strip() for row in below)
+        cells = [*cells, ""] if ends_in_separator else ["", *cells]  # R gives the names of rows no name
+    return _checked(path, cells, table.first + rows[top][0]), table.first + rows[top][0]
+
+
+def _filled(row: list[str]) -> list[str]:
+    return [cell for cell in row if cell.strip()]
+
+
+def _plain(table: _Start, cells: list[str], below: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Return cells as `is_header` takes them: without blanks around, decimal commas as points."""
+    comma = "." if table.separator == ";" else ","
+    plain = [[cell.strip().replace(",", comma) for cell in row] for row in (cells, *below)]
+    return plain[0], plain[1:]
+
+
+def _in_comment(table: _Start) -> list[str] | None:
+    """Return the names in the comment above the table, if it has a name for each column."""
+    line = table.lines[table.first - 1] if table.first else ""
+    if not COMMENT.match(line):
+        return None
+    cells = _rows([line], table.separator, table.quote)[0][1]
+    if len(cells) != table.width:
+        return None
+    bare = COMMENT.sub("", cells[0], count=1).strip(" #%/")
+    return [bare or cells[0].strip(), *cells[1:]]
+
+
+def _checked(path: Path, names: list[str], line: int) -> list[str]:
+    """Return names without blanks around, of which only the first may be empty and none occurs twice."""
+    names = [name.strip().strip("\ufeff") for name in names]
+    last = len(names) - 1
+    names = [name or (f"column_{i + 1}" if 0 < i < last else "") for i, name in enumerate(names)]
+    if len(names) > 1 and names[0] == names[last] == "":
+        names[last] = f"column_{last + 1}"
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{path} has two columns named {double!r}; rename one")
-    rows = csv.reader(io.StringIO(table, newline=""), delimiter=separator)
-    blank = sum(1 for _ in itertools.takewhile(lambda row: not _has_cell(row), rows))
-    return {"has_header": True, "skip_lines": skipped + blank}
-
-
-def _has_cell(row: list[str]) -> bool:
-    return any(cell.strip() for cell in row)
+        raise InputError(f"{path} has two columns named {double!r} in line {line}; rename one")
+    return names
 
 
 def _is_by_blanks(rows: list[list[str]]) -> bool:
     """Whether all have as many words, more than one, and below the first mostly numbers: no sentences."""
     words = [word for row in rows[1:] for word in row]
-    numeric = sum(map(_is_number, words))
+    numeric = sum(map(is_number, words))
     return len({len(row) for row in rows}) == 1 < len(rows[0]) and 2 * numeric > len(words)
 
 
-def _first_rows(text: str, separator: str) -> list[list[str]]:
-    """The first rows that have a cell."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    return list(itertools.islice(filter(_has_cell, rows), 50))
-
-
-def _fit(text: str, separator: str) -> tuple[bool, float, bool, int]:
-    """Whether it splits every row into as many cells; their share of numbers; if no comma; their count."""
-    try:
-        rows = _first_rows(text, separator)
-    except csv.Error:  # a line of many cells is one too long by another separator
-        return False, 0, False, 0
-    counts = [len(row) for row in rows]
-    if not min(counts) == max(counts) > 1:
-        return False, 0, False, counts[0]
-    cells = [_is_number(cell.strip().replace(",", ".")) for row in rows for cell in row]
-    return True, sum(cells) / len(cells), separator != ",", counts[0]
-
-
-def _is_header(names: list[str], others: list[list[str]]) -> bool:
-    """Tell whether the first row names the columns.
-
-    It does if it holds no number, if a text stands above a column of numbers, or if its numbers are names.
-    """
-    numeric = [i for i, name in enumerate(names) if _is_number(name)]
-    if not numeric:
-        return True
-    columns = [[cell for row in others if i < len(row) and (cell := row[i]) not in MISSING]
-               for i in range(len(names))]  # fmt: skip
-    texts = [i for i, name in enumerate(names) if name not in MISSING and not _is_number(name)]
-    if any(columns[i] and all(map(_is_number, columns[i])) for i in texts):
-        return True
-    whole = [int(names[i]) for i in numeric if _is_whole(names[i])]
-    below = [cell for i in numeric for cell in columns[i]]
-    if len(whole) < len(numeric) or not below:
-        return False
-    if texts:  # a name does not occur below itself
-        named = len(whole) > 1 and not any(names[i] in columns[i] for i in texts)
-    else:  # pandas writes 0, 1, 2, and may write an index, which has no name, before them
-        named = len(names) > 1 and (len(whole) == len(names) or names == ["", *map(str, whole)])
-    return named and _are_names(
-        whole, [others[0][i] for i in numeric if i < len(others[0])], below, bool(texts)
+def _ragged(path: Path, line: int, found: int, width: int, separator: str) -> InputError:
+    names = {"\t": "tabs", " ": "blanks", ",": "commas", ";": "semicolons"}
+    by = names.get(separator, repr(separator))
+    return InputError(
+        f"{path} has {counted(found, 'cell')} in line {line}, but {counted(width, 'column')}; cells are"
+        f" separated by {by}: mend the line, or name another with --separator"
     )
 
 
-def _are_names(whole: list[int], first: list[str], below: list[str], beside_text: bool) -> bool:
-    """Tell whether the whole numbers of a first row are names.
+# The rows
 
-    They are if they count from 0 or 1, or stand beside a text and are years or evenly spaced; and if the
-    cells below them are other numbers.
+
+class _Census(NamedTuple):
+    """What a count of bytes finds in the rows of a text, apart from any reader."""
+
+    widths: np.ndarray  # cells of each record, blank lines among them
+    lines: np.ndarray  # the line that each record starts in, from 0
+    blank: np.ndarray  # whether a record is a blank line
+    odd: int | None  # the line of the first quote that does not open or close a cell
+    swallowed: int | None  # the line of the first quoted cell over several lines that each look like a row
+
+
+def _census(body: bytes, dialect: Dialect) -> _Census:
+    """Count records and their cells; quotes switch between inside and outside of a cell (RFC 4180)."""
+    x = np.frombuffer(body, np.uint8)
+    end, separator, quote = (ord(c) for c in (dialect.end, dialect.separator, dialect.quote))
+    ends = np.flatnonzero(x == end)
+    if len(x) and x[-1] != end:
+        ends = np.append(ends, len(x))
+    separators, quotes = np.flatnonzero(x == separator), np.flatnonzero(x == quote)
+    naive = (
+        np.diff(np.searchsorted(separators, ends), prepend=0) + 1
+    )  # cells of each line, whatever the quotes
+    odd = swallowed = None
+    if len(quotes):
+        outside = np.searchsorted(quotes, ends) % 2 == 0
+        outside[-1] = True  # an unclosed quote is found below
+        separators = separators[np.searchsorted(quotes, separators) % 2 == 0]
+    else:
+        outside = np.ones(len(ends), bool)
+    last = ends[outside]
+    starts = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
+    lines = np.searchsorted(ends, starts)
+    widths = np.diff(np.searchsorted(separators, last), prepend=0) + 1
+    if len(quotes):
+        odd = _odd_quote(x, quotes, ends, (separator, end, quote))
+        alike = np.minimum.reduceat(naive == len(dialect.names), lines)
+        several = np.diff(lines, append=len(ends)) > 1
+        found = np.flatnonzero(alike & several)
+        swallowed = int(lines[found[0]]) if len(found) and len(dialect.names) > 1 else None
+    blank = widths == 1
+    if len(dialect.names) > 1:
+        for i in np.flatnonzero(blank):
+            blank[i] = not body[starts[i] : last[i]].strip()
+    return _Census(widths, lines, blank, odd, swallowed)
+
+
+def _odd_quote(
+    x: np.ndarray, quotes: np.ndarray, ends: np.ndarray, around: tuple[int, int, int]
+) -> int | None:
+    """Return the line of the first quote that neither opens nor closes a cell; of a cell its first line."""
+    opening, closing = quotes[::2], quotes[1::2]
+    before = np.where(opening > 0, x[opening - 1], around[1])
+    after = np.append(x, around[1])[closing + 1]
+    wrong: list[int] = [
+        *opening[~np.isin(before, around)][:1].tolist(),
+        *opening[: len(closing)][~np.isin(after, (*around, ord("\r")))][:1].tolist(),
+        *opening[len(closing) :].tolist(),  # never closed
+    ]
+    return int(np.searchsorted(ends, min(wrong))) if wrong else None
+
+
+def _frame(path: Path, body: bytes, dialect: Dialect, notice: Notice) -> "pl.DataFrame":
+    """Return rows as a frame, without comments and repeated headers."""
+    body = _without_comments(path, body, dialect, notice)
+    return _without_repeats(_tidied(_read(path, body, dialect)), path, notice)
+
+
+def _read(path: Path, body: bytes, dialect: Dialect) -> "pl.DataFrame":
+    """Return the rows as a frame of text.
+
+    polars reads text with usual quotes, and must find as many rows as the census. Python's reader reads the
+    rest, if a reading of its quotes gives rows of equal lengths.
     """
-    n = len(whole)
-    years = len(set(whole)) == n and all(1900 <= x <= 2100 for x in whole)
-    if whole in (list(range(n)), list(range(1, n + 1))):
-        if first == [str(x + n) for x in whole]:  # as 1,2,3 and then 4,5,6
-            return False
-        if n > 3:  # no row counts so far by chance
-            return True
-    elif not (beside_text and (years or _are_evenly_spaced(whole))):
-        return False
-    low, high = (1900, 2100) if years else (min(whole), max(whole))
-    return not all(_is_whole(cell) and low <= int(cell) <= high for cell in below)
+    import polars as pl
+
+    census, width = _census(body, dialect), len(dialect.names)
+    if census.odd is None and census.swallowed is None:
+        ragged = np.flatnonzero((census.widths != width) & ~census.blank)
+        if len(ragged):
+            line, found = (int(values[ragged[0]]) for values in (census.lines, census.widths))
+            raise _ragged(path, dialect.lines + line + 1, found, width, dialect.separator)
+        if len(census.widths) == 0:
+            return pl.DataFrame(schema=dict.fromkeys(dialect.names, pl.String))
+        frame = pl.read_csv(
+            body, has_header=False, schema=dict.fromkeys(dialect.names, pl.String),
+            separator=dialect.separator, quote_char=dialect.quote, eol_char=dialect.end,
+            missing_columns="insert",  # the first line may be blank
+        )  # fmt: skip
+        if frame.height == len(census.widths):
+            return frame if width == 1 else frame.filter(~census.blank)
+    rows = _rows_of_odd_quotes(body.decode(), dialect, census)
+    if rows is None:
+        line = next(line for line in (census.odd, census.swallowed, 0) if line is not None)
+        raise InputError(
+            f"{path} has a quote in line {dialect.lines + line + 1} that opens a cell which does not close,"
+            f" or that stands within one; write {dialect.quote * 2} for a quote within quotes, or remove it"
+        )
+    return pl.DataFrame(rows, dict.fromkeys(dialect.names, pl.String), orient="row")
 
 
-def _are_evenly_spaced(numbers: list[int]) -> bool:
-    steps = {y - x for x, y in itertools.pairwise(numbers)}
-    return len(numbers) > 2 and len(steps | {0}) == 2
-
-
-def _is_whole(text: str) -> bool:
-    return re.fullmatch(r"0|[1-9]\d{0,8}", text) is not None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def check_rows(path: Path, encoding: str, options: dict[str, Any]) -> tuple[list[int], bool]:
-    """Which rows below the header are blank lines, and whether the last column has a value.
-
-    `encoding` and `options` are from `dialect`.
-
-    Raises
-    ------
-    InputError
-        If a row has more or fewer cells than the header, with its line.
-    """
-    blank: list[int] = []
-    filled = False
-    with _opened(path) as file:
-        encoding = "utf-8-sig" if encoding == "utf8" else encoding
-        text = io.TextIOWrapper(file, encoding, errors="replace", newline="")
-        skipped = sum(1 for _ in itertools.islice(text, options["skip_lines"]))
-        rows = csv.reader(text, delimiter=options["separator"])
+def _rows_of_odd_quotes(text: str, dialect: Dialect, census: _Census) -> list[list[str]] | None:
+    """Return rows with unusual quotes by the first reading that gives equal lengths, if there is one."""
+    readings: list[dict[str, Any]] = [{}, {"skipinitialspace": True}, {"quoting": csv.QUOTE_NONE}]
+    if f"\\{dialect.quote}" in text:
+        readings = [{"escapechar": "\\", "doublequote": False}, *readings]
+    if census.odd is None:  # the usual reading swallows rows
+        readings = [reading for reading in readings if "quoting" in reading or "escapechar" in reading]
+    width = len(dialect.names)
+    lines = text.split(dialect.end)
+    lines = lines[:-1] if lines[-1] == "" else lines
+    for reading in readings:
+        reader = csv.reader(
+            (line + dialect.end for line in lines), delimiter=dialect.separator, quotechar=dialect.quote,
+            strict=True, **reading,
+        )  # fmt: skip
+        rows: list[list[str]] = []
+        before = 0
         try:
-            first = next(rows)
-            for i, row in enumerate(rows if options["has_header"] else itertools.chain([first], rows)):
-                if not row or (len(row) == 1 < len(first) and row[0].isspace()):
-                    blank.append(i)
-                elif len(row) != len(first):
-                    raise InputError(
-                        f"{path} has {counted(len(row), 'cell')} in line {skipped + rows.line_num}, but"
-                        f" {counted(len(first), 'column')}"
-                    )
-                else:
-                    filled = filled or row[-1].strip() not in MISSING
-        except csv.Error as error:
-            raise InputError(f"{path} cannot be read in line {skipped + rows.line_num}: {error}") from None
-    return blank, filled
+            for row in reader:
+                parts = lines[before : reader.line_num]
+                before = reader.line_num
+                if width > 1 and not "".join(parts).strip():
+                    continue
+                alike = len(parts) > 1 and all(part.count(dialect.separator) == width - 1 for part in parts)
+                unclosed = "quoting" in reading and any(
+                    map(_is_unclosed, row, itertools.repeat(dialect.quote))
+                )
+                if len(row) != width or (alike and width > 1) or unclosed:
+                    break
+                rows.append(row)
+            else:
+                return rows
+        except csv.Error:
+            continue
+    return None
+
+
+def _is_unclosed(cell: str, quote: str) -> bool:
+    """Whether a cell, as it stands, starts with a quote and does not end with one."""
+    cell = cell.strip()
+    return cell.startswith(quote) and not (cell.endswith(quote) and len(cell) > 1)
+
+
+def _refuse_stray_returns(path: Path, data: bytes, end: str) -> None:
+    """Refuse carriage returns that end a line for some readers and none for others."""
+    if end != "\n" or data.count(b"\r") == data.count(b"\r\n"):
+        return
+    x = np.frombuffer(data + b"\n", np.uint8)
+    places = np.flatnonzero((x[:-1] == ord("\r")) & (x[1:] != ord("\n")))
+    places = places[np.searchsorted(np.flatnonzero(x == ord('"')), places) % 2 == 0]
+    if len(places):
+        line = data.count(b"\n", 0, int(places[0])) + 1
+        raise InputError(
+            f"{path} has a carriage return within line {line}; end all lines alike, or remove it"
+        )
+
+
+def _without_comments(path: Path, body: bytes, dialect: Dialect, notice: Notice) -> bytes:
+    """Return the rows without comment lines: those that start with # and have other cells than a row."""
+    sign, end = b"#", dialect.end.encode()
+    if len(dialect.names) == 1 or not (body.startswith(sign) or end + sign in body):
+        return body
+    lines = body.split(end)
+    quote, inside = dialect.quote.encode(), False
+    kept: list[bytes] = []
+    left: list[bytes] = []
+    for line in lines:
+        comment = not inside and line.startswith(sign)
+        if comment and line.count(dialect.separator.encode()) != len(dialect.names) - 1:
+            left.append(line)
+            continue
+        kept.append(line)
+        inside ^= line.count(quote) % 2 == 1
+    if left:
+        shown = left[0].decode()[:40]
+        notice(Guess(f"{path.name}: {counted(len(left), 'comment line')} left out, such as {shown!r}"))
+    return end.join(kept)
+
+
+def _tidied(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Return text without blanks around, null where empty; without a nameless empty column at the end."""
+    import polars as pl
+
+    bare = pl.all().str.strip_chars()
+    frame = frame.select(pl.when(bare != "").then(bare).name.keep())
+    if frame.width > 1 and frame.columns[-1] == "":  # each line ends in a separator
+        return frame.rename({"": f"column_{frame.width}"}) if frame[:, -1].count() else frame[:, :-1]
+    return frame
+
+
+def _without_repeats(frame: "pl.DataFrame", path: Path, notice: Notice) -> "pl.DataFrame":
+    """Return the table without rows that repeat the header, as in files that were joined."""
+    import polars as pl
+
+    if frame.width < 2 or not (frame[:, 0] == frame.columns[0]).any():
+        return frame
+    repeats = frame.select(pl.all_horizontal(pl.col(n).fill_null("") == n for n in frame.columns)).to_series()
+    if not repeats.any():
+        return frame
+    text = f"{path.name}: {counted(int(repeats.sum()), 'row')} that repeat the names of the columns left out"
+    notice(Guess(text))
+    return frame.filter(~repeats)
+
+
+def _without_total(frame: "pl.DataFrame", path: Path, notice: Notice) -> "pl.DataFrame":
+    """Return the table without a last row that starts with a word such as Total, which no other row does."""
+    if frame.width < 2 or frame.height < 3:
+        return frame
+    last = [cell for cell in frame.row(-1) if cell is not None]
+    if not last or not TOTAL.match(last[0]) or frame.row(-1).count(None) + 1 == frame.width:
+        return frame
+    column = frame[:, frame.row(-1).index(last[0])]
+    if (column == last[0]).sum() > 1:
+        return frame
+    notice(Guess(f"{path.name}: the last row, {last[0]!r}, left out, as a total of the others"))
+    return frame[:-1]

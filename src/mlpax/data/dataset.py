@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mlpax.data.numerals import Numerals
 from mlpax.errors import InputError
 from mlpax.seeds import rng
 
@@ -37,6 +38,8 @@ class Dataset:
         The transform that made a table's inputs.
     target : str
         A table's column to predict.
+    numerals : Numerals
+        How text writes the numbers of the target.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Dataset:
     weight_valid: np.ndarray | None = None
     columns: "Columns | None" = None
     target: str = ""
+    numerals: Numerals = Numerals()
 
     @property
     def held_out(self) -> tuple[np.ndarray, np.ndarray]:

@@ -3,14 +3,23 @@
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from mlpax.data.kinds import date_order, kind_of, numbers_rows, with_nulls
-from mlpax.data.targets import guess_target, index_of, infer_task, labels_of
-from mlpax.errors import InputError
+from mlpax.data.columns import fit_columns
+from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed
+from mlpax.data.reading import Reading
+from mlpax.data.targets import infer_task, labels_of, settled, tell_columns, tell_task
+from mlpax.errors import Guess, InputError, Notice
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Fact", "describe"]
+__all__ = ["Described", "Fact", "describe"]
+
+LEFT_OUT = {
+    "constant": "left out, being constant",
+    "drop": "left out",
+    "id": "names the rows; left out",
+    "text": "left out, being another text in nearly every row",
+}
 
 
 class Fact(NamedTuple):
@@ -23,49 +32,74 @@ class Fact(NamedTuple):
     remark: str
 
 
-def describe(frame: "pl.DataFrame", target: str | None = None) -> tuple[str, str, list[Fact]]:
-    """Target, task, and each column's kind, missing cells, distinct values and what to look at."""
-    target = guess_target(frame, target, lambda text: None)
-    task = "regression"
-    with contextlib.suppress(InputError):  # of an infinite value, told below
-        task = infer_task(with_nulls(frame[target]))
-    index = index_of(frame, target)
-    facts: list[Fact] = []
-    for name in frame.columns:
-        values = with_nulls(frame[name])
-        kind, remark = _target_told(values, task) if name == target else _input_told(values, name == index)
-        facts.append(Fact(name, kind, values.null_count(), values.drop_nulls().n_unique(), remark))
-    return target, task, facts
+class Described(NamedTuple):
+    """What `describe` tells of a table."""
+
+    target: str
+    task: str
+    facts: list[Fact]
+    options: list[str]  # each says of one guess that it is right
 
 
-def _target_told(values: "pl.Series", task: str) -> tuple[str, str]:
-    """Kind of the target, and its classes, or why training refuses it."""
-    kind = "number" if task == "regression" else "category"
-    remark = f"target of a {task}{_shares(values) if task == 'classification' else ''}"
-    with contextlib.suppress(InputError):  # of what is no slip among classes
-        kind = kind_of(values).name
+def describe(
+    frame: "pl.DataFrame", reading: Reading = Reading(), notice: Notice = lambda text: None
+) -> Described:
+    """Tell a table's target and task, and of each column its kind, missing cells and distinct values.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+    reading : Reading, optional
+        What the user says.
+    notice : callable, optional
+        Called with the lines that training would print of the columns.
+    """
+    options: list[str] = []
+
+    def told(text: str) -> None:
+        if isinstance(text, Guess) and text.option:
+            options.append(text.option)
+        notice(text)
+
+    target, reading = settled(frame, reading, told)
+    refused: dict[str, InputError] = {}
+    kinds = tell_kinds(frame, reading, told, refused)
+    task = reading.task or "regression"
     try:
-        labels_of(values, None)
+        task = reading.task or infer_task(typed(frame[target], kinds[target]))
+        labels_of(frame[target], task, kinds[target])
+        tell_task(frame[target], task, reading, told)
     except InputError as error:
-        remark += f"; refused: {error}"
-    return kind, remark
+        refused.setdefault(target, error)
+    inputs = frame.select(name for name in frame.columns if name != target and name not in refused)
+    remarks = {target: f"target of a {task}"}
+    if task == "classification":
+        remarks[target] += _shares(frame[target])
+    with contextlib.suppress(InputError):  # no column is left
+        columns = fit_columns(inputs, kinds)
+        tell_columns(inputs, columns, kinds, told)
+        remarks |= {c.name: LEFT_OUT.get(c.kind, "") for c in columns.columns}
+        remarks |= {
+            c.name: "may number the rows"
+            for c in columns.columns
+            if c.kind == "number" and numbers_rows(frame[c.name], kinds[c.name])
+        }
+    facts = [_fact(v, kinds[v.name], remarks.get(v.name, ""), refused.get(v.name)) for v in frame]
+    return Described(target, task, facts, options)
 
 
-def _input_told(values: "pl.Series", is_index: bool) -> tuple[str, str]:
-    """Kind of another column, and what to look at."""
+def _fact(values: "pl.Series", kind: Kind, remark: str, refused: InputError | None) -> Fact:
+    read = values
     try:
-        kind, date_format = kind_of(values)
-        numbered = kind == "number" and numbers_rows(values)
+        read = typed(values, kind)
+        if kind.name == "number":
+            numbers(values, kind)
     except InputError as error:
-        return "", f"refused: {error}"
-    if is_index:
-        return kind, "no name: taken for an index, and left out"
-    if numbered:
-        return kind, "looks like a row number"
-    if kind == "category" and values.n_unique() == len(values):
-        return kind, "looks like an identifier"
-    order = date_order(date_format)
-    return kind, "will be left out" if kind == "constant" else f"read as {order}" if order else ""
+        refused = refused or error
+    if refused:
+        remark = "; ".join(filter(None, (remark, f"refused: {refused}")))
+    name = "" if refused and not remark.startswith("target") else kind.name
+    return Fact(values.name, name, read.null_count(), read.drop_nulls().n_unique(), remark)
 
 
 def _shares(values: "pl.Series") -> str:

@@ -1,210 +1,277 @@
-"""What a table's column holds (numbers, dates, a category, or one value), and its cells as numbers."""
+"""What each column of a table holds, as its cells tell or the user says; and its cells as values."""
 
-import itertools
 import math
-import re
-from typing import TYPE_CHECKING, NamedTuple, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mlpax.data.tables import DOUBTFUL, as_text, cleaned
-from mlpax.errors import InputError, RowError
+from mlpax.data.dates import read_clock, read_dates, tell_clock, tell_dates
+from mlpax.data.numerals import (
+    MISSING,
+    PLAIN,
+    Doubtful,
+    Numerals,
+    decimal_shown,
+    read_numerals,
+    tell_lost_digits,
+    tell_marks,
+    tell_numerals,
+    without,
+)
+from mlpax.data.reading import Reading
+from mlpax.errors import Guess, InputError, Notice, RowError, listed, shell
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = [
-    "DATE_FORMATS",
-    "DATE_PARTS",
-    "Kind",
-    "check_separated",
-    "date_order",
-    "date_parts",
-    "is_constant",
-    "kind_of",
-    "numbers",
-    "numbers_rows",
-    "tidied",
-    "tidy_numbers",
-    "with_nulls",
-]
+__all__ = ["Kind", "as_text", "is_constant", "numbers", "numbers_rows", "tell_kinds", "typed"]
 
-DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y%m%dT%H%M%S", "%d.%m.%Y", "%m/%d/%Y",
-                "%Y/%m/%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%d/%m/%Y",
-                "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M",
-                "%d/%m/%Y %H:%M")  # fmt: skip
-# A number by commas, or with its thousands set off by points: 1,234.5 or 1,5 or 1.234.567
-SEPARATED = r"^[+-]?(?:\d{1,3}(?:(?:,\d{3})+(?:\.\d+)?|(?:\.\d{3}){2,}(?:,\d+)?)|\d*,\d+)$"
 LARGEST_INPUT = float(np.finfo(np.float32).max)  # the network's numbers are float32
-DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
+COMPACT = 19000101, 21001231  # whole numbers between these may be dates: 20240131
 
 
-def _check_cells(values: "pl.Series") -> None:
-    import polars as pl
+@dataclass(frozen=True)
+class Kind:
+    """How the cells of a column are read.
 
-    if values.dtype.is_nested() or isinstance(values.dtype, (pl.Object, pl.Binary)):
-        raise InputError(f"column {values.name!r} is of type {values.dtype}; give numbers, text or dates")
-
-
-def with_nulls(values: "pl.Series") -> "pl.Series":
-    """The same column with NaN as null; refused if its cells are no single values."""
-    _check_cells(values)
-    return values.fill_nan(None) if values.dtype.is_float() else values
-
-
-def tidied(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """The same columns with their cells as in a CSV; refused as `with_nulls` refuses."""
-    for values in frame:
-        _check_cells(values)
-    return cleaned(frame)
-
-
-class Kind(NamedTuple):
-    """A column's kind, and of a date in text its format."""
+    Attributes
+    ----------
+    name : {"number", "category", "date", "constant", "id", "drop"}
+    numerals : Numerals
+        How text writes numbers.
+    clock : bool
+        Whether the numbers are times of day or lengths of time, in seconds.
+    format : str
+        How text writes dates, see `dates.read_dates`.
+    missing : tuple of str
+        Texts that stand for a missing cell: of a date beyond the usual ones, of a category all.
+    """
 
     name: str
-    date_format: str = ""
+    numerals: Numerals = PLAIN
+    clock: bool = False
+    format: str = ""
+    missing: tuple[str, ...] = ()
+
+
+def tell_kinds(
+    frame: "pl.DataFrame",
+    reading: Reading = Reading(),
+    notice: Notice = lambda text: None,
+    refused: dict[str, InputError] | None = None,
+) -> dict[str, Kind]:
+    """Tell what each column holds, from all its cells.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        Text without blanks around, and null where a cell is empty.
+    reading : Reading, optional
+        What the user says; it is taken as it is.
+    notice : callable, optional
+        Called with a line for each guess, and for what is taken as missing.
+    refused : dict, optional
+        Where the errors of columns are put, by their names. By default the first is raised.
+
+    Raises
+    ------
+    InputError
+        If a column's cells can be read in two ways, or most are numbers or dates and too many are none;
+        with the column, a cell, its row, and the option that decides.
+    """
+    import polars as pl
+
+    for name in reading.kinds:
+        if name not in frame.columns:
+            raise InputError(f"no column {name!r} in the data; there are {listed(frame.columns)}")
+    told = {values.name: _told(values, reading) for values in frame}
+    doubtful = [name for name, column in told.items() if isinstance(column.error, Doubtful)]
+    sure = {
+        name: column.kind.numerals
+        for name, column in told.items()
+        if column.kind.name == "number" and frame[name].dtype == pl.String
+    }
+    if any(numerals.decimal == "," for numerals in sure.values()):  # then 1.234 may be 1234
+        pointed = [name for name, numerals in sure.items() if numerals == PLAIN]
+        doubtful += [name for name in pointed if frame[name].str.contains(".", literal=True).any()]
+    if doubtful:  # the others may show the file's decimal mark
+        shown = {decimal_shown(frame[name], sure[name]) for name in sure.keys() - {*doubtful}} - {None}
+        mark = shown.pop() if len(shown) == 1 else None
+        told |= {name: _told(frame[name], reading, mark) for name in doubtful}
+    for name, column in told.items():
+        for text in column.notices:
+            notice(text)
+        if column.error is not None:
+            if refused is None:
+                raise column.error
+            refused[name] = column.error
+    if commas := [name for name, column in told.items() if column.kind.numerals.decimal == ","]:
+        notice(f"numbers with decimal commas in {listed(map(repr, commas))}")
+    return {name: column.kind for name, column in told.items()}
+
+
+class _Told(NamedTuple):
+    """What a column holds, and what is to be said of it; or the error."""
+
+    kind: Kind
+    notices: list[str]
+    error: InputError | None = None
+
+
+def _told(values: "pl.Series", reading: Reading, shown: str | None = None) -> _Told:
+    """Tell what a column holds; `shown` is the decimal mark of other columns."""
+    asked = reading.kinds.get(values.name)
+    try:
+        kind, notices = _tell(values, asked, reading, shown)
+    except InputError as error:
+        return _Told(Kind("category"), [], error)
+    return _Told(kind, notices if asked is None else [str(text) for text in notices])  # no guess
+
+
+def _tell(
+    values: "pl.Series", asked: str | None, reading: Reading, shown: str | None
+) -> tuple[Kind, list[str]]:
+    import polars as pl
+
+    if asked in ("id", "drop"):
+        return Kind(asked), []
+    if values.dtype.is_nested() or isinstance(values.dtype, (pl.Object, pl.Binary)):
+        raise InputError(f"column {values.name!r} is of type {values.dtype}; give numbers, text or dates")
+    if asked == "category":
+        return Kind("category", missing=reading.missing), []
+    if values.dtype == pl.String:
+        return _tell_text(values, asked, reading, shown)
+    clock = isinstance(values.dtype, (pl.Time, pl.Duration))
+    if asked is None and is_constant(values) and values.name != reading.target:
+        return Kind("constant"), []
+    return Kind(asked or _kind_of_type(values.dtype), clock=clock, missing=(*MISSING, *reading.missing)), []
+
+
+def _kind_of_type(dtype: "pl.DataType") -> str:
+    """Return the kind of a column that is no text."""
+    import polars as pl
+
+    if dtype.is_numeric() or isinstance(dtype, (pl.Time, pl.Duration)):
+        return "number"
+    return "date" if dtype.is_temporal() else "category"
+
+
+def _tell_text(
+    values: "pl.Series", asked: str | None, reading: Reading, shown: str | None
+) -> tuple[Kind, list[str]]:
+    """Tell what a column of text holds: numbers, dates, or if neither a category; and what is to be said."""
+    import polars as pl
+
+    name, missing = values.name, (*MISSING, *reading.missing)
+    present = without(values, reading.missing)
+    x = present.cast(pl.Float64, strict=False)
+    plain = x.count() == present.count()
+    if asked is None:
+        is_target = name == reading.target
+        if not is_target and is_constant(values.set(values.is_in(missing).fill_null(value=False), None)):
+            return Kind("constant"), []
+        if plain and (code := _code(present)):
+            text = f"column {name!r} holds codes with zeros in front, such as {code!r}, and is a category"
+            return Kind("category", missing=missing), [_sure(text, name, "category", "number")]
+    may_be_dates = not plain or asked == "date"
+    compact = plain and present.count() > 0 and COMPACT[0] <= x.min() <= x.max() <= COMPACT[1]  # type: ignore[operator]
+    if asked != "number" and (may_be_dates or compact):
+        dates = tell_dates(present, reading.dates, forced=asked == "date")
+        if dates is not None and not (compact and dates.missing):
+            notices = dates.notices + tell_marks(values, reading.missing)
+            if compact:
+                text = f"column {name!r} holds dates of eight digits, such as {present.drop_nulls()[0]!r}"
+                notices.append(_sure(text, name, "date", "number"))
+            return Kind("date", format=dates.format, missing=(*reading.missing, *dates.missing)), notices
+    if asked == "date":
+        raise InputError(
+            f"column {name!r} holds no dates, as {values.drop_nulls().first()!r}; leave --column out"
+        )
+    if not plain and tell_clock(present):
+        return Kind("number", Numerals(missing=reading.missing), clock=True), tell_marks(
+            values, reading.missing
+        )
+    told = tell_numerals(
+        values, decimal=reading.decimal, thousands=reading.thousands, missing=reading.missing, shown=shown,
+        forced=asked == "number",
+    )  # fmt: skip
+    if told is None and asked == "number":
+        raise InputError(f"column {name!r} holds no number; leave --column out")
+    if told is not None and told.numerals is not None:
+        lost = [] if name == reading.target else tell_lost_digits(present)
+        return Kind("number", told.numerals), told.notices + lost
+    notices = [] if told is None else told.notices
+    return Kind("category", missing=missing), notices + tell_marks(values, reading.missing, always=True)
+
+
+def _sure(text: str, name: str, kind: str, other: str) -> Guess:
+    """Return the guess that a column is of a kind, with the options for that and for another."""
+    said = f"{text}; --column {shell(f'{name}={other}')} says otherwise"
+    return Guess(said, f"--column {shell(f'{name}={kind}')}")
+
+
+def _code(present: "pl.Series") -> str | None:
+    """Return a cell with a zero in front if all are digits, as many in each, and at least two."""
+    led = present.str.starts_with("0")
+    if not led.any() or not present.str.contains(r"^\d{2,}$").all():
+        return None
+    if present.str.len_bytes().n_unique() - (present.null_count() > 0) > 1:
+        return None
+    return present.filter(led.fill_null(value=False))[0]
 
 
 def is_constant(values: "pl.Series") -> bool:
-    distinct = values.drop_nulls().n_unique()
-    return distinct == 0 or (distinct == 1 and not values.null_count())
+    """Whether all rows have the same cell."""
+    first = values.drop_nulls().first()
+    return first is None or (values.null_count() == 0 and bool((values == first).all()))
 
 
-def kind_of(values: "pl.Series") -> Kind:
-    """What a column holds, told of all its cells.
+def typed(values: "pl.Series", kind: Kind) -> "pl.Series":
+    """Return a column's cells as values, null where missing.
+
+    Returns
+    -------
+    polars.Series
+        Float64 of numbers, Datetime of dates; of a category text, and booleans as they are.
 
     Raises
     ------
-    InputError
-        If it holds numbers or dates but for a slip, with its row, dates written in two ways, or numbers by
-        commas or in thousands.
+    RowError
+        If a cell is none of its kind.
     """
     import polars as pl
 
-    values = tidied(values.to_frame()).to_series()
-    if is_constant(values):
-        return Kind("constant")
-    if values.dtype.is_temporal():
-        return Kind("date")
-    if values.dtype.is_numeric():
-        return Kind("number")
-    if values.dtype != pl.String:
-        return Kind("category")
-    parsed = values.cast(pl.Float64, strict=False)
-    if parsed.null_count() == values.null_count():
-        return Kind("number")
-    _check_slip(values, parsed, "numbers")
-    check_separated(values)
-    date_format = _date_format(values)
-    return Kind("date", date_format) if date_format else Kind("category")
+    if kind.name == "number":
+        return _as_numbers(values, kind)
+    if kind.name == "date":
+        return read_dates(without(values, kind.missing) if values.dtype == pl.String else values, kind.format)
+    if values.dtype == pl.Boolean:
+        return values
+    text = as_text(values)
+    return text.set(text.is_in(kind.missing).fill_null(value=False), None) if kind.missing else text
 
 
-def _check_slip(values: "pl.Series", parsed: "pl.Series", what: str) -> None:
-    """Refuse one in a hundred, or the one, beside many different values; codes are fewer."""
-    bad, present = parsed.null_count() - values.null_count(), values.len() - values.null_count()
-    if bad <= max(1, present / 100) and parsed.drop_nulls().n_unique() > max(10, min(50, present / 2)):
-        row = _first(values.is_not_null() & parsed.is_null())
-        raise InputError(
-            f"column {values.name!r} holds {what} but {values[row]!r} in row {row + 1};"
-            " mend it, or empty the cell"
-        )
-
-
-def check_separated(values: "pl.Series") -> None:
-    """Refuse text of numbers by commas or in thousands, which would be as many categories.
-
-    Raises
-    ------
-    InputError
-        With the first such cell.
-    """
+def _as_numbers(values: "pl.Series", kind: Kind) -> "pl.Series":
     import polars as pl
 
-    separated = values.str.contains(SEPARATED)
-    if separated.any() and (separated | values.cast(pl.Float64, strict=False).is_not_null()).all():
-        row = _first(separated.fill_null(value=False))
-        text = values[row]
-        first = next(c for c in text if c in ",.")
-        whole, fraction = text.replace(first, "").replace(",", "."), text.replace(",", ".")
-        if re.fullmatch(DOUBTFUL, text):
-            number = f"{whole} or {fraction}0"
-        else:
-            number = whole if text.count(first) > 1 or {",", "."} <= set(text) else fraction
-        raise InputError(
-            f"column {values.name!r} holds {text!r} in row {row + 1}, which is no number here;"
-            f" write {number}, or put a letter to it if it is a code"
-        )
+    if kind.clock:
+        missing = kind.numerals.missing
+        return read_clock(without(values, missing) if values.dtype == pl.String else values)
+    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
+        return values.cast(pl.Float64)
+    return read_numerals(as_text(values), kind.numerals)
 
 
-def _date_format(values: "pl.Series") -> str:
-    """The format that every cell is a date in; "" where they are no dates.
+def numbers(values: "pl.Series", kind: Kind) -> np.ndarray:
+    """Return a column of numbers as float64, NaN where missing.
 
     Raises
     ------
-    InputError
-        If they are dates but for a slip, or in two formats.
-    """
-    found: list[pl.Series] = []
-    present = values.len() - values.null_count()
-    if values.str.contains(r"\d").sum() < 0.9 * present:  # spares the trouble
-        return ""
-    for text in DATE_FORMATS:
-        dates = values.str.to_datetime(text, strict=False)
-        if dates.null_count() == values.null_count():
-            return text
-        if dates.null_count() < values.len():
-            found.append(dates)
-    if values.str.contains(r"\d{4}").sum() < 0.9 * present:  # codes as 1.2.3
-        return ""
-    for one, other in itertools.combinations((dates.is_not_null() for dates in found), 2):
-        if (one | other).sum() == present:
-            rows = _first(one & ~other), _first(other & ~one)
-            first, second = (f"{values[row]!r} in row {row + 1}" for row in rows)
-            raise InputError(
-                f"column {values.name!r} holds dates written in two ways, {first} and {second};"
-                " write all one way, as 2024-12-31 or 2024-12-31 23:59:00"
-            )
-    for dates in found:
-        _check_slip(values, dates, "dates")
-    return ""
-
-
-def date_order(date_format: str) -> str:
-    """How dates as 03/04/2024 are read, where a wrong guess would be silent."""
-    if date_format.startswith("%m/"):
-        return "month/day/year"
-    return "day/month/year" if date_format.startswith("%d/") else ""
-
-
-def _first(mask: "pl.Series") -> int:
-    return cast(int, mask.arg_max())
-
-
-def numbers(values: "pl.Series") -> np.ndarray:
-    """A column as float64, NaN where missing.
-
-    Raises
-    ------
-    InputError
+    RowError
         If a cell is no number, or infinite as a float32, with its row.
     """
-    return tidy_numbers(tidied(values.to_frame()).to_series())
-
-
-def tidy_numbers(values: "pl.Series") -> np.ndarray:
-    """The same of a column that is `tidied`."""
-    import polars as pl
-
-    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
-        cast_ = values.cast(pl.Float64)
-    else:
-        text = as_text(values)
-        cast_ = text.cast(pl.Float64, strict=False)
-        if cast_.null_count() > text.null_count():
-            row = _first(text.is_not_null() & cast_.is_null())
-            raise RowError(f"column {values.name!r} holds {text[row]!r} in", row + 1, ", which is no number")
-    x = cast_.fill_null(math.nan).to_numpy()
+    x = _as_numbers(values, kind).fill_null(math.nan).to_numpy()
     large = np.abs(x) > LARGEST_INPUT
     if large.any():
         row = int(np.argmax(large))
@@ -213,45 +280,24 @@ def tidy_numbers(values: "pl.Series") -> np.ndarray:
     return x
 
 
-def numbers_rows(values: "pl.Series") -> bool:
+def numbers_rows(values: "pl.Series", kind: Kind) -> bool:
     """Whether whole numbers, one a row, have no gap or rise from row to row."""
-    x = numbers(values)
-    if values.null_count() or len(x) < 3 or np.any(x != np.round(x)):
+    x = numbers(values, kind)
+    if len(x) < 3 or np.isnan(x).any() or np.any(x != np.round(x)):
         return False
     return bool(np.all(np.diff(np.sort(x)) == 1) or np.all(np.diff(x) > 0))
 
 
-def date_parts(values: "pl.Series", date_format: str, name: str) -> np.ndarray:
-    """Calendar parts of dates, NaN where missing: (rows, 6), float64."""
+def as_text(values: "pl.Series") -> "pl.Series":
+    """A column of any type as text."""
     import polars as pl
 
-    if values.null_count() == values.len():  # of whatever type no cell makes it
-        return np.full((values.len(), len(DATE_PARTS)), math.nan)
-    dates = values
-    if values.dtype == pl.String:
-        formats = [date_format] if date_format else DATE_FORMATS  # those fitted were no text
-        read = [values.str.to_datetime(f, strict=False).cast(pl.Datetime("us")) for f in formats]
-        dates, *others = sorted(read, key=lambda dates: dates.null_count())
-        if dates.null_count() > values.null_count():
-            row = _first(values.is_not_null() & dates.is_null())
-            why = f", which is no date as {formats[0]}"
-            raise RowError(f"column {name!r} holds {values[row]!r} in", row + 1, why)
-        for other in others:  # the month first, or the day
-            differs = (other != dates).fill_null(value=False)
-            if other.null_count() == values.null_count() and differs.any():
-                row = _first(differs)
-                either = f"{dates[row]:%Y-%m-%d} or {other[row]:%Y-%m-%d}"
-                why = f", which may be one of two dates; write {either}"
-                raise RowError(f"column {name!r} holds {values[row]!r} in", row + 1, why)
-    if not dates.dtype.is_temporal():
-        raise InputError(f"column {name!r} is of type {values.dtype}, not a date")
-    if dates.dtype == pl.Time or dates.dtype == pl.Duration:
-        x = dates if dates.dtype == pl.Time else dates.cast(pl.Duration("us"))
-        x = x.cast(pl.Int64).cast(pl.Float64).fill_null(math.nan).to_numpy()
-        return np.repeat(x[:, None], len(DATE_PARTS), axis=1)
-    dates = dates.cast(pl.Datetime("us"))
-    parts = [
-        dates.cast(pl.Int64).cast(pl.Float64) / 86_400e6,
-        dates.dt.year(), dates.dt.month(), dates.dt.day(), dates.dt.weekday(), dates.dt.hour(),
-    ]  # fmt: skip
-    return np.stack([p.cast(pl.Float64).fill_null(math.nan).to_numpy() for p in parts], axis=1)
+    if values.dtype == pl.Boolean:
+        return values.replace_strict({True: "true", False: "false"}, return_dtype=pl.String)
+    if values.dtype.is_decimal():
+        values = values.cast(pl.Float64)
+    if values.dtype.is_float():  # 1.0 in one file is 1 in another
+        whole = values.drop_nulls()
+        if (whole == whole.round(0)).all() and (whole.abs() < 2**63).all():
+            values = values.cast(pl.Int64, strict=False)
+    return values.cast(pl.String)

@@ -1,27 +1,54 @@
 """The options that say how data are read."""
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlpax.data.csv_files import FileOptions
+from mlpax.errors import InputError, unknown
 from mlpax.recipes import TASKS
 
-__all__ = ["Reading"]
+__all__ = ["COLUMN_KINDS", "Reading", "columns_named"]
+
+COLUMN_KINDS = ("number", "category", "date", "id", "drop")
+DATE_ORDERS = ("day-first", "month-first")
+MARKS = {"decimal": (".", ","), "thousands": (",", ".", " ", "'", "_")}
 
 
-def _option(default: Any, help: str, *options: str) -> Any:
-    return field(default=default, metadata={"help": help, "options": options})
+def _option(default: Any, help: str, *options: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": help, "options": options, **more})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The options that say how data are read. The commands offer them under these names."""
+    """The options that say how data are read. The commands offer them under these names.
+
+    Raises
+    ------
+    InputError
+        If a value is none of the option's.
+    """
 
     target: str | None = _option(
         None, "column to predict [a column named target, label, class or y; else the last]"
     )
     task: str | None = _option(None, "kind of target [decided from its values]", *TASKS)
+    column: Mapping[str, str] = field(
+        default_factory=dict[str, str],
+        metadata={"help": "NAME=KIND, what a column holds; may be given again", "options": COLUMN_KINDS},
+    )
+    drop: tuple[str, ...] = _option((), "columns to leave out, as a,b")
+    id: str | None = _option(None, "column that names the rows: not trained on, written beside predictions")
+    missing: tuple[str, ...] = _option((), "more spellings of a missing cell, as x,y")
+    dates: str | None = _option(None, "order of 03/04/2024", *DATE_ORDERS)
+    decimal: str | None = _option(None, "decimal mark of numbers, . or ,")
+    thousands: str | None = _option(None, "mark between thousands, one of , . ' _ or a blank")
+    strict: bool = _option(False, "refuse what would be guessed")
+    encoding: str | None = _option(None, "encoding of a text file, as cp1252 [told from its bytes]")
+    separator: str | None = _option(None, "separator of a text file's cells, as ';' or tab [told]")
+    header: str | None = _option(None, "line of the column names, or none [told]")
     valid_data: str | None = _option(None, "another table with the validation rows, instead of held-out rows")
     test: float = _option(0.0, "share of the rows that is held out for the final score")
     time_ordered: bool = _option(False, "hold out the last rows of a table instead of random rows")
@@ -32,9 +59,58 @@ class Reading:
     class_weight: str | None = _option(None, "weigh rows so that all classes count the same", "balanced")
     size: int = _option(28, "side length in pixels to which pictures are resized")
     colour: bool = _option(False, "keep the colours of pictures")
+    invert: bool = _option(False, "turn black on white into white on black, or the other way round")
     skip_bad: bool = _option(False, "leave out pictures that cannot be read")
+
+    def __post_init__(self) -> None:
+        for name in ("drop", "missing"):  # lists in JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, kind in self.column.items():
+            if kind not in COLUMN_KINDS:
+                raise unknown(f"kind of column {name!r}", kind, COLUMN_KINDS)
+        if self.dates not in (None, *DATE_ORDERS):
+            raise unknown("dates", self.dates, DATE_ORDERS)
+        for name, allowed in MARKS.items():
+            mark = getattr(self, name)
+            if mark not in (None, *allowed):
+                raise InputError(f"{name} {mark!r} is none of {' '.join(map(repr, allowed))}")
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise InputError(f"decimal and thousands are both {self.decimal!r}; they must differ")
+
+    @property
+    def file(self) -> FileOptions:
+        """What is said of a text file."""
+        return FileOptions(encoding=self.encoding, separator=self.separator, header=self.header)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The columns whose kind the user names."""
+        left_out = dict.fromkeys(self.drop, "drop") | ({} if self.id is None else {self.id: "id"})
+        return {**self.column, **left_out}
 
     def given(self) -> dict[str, Any]:
         """Return the options that differ from their default, with paths made absolute."""
-        given = {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default}
+        plain = Reading()
+        given = {
+            f.name: v
+            for f in dataclasses.fields(self)
+            if (v := getattr(self, f.name)) != getattr(plain, f.name)
+        }
         return given | ({"valid_data": str(Path(self.valid_data).resolve())} if self.valid_data else {})
+
+
+def columns_named(words: Iterable[str]) -> dict[str, str]:
+    """Return each column's kind, from NAME=KIND.
+
+    Raises
+    ------
+    InputError
+        If a word has no `=`.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, kind = word.rpartition("=")
+        if not equals:
+            raise InputError(f"column {word!r} has no kind; write {word}={'|'.join(COLUMN_KINDS)}")
+        found[name] = kind
+    return found

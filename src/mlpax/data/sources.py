@@ -1,6 +1,6 @@
 """What a user can name as data: a known set, a table, or pictures; with rows to train, score and predict."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -12,9 +12,10 @@ from mlpax.data.arrays import is_arrays, labels_beside, read_arrays, read_rows
 from mlpax.data.columns import Columns
 from mlpax.data.dataset import Dataset, HoldOut, split
 from mlpax.data.named_sets import NAMES
+from mlpax.data.numerals import Numerals
 from mlpax.data.reading import Reading
-from mlpax.data.targets import Roles, classes_of, encode, from_frame, guess_target, index_of
-from mlpax.errors import InputError, counted, listed, unknown
+from mlpax.data.targets import cells_of_target, classes_of, encode, from_frame, guess_target
+from mlpax.errors import InputError, Notice, counted, listed, strictly, unknown
 from mlpax.recipes import RECIPES, Recipe, named
 
 if TYPE_CHECKING:
@@ -32,9 +33,8 @@ __all__ = [
     "table_to_train",
 ]
 
-Notice = Callable[[str], object]
 Arrays = tuple[np.ndarray, np.ndarray | None]  # X and, where there are labels, y
-OF_FOLDERS = {"size", "colour", "skip_bad"}  # options of `Reading` for folders of pictures
+OF_FOLDERS = {"size", "colour", "skip_bad", "invert"}  # options of `Reading` for folders of pictures
 
 
 class Trained(Protocol):
@@ -48,6 +48,8 @@ class Trained(Protocol):
     def columns(self) -> Columns | None: ...
     @property
     def target(self) -> str: ...
+    @property
+    def numerals(self) -> Numerals: ...
     def inputs(self, X: Any) -> np.ndarray: ...
 
 
@@ -122,7 +124,7 @@ class Named:
         dataset = named_sets.load(self.name, self.data_dir, progress=progress)
         return Ready(dataset, wanted.resolved(recipe, len(dataset.X_train)), recipe)
 
-    def to_score(self, model: Trained, notice: Notice, skip_bad: bool = False) -> Scored:
+    def to_score(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Scored:
         """Return the test rows, with labels by what the model's classes mean."""
         import polars as pl
 
@@ -131,7 +133,7 @@ class Named:
             dataset.X_test, encode(pl.Series("class", dataset.classes), model.classes)[dataset.y_test]
         )
 
-    def to_predict(self, model: Trained, notice: Notice, skip_bad: bool = False) -> Unlabelled:
+    def to_predict(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Unlabelled:
         """Return the test rows."""
         return Unlabelled([named_sets.load(self.name, self.data_dir).X_test])
 
@@ -148,65 +150,65 @@ class Table:
     ) -> Ready:
         """Read the table, hold out rows, and settle the recipe."""
         _check_options(str(self.path), reading, reading.given().keys() - OF_FOLDERS)
-        frame = self._frame()
-        target = guess_target(frame, reading.target, notice)
-        if (index := index_of(frame, target)) is not None:
-            notice("the first column has no name and is left out, as an index; name it to keep it")
-            frame = frame.drop(index)
-        roles = Roles(
-            target=target, task=reading.task, weight=reading.weight, class_weight=reading.class_weight
-        )
-        hold = HoldOut(test=reading.test, time_ordered=reading.time_ordered, group=reading.group)
-        valid_frame = tables.read_table(reading.valid_data) if reading.valid_data else None
+        notice = strictly(notice) if reading.strict else notice
+        frame = self._frame(reading, notice)
+        valid_frame = None
+        if reading.valid_data:
+            valid_frame = tables.read_table(reading.valid_data, reading.file, notice)
         name = str(self.path.resolve())
-        return table_to_train(
-            frame, wanted, roles, hold, name=name, valid_frame=valid_frame, notice=notice
-        )  # fmt: skip
+        return table_to_train(frame, wanted, reading, name=name, valid_frame=valid_frame, notice=notice)
 
-    def to_score(self, model: Trained, notice: Notice, skip_bad: bool = False) -> Scored:
+    def to_score(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Scored:
         """Return inputs and truth of the rows that have a target."""
-        frame = self._frame()
+        frame = self._frame(reading, notice)
         target = guess_target(frame, model.target)
-        rows = frame.filter(frame[target].is_not_null())
+        cells = cells_of_target(frame[target], model.classes, model.numerals)
+        rows = frame.filter(cells.is_not_null())
         if rows.height == 0:
             raise InputError(f"{self.path} has no row with a target {target!r}; there is nothing to score by")
         if rows.height < frame.height:
             notice(f"dropped {counted(frame.height - rows.height, 'row')} without a target")
         _tell_unknown_columns(model, rows, notice)
-        return Scored(model.inputs(rows), encode(rows[target], model.classes))
+        return Scored(model.inputs(rows), encode(cells.drop_nulls(), model.classes))
 
-    def to_predict(self, model: Trained, notice: Notice, skip_bad: bool = False) -> Unlabelled:
+    def to_predict(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Unlabelled:
         """Return the rows, read in batches where the file is large."""
 
         def batches() -> "Iterator[pl.DataFrame]":
-            for number, batch in enumerate(tables.read_batches(self.path)):
+            for number, batch in enumerate(
+                tables.read_batches(self.path, options=reading.file, notice=notice)
+            ):
                 if number == 0:
                     _tell_unknown_columns(model, batch, notice)
                 yield batch
 
         return Unlabelled(batches())
 
-    def _frame(self) -> "pl.DataFrame":
-        return tables.read_table(self.path) if self.arrays is None else tables.frame_of(*self.arrays)
+    def _frame(self, reading: Reading, notice: Notice) -> "pl.DataFrame":
+        if self.arrays is None:
+            return tables.read_table(self.path, reading.file, notice)
+        return tables.frame_of(*self.arrays)
 
 
 def table_to_train(
     frame: "pl.DataFrame",
     wanted: Wanted,
-    roles: Roles,
-    hold: HoldOut,
+    reading: Reading,
     *,
     name: str = "table",
     valid_frame: "pl.DataFrame | None" = None,
     notice: Notice = lambda text: None,
 ) -> Ready:
-    """Hold out rows of a table in memory, and settle the recipe for the rows that are left.
-
-    The recipe decides the share of the validation rows and the seed, whatever `hold` says of them.
-    """
+    """Hold out rows of a table in memory, and settle the recipe for the rows that are left."""
     whole = wanted.resolved("table", frame.height)
-    hold = replace(hold, validation=whole.validation, seed=whole.seed)
-    dataset = from_frame(frame, roles, hold, name=name, valid_frame=valid_frame, notice=notice)
+    hold = HoldOut(
+        validation=whole.validation,
+        test=reading.test,
+        seed=whole.seed,
+        time_ordered=reading.time_ordered,
+        group=reading.group,
+    )
+    dataset = from_frame(frame, reading, hold, name=name, valid_frame=valid_frame, notice=notice)
     task = "classification" if dataset.classes else "regression"
     validated = valid_frame is not None or whole.validation > 0
     return Ready(
@@ -248,14 +250,14 @@ class Pictures:
         )  # fmt: skip
         return Ready(dataset, wanted.resolved(recipe, len(dataset.X_train)), recipe)
 
-    def to_score(self, model: Trained, notice: Notice, skip_bad: bool = False) -> Scored:
+    def to_score(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Scored:
         """Return the pictures as the model takes them, with labels by what its classes mean."""
         import polars as pl
 
         if self.path.is_dir():
             size, colour = (model.image_shape or ())[:2], len(model.image_shape or ()) == 3
             found = images.read_image_folder(
-                self.path, size=size, colour=colour, skip_bad=skip_bad, notice=notice
+                self.path, size=size, colour=colour, skip_bad=reading.skip_bad, notice=notice
             )
             labels = encode(pl.Series("class", found.classes), model.classes)
             return Scored(model.inputs(found.X), labels[found.y])
@@ -265,11 +267,13 @@ class Pictures:
             raise InputError(f"{self.path} has no labels beside it; there is nothing to score by")
         return Scored(model.inputs(X), encode(pl.Series("y", y), model.classes))
 
-    def to_predict(self, model: Trained, notice: Notice, skip_bad: bool = False) -> Unlabelled:
+    def to_predict(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Unlabelled:
         """Return the pictures without labels."""
         is_picture = str(self.path).lower().endswith(images.SUFFIXES + images.UNREAD)
         if model.image_shape and (self.path.is_dir() or is_picture):
-            X, files = images.read_pictures(self.path, model.image_shape, skip_bad=skip_bad, notice=notice)
+            X, files = images.read_pictures(
+                self.path, model.image_shape, skip_bad=reading.skip_bad, notice=notice
+            )
             return Unlabelled([X], files)
         _check_arrays(self.path)
         return Unlabelled([read_rows(self.path)])

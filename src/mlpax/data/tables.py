@@ -1,7 +1,6 @@
 """Tables as polars frames: from CSV, Parquet, Arrow and files of arrays, whole or in batches; from memory."""
 
 import math
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -9,26 +8,24 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mlpax.data.arrays import is_arrays, read_arrays
-from mlpax.data.csv_files import MISSING, as_utf8, check_rows, dialect, is_gzip, starts
-from mlpax.errors import InputError, listed
+from mlpax.data.csv_files import FileOptions, is_packed, read_csv, scan_csv, starts
+from mlpax.errors import InputError, Notice, listed
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = [
-    "DOUBTFUL",
-    "SUFFIXES",
-    "as_frame",
-    "as_text",
-    "cleaned",
-    "frame_of",
-    "is_table",
-    "read_batches",
-    "read_table",
-]
+__all__ = ["SUFFIXES", "as_frame", "frame_of", "is_table", "read_batches", "read_table"]
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet", ".arrow", ".feather", ".ipc",
-            ".npz", ".npy")  # fmt: skip
+TEXT = (".csv", ".tsv", ".txt")
+PACKED = tuple(text + packed for packed in (".gz", ".bz2", ".xz") for text in TEXT)
+SUFFIXES = (*TEXT, *PACKED, ".parquet", ".arrow", ".feather", ".ipc", ".npz", ".npy")
+UNREAD = {  # what else tables come in
+    ".xlsx": "Excel", ".xls": "Excel", ".ods": "OpenDocument", ".json": "JSON", ".jsonl": "JSON lines",
+    ".ndjson": "JSON lines", ".zip": "zip", ".zst": "zstd", ".7z": "7-Zip", ".svm": "LIBSVM",
+    ".libsvm": "LIBSVM", ".arff": "ARFF", ".sqlite": "SQLite", ".db": "SQLite", ".h5": "HDF5",
+    ".pkl": "pickle", ".sav": "SPSS", ".dta": "Stata", ".sas7bdat": "SAS", ".html": "HTML", ".xml": "XML",
+    ".orc": "ORC",
+}  # fmt: skip
 SLICE = 1 << 20  # cells looked at together
 STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts
 
@@ -37,7 +34,9 @@ def is_table(path: str | Path) -> bool:
     return Path(path).name.lower().endswith(SUFFIXES)
 
 
-def read_table(path: str | Path) -> "pl.DataFrame":
+def read_table(
+    path: str | Path, options: FileOptions = FileOptions(), notice: Notice = lambda text: None
+) -> "pl.DataFrame":
     """The table in a file.
 
     Parameters
@@ -45,19 +44,23 @@ def read_table(path: str | Path) -> "pl.DataFrame":
     path : path
         CSV or TSV (separator, header and encoding are told from its start; gzipped or not), Parquet,
         Arrow or Feather; NPZ of `X` (rows, features) and perhaps `y`; NPY or IDX of (rows, features), and
-        perhaps `y` in the file of the labels beside it, see `readers.labels_beside`.
+        perhaps `y` in the file of the labels beside it, see `arrays.labels_beside`.
+    options : FileOptions, optional
+        What the user says of a text file.
+    notice : callable, optional
+        Called with a line for what was guessed of a text file.
 
     Returns
     -------
     polars.DataFrame
-        Columns of a CSV are text, whose kind `preprocessing` tells from all rows; missing cells are null;
-        blank lines are left out.
+        Columns of a CSV are text, whose kind `kinds.tell_kinds` tells from all rows. Text has no blanks
+        around, and empty cells are null.
 
     Raises
     ------
     InputError
         If the file is missing, empty, not what its name says, has rows of unequal length (with the
-        line's number), columns of one name, 1,234 or 1.234 that may be a thousand, or no row.
+        line's number), columns of one name, or no row.
     """
     import polars as pl
 
@@ -66,7 +69,7 @@ def read_table(path: str | Path) -> "pl.DataFrame":
     try:
         _file_size(path)
         if kind == "csv":
-            frame = _read_csv(path)
+            frame = read_csv(path, options, notice)
         elif kind == "parquet":
             frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
         elif kind == "arrow":
@@ -83,7 +86,12 @@ def read_table(path: str | Path) -> "pl.DataFrame":
     return frame
 
 
-def read_batches(path: str | Path, cells: int = SLICE) -> Iterator["pl.DataFrame"]:
+def read_batches(
+    path: str | Path,
+    cells: int = SLICE,
+    options: FileOptions = FileOptions(),
+    notice: Notice = lambda text: None,
+) -> Iterator["pl.DataFrame"]:
     """The same table in batches of about so many cells, in order, in bounded memory; see `read_table`.
 
     Arrow, NPZ and NPY files, and gzipped ones, are read whole.
@@ -93,16 +101,17 @@ def read_batches(path: str | Path, cells: int = SLICE) -> Iterator["pl.DataFrame
     path = Path(path)
     kind = _kind(path)
     try:
-        whole = kind not in ("csv", "parquet") or _file_size(path) < STREAMED or is_gzip(path)
+        whole = kind not in ("csv", "parquet") or _file_size(path) < STREAMED or is_packed(path)
     except OSError as error:
         raise _refusal(path, kind, error) from None
     if whole:
-        frame = read_table(path)
+        frame = read_table(path, options, notice)
         yield from frame.iter_slices(max(1, cells // frame.width))
         return
     empty = True
+    streamed = scan_csv(path, options, notice, cells) if kind == "csv" else _streamed_parquet(path, cells)
     try:
-        for batch in _streamed_csv(path, cells) if kind == "csv" else _streamed_parquet(path, cells):
+        for batch in streamed:
             empty = empty and batch.height == 0
             yield from batch.iter_slices(max(1, cells // max(1, batch.width)))
     except (Exception, pl.exceptions.PanicException) as error:
@@ -136,6 +145,10 @@ def _kind(path: Path) -> str:
     name = path.name.lower()
     if is_arrays(path):
         return "array"
+    if what := UNREAD.get(path.suffix.lower()):
+        raise InputError(
+            f"{path} is a file of {what}, which mlpax does not read; save the table as CSV or Parquet"
+        )
     if not name.endswith(SUFFIXES):
         raise InputError(f"{path} is no table that mlpax reads; give one of {', '.join(SUFFIXES)}")
     if name.endswith(".parquet"):
@@ -152,43 +165,6 @@ def frame_of(X: np.ndarray, y: np.ndarray | None) -> "pl.DataFrame":
     return _stored(pl.DataFrame(columns if y is None else columns | {"y": y}))
 
 
-def _read_csv(path: Path) -> "pl.DataFrame":
-    import polars as pl
-
-    encoding, options = dialect(path)
-    source: Any = path
-    if encoding != "utf8":
-        source = as_utf8(path, encoding)
-    try:
-        frame = pl.read_csv(source, **options)
-    except pl.exceptions.PolarsError as error:
-        if "utf-8" not in str(error) or encoding != "utf8":
-            check_rows(path, encoding, options)
-            raise
-        frame = pl.read_csv(as_utf8(path, "cp1252"), **options)  # what tells so lies beyond the sample
-    if options["separator"] == ";":
-        _check_commas(path, [frame])
-    return next(_tidied(path, [frame], encoding, options))
-
-
-def _streamed_csv(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
-    import polars as pl
-
-    encoding, options = dialect(path)
-    if encoding != "utf8":
-        raise InputError(f"{path} is not UTF-8, which reading in parts needs; convert it first")
-    try:
-        lazy = pl.scan_csv(path, low_memory=True, **options)
-        if options["separator"] == ";":  # of all rows, before the first is given
-            _check_commas(path, _collected(lazy, cells))
-        yield from _tidied(path, _collected(lazy, cells), encoding, options)
-    except pl.exceptions.PolarsError as error:
-        if "utf-8" in str(error):
-            raise InputError(f"{path} is not UTF-8, which reading in parts needs; convert it first") from None
-        check_rows(path, encoding, options)
-        raise
-
-
 def _streamed_parquet(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
     import polars as pl
 
@@ -201,61 +177,16 @@ def _collected(lazy: "pl.LazyFrame", cells: int) -> Iterator["pl.DataFrame"]:
     return lazy.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")
 
 
-# Numbers in files by semicolons, of the countries that write 1,5
-DECIMAL = r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$"
-THOUSANDS = r"^[+-]?\d{1,3}(?:\.\d{3})+,\d+$"  # 1.234,5
-DOUBTFUL = r"^[+-]?[1-9]\d{0,2},\d{3}$"  # 1,234: elsewhere these are thousands
-SURE = r"^[+-]?(?:\d*,(?:\d{1,2}|\d{4,}|\d+[eE][+-]?\d+)|(?:0\d*|\d{4,})?,\d{3})$"  # all other decimals
-POINTED = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$"  # 1.234: beside decimal commas these are thousands
-POINT = r"^[+-]?(?:\d*\.(?:\d{1,2}|\d{4,}|\d+[eE][+-]?\d+)|(?:0\d*|\d{4,})?\.\d{3})$"  # all other fractions
-NUMBER = (  # in any of these ways
-    r"^[+-]?(?:\d+[.,]?|\d*[.,]\d+|\d{1,3}(?:\.\d{3})+(?:,\d+)?|\d{1,3}(?:,\d{3})+(?:\.\d+)?)(?:[eE][+-]?\d+)?$"
-)
-
-
-def _check_commas(path: Path, frames: Iterable["pl.DataFrame"]) -> None:
-    """Refuse 1,234 where no cell of its column of numbers shows that the comma is a decimal's.
-
-    And 1.234 likewise; there a point is taken for a decimal's where none of the file's commas is.
-    """
+def _cleaned(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Return cells as those of a CSV: text without blanks around, null where empty or NaN."""
     import polars as pl
 
-    value = pl.col("value")
-    patterns = {p: value.str.contains(p) for p in (THOUSANDS, DOUBTFUL, SURE, POINTED, POINT)}
-    patterns[NUMBER] = ~value.str.contains(NUMBER) & ~value.is_in(MISSING)  # those that are none
-    found: dict[str, dict[str, str]] = {}  # of each column the first cell of a pattern
-    for frame in frames:
-        for rows in frame.iter_slices(max(1, SLICE // frame.width)):
-            cells = rows.unpivot().with_columns(value.str.strip_chars())  # an expression a column is slow
-            for pattern, matches in patterns.items():
-                for name, cell in cells.filter(matches).unique("variable", keep="first").rows():
-                    found.setdefault(name.strip(), {}).setdefault(pattern, cell)
-    found = {name: cells for name, cells in found.items() if NUMBER not in cells}
-    commas = any(SURE in cells or THOUSANDS in cells for cells in found.values())
-    for name, cells in found.items():
-        pointed = THOUSANDS in cells or (commas and POINT not in cells)
-        cell = cells.get(POINTED) if pointed else None
-        cell = cell or (None if {SURE, THOUSANDS} & cells.keys() else cells.get(DOUBTFUL))
-        if cell:
-            whole, fraction = cell.replace(",", "").replace(".", ""), cell.replace(",", ".")
-            either = f" or {fraction}0" if fraction.count(".") == 1 else ""
-            raise InputError(
-                f"{path} has {cell!r} in column {name!r}, which may be of thousands or a fraction;"
-                f" write {whole}{either}"
-            )
-
-
-def cleaned(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """Cells as in a CSV: text without blanks around, missing ones null."""
-    import polars as pl
-
-    text, levels = pl.selectors.string(), pl.selectors.categorical() | pl.selectors.enum()
-    plain = [cells.cast(pl.String).str.strip_chars() for cells in (text, levels)]
-    present = [pl.when(~cells.is_in(MISSING)).then(cells) for cells in plain]
+    levels = pl.selectors.categorical() | pl.selectors.enum()
+    text, level = (cells.cast(pl.String).str.strip_chars() for cells in (pl.selectors.string(), levels))
     return frame.with_columns(
         pl.selectors.float().fill_nan(None),
-        present[0].name.keep(),
-        present[1].cast(pl.Categorical).name.keep(),
+        pl.when(text != "").then(text).name.keep(),
+        pl.when(level != "").then(level).cast(pl.Categorical).name.keep(),
     )
 
 
@@ -263,36 +194,7 @@ def _stored(frame: "pl.DataFrame") -> "pl.DataFrame":
     """The columns of a typed file, or of pyarrow's table; pandas' index, saved beside, is none."""
     import polars as pl
 
-    return cleaned(frame.select(pl.exclude(r"^__index_level_\d+__$")))
-
-
-def _tidied(
-    path: Path, frames: Iterable["pl.DataFrame"], encoding: str, options: dict[str, Any]
-) -> Iterator["pl.DataFrame"]:
-    """Names and cells without blanks around, missing cells null, no blank line, no nameless empty column."""
-    import polars as pl
-
-    blank, filled, start, checked = list[int](), True, 0, False
-    for frame in frames:
-        if not checked and frame.height and frame[:, -1].null_count():  # a row too short ends in nulls
-            blank, filled = check_rows(path, encoding, options)
-            checked = True
-        end = start + frame.height
-        frame.columns = [name.strip() for name in frame.columns]
-        tidy = cleaned(frame)
-        if options["separator"] == ";":
-            bare = pl.all().str.replace_all(".", "", literal=True)
-            tidy = tidy.with_columns(
-                pl.when(pl.all().str.contains(THOUSANDS)).then(bare).otherwise(pl.all()).name.keep()
-            ).with_columns(pl.all().str.replace(DECIMAL, "${1}.${2}"))
-        if frame.width > 1:  # where there is one column a blank line is a missing cell
-            keep = np.ones(frame.height, bool)
-            keep[np.array(blank[bisect_left(blank, start) : bisect_left(blank, end)], int) - start] = False
-            tidy = tidy.filter(pl.Series(keep) | ~pl.all_horizontal(pl.all().is_null()))
-        if frame.width > 1 and frame.columns[-1] == "" and not filled:  # each line ends in a separator
-            tidy = tidy[:, :-1]
-        yield tidy
-        start = end
+    return _cleaned(frame.select(pl.exclude(r"^__index_level_\d+__$")))
 
 
 # From memory
@@ -307,7 +209,7 @@ def as_frame(X: Any, names: Sequence[str] | None = None) -> "pl.DataFrame":
         If it is none of these.
     """
     try:
-        return _as_frame(X, names)
+        return _cleaned(_as_frame(X, names))
     except InputError:
         raise
     except Exception as error:  # whatever the makers of frames raise
@@ -416,18 +318,3 @@ def _written(cells: list[Any]) -> list[str | None]:
     words = pl.Series(floats, dtype=pl.Float64).cast(pl.String)  # as a column of numbers spells them
     spelled = dict(zip(floats, words, strict=True))
     return [None if v is None else spelled[v] if isinstance(v, float) else str(v) for v in cells]
-
-
-def as_text(values: "pl.Series") -> "pl.Series":
-    """A column of any type as text."""
-    import polars as pl
-
-    if values.dtype == pl.Boolean:
-        return values.replace_strict({True: "true", False: "false"}, return_dtype=pl.String)
-    if values.dtype.is_decimal():
-        values = values.cast(pl.Float64)
-    if values.dtype.is_float():  # 1.0 in one file is 1 in another
-        whole = values.drop_nulls()
-        if (whole == whole.round(0)).all() and (whole.abs() < 2**63).all():
-            values = values.cast(pl.Int64, strict=False)
-    return values.cast(pl.String)

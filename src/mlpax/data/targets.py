@@ -3,30 +3,32 @@
 import difflib
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mlpax.data.columns import MOST_LEVELS, Category, Columns, Constant, Date, Text, fit_columns
+from mlpax.data.columns import MOST_LEVELS, Category, Columns, fit_columns
 from mlpax.data.dataset import Dataset, HoldOut, split
-from mlpax.data.kinds import check_separated, date_order, kind_of, numbers, numbers_rows, with_nulls
-from mlpax.errors import InputError, counted, listed, unknown
+from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed
+from mlpax.data.numerals import MISSING, Numerals
+from mlpax.data.reading import Reading
+from mlpax.errors import Guess, InputError, Notice, counted, listed, shell, unknown
 from mlpax.recipes import TASKS
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Labels", "Roles", "encode", "from_frame", "guess_target", "index_of", "infer_task", "labels_of"]
+__all__ = ["Labels", "cells_of_target", "classes_of", "encode", "from_frame", "guess_target", "index_of",
+           "infer_task", "labels_of"]  # fmt: skip
 
 TARGETS = ("target", "label", "class", "y")  # the names a target usually has
 SPREADS = 1e-15, 1e19  # of a regression's values: float32 squares them
 LEAST_SPREAD = 1e-4  # of a regression's values to their mean: predictions are float32, of 7 digits
-FEW = 20  # distinct whole numbers without a gap are classes
+FEW = 20  # distinct whole numbers close together are classes
+DENSE = 2 / 3  # of the whole numbers from the least to the largest class those that occur
 WHOLE = r"(0|-?[1-9]\d{0,17})"  # as they are written; 007 is a name
-
-Notice = Callable[[str], object]
 
 
 def guess_target(frame: "pl.DataFrame", target: str | None, notice: Notice = print) -> str:
@@ -46,32 +48,60 @@ def guess_target(frame: "pl.DataFrame", target: str | None, notice: Notice = pri
     found = next((c for name in TARGETS for c in frame.columns if c.lower() == name), None)
     chosen = found or frame.columns[-1]
     why = "by its name" if found else "the last column"
-    notice(f"the target is {chosen!r}, {why}; --target names another")
+    notice(Guess(f"the target is {chosen!r}, {why}; --target names another", f"--target {shell(chosen)}"))
     return chosen
 
 
 def index_of(frame: "pl.DataFrame", target: str) -> str | None:
-    """The name of a first column that has none and whose whole numbers differ: what pandas and R write."""
+    """The name of a first column whose whole numbers differ and that has no name: what pandas and R write."""
     import polars as pl
 
     name, *others = frame.columns
-    if name or target not in others or len(others) < 2:
+    if not re.fullmatch(r"(Unnamed: 0)?", name) or target not in others or len(others) < 2:
         return None
     values = frame[name]
     if not (values.dtype.is_numeric() or values.dtype == pl.String):
         return None
-    x = with_nulls(values).cast(pl.Float64, strict=False)
+    x = values.cast(pl.Float64, strict=False)
     return name if x.null_count() == 0 and x.n_unique() == len(x) and (x == x.round()).all() else None
 
 
+def settled(frame: "pl.DataFrame", reading: Reading, notice: Notice) -> tuple[str, Reading]:
+    """Return the target, and the options that name it and leave out an index.
+
+    Raises
+    ------
+    InputError
+        See `guess_target`.
+    """
+    target = guess_target(frame, reading.target, notice)
+    column = dict(reading.column)
+    index = index_of(frame, target)
+    if index is not None and index not in reading.kinds:
+        text = f"the first column, {index!r}, numbers the rows and is left out"
+        keep = shell(f"{index}=number")
+        notice(Guess(f"{text}; --column {keep} keeps it", f"--column {shell(f'{index}=drop')}"))
+        column[index] = "drop"
+    if reading.task == "classification":
+        column.setdefault(target, "category")
+    return target, replace(reading, target=target, column=column)
+
+
 def infer_task(values: "pl.Series") -> str:
-    """Classification of text, booleans and a few whole numbers without a gap; else regression."""
-    if values.dtype.is_numeric() or _are_numbers(values.drop_nulls()):
-        x = _distinct(values)
-        whole = np.all(x == np.round(x))
-        few = len(x) <= 2 or (len(x) <= FEW and int(x[-1]) - int(x[0]) == len(x) - 1)
-        return "classification" if whole and few else "regression"
-    return "classification"
+    """Tell the task of a target from its cells, as `typed` returns them.
+
+    Text and booleans are classes, and so are whole numbers if there are two, or a few close together: at
+    most `FEW`, of which `DENSE` of the numbers between them occur, and each twice where one lacks.
+    """
+    if not values.dtype.is_numeric():
+        return "classification"
+    counts = values.drop_nulls().value_counts()
+    x = np.sort(counts[values.name].to_numpy())
+    if not np.all(x == np.round(x)):
+        return "regression"
+    span = float(x[-1]) - float(x[0]) + 1 if len(x) else 0
+    close = len(x) == span or (len(x) >= DENSE * span and counts["count"].min() > 1)  # type: ignore[operator]
+    return "classification" if len(x) <= 2 or (len(x) <= FEW and span <= FEW and close) else "regression"
 
 
 def _are_numbers(values: "pl.Series") -> bool:
@@ -83,7 +113,7 @@ def _are_numbers(values: "pl.Series") -> bool:
 def _distinct(values: "pl.Series") -> np.ndarray:
     if values.dtype.is_integer():  # float64 would round those above 2^53
         return values.drop_nulls().unique().sort().to_numpy()
-    x = np.unique(numbers(values))
+    x = np.unique(numbers(values, Kind("number")))
     return x[~np.isnan(x)]
 
 
@@ -124,13 +154,13 @@ def encode(values: "pl.Series", classes: tuple[Any, ...]) -> np.ndarray:
     """
     import polars as pl
 
-    values = with_nulls(values)
+    values = values.fill_nan(None) if values.dtype.is_float() else values
     if values.null_count():
         raise InputError(
             f"target {values.name!r} is missing in {values.null_count()} rows; fill or drop them"
         )
     if not classes:
-        y = numbers(values)
+        y = numbers(values, Kind("number"))
         if np.isnan(y).any():
             raise InputError(f"target {values.name!r} is NaN in row {int(np.isnan(y).argmax()) + 1}; drop it")
         return y[:, None]
@@ -154,33 +184,11 @@ def _whole(values: "pl.Series") -> list[Any]:
 
     if values.dtype.is_integer():
         return values.to_list()
-    x = numbers(values).tolist()
+    x = numbers(values, Kind("number")).tolist()
     if values.dtype.is_numeric():
         return x
     exact = values.cast(pl.String).cast(pl.Int64, strict=False).to_list()
     return [v if n is None else n for n, v in zip(exact, x, strict=True)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Roles:
-    """What a table's columns are for, and what the target sets.
-
-    Attributes
-    ----------
-    target : str, optional
-        The column to predict, see `guess_target`.
-    task : {"classification", "regression"}, optional
-        See `infer_task`.
-    weight : str, optional
-        A column of the rows' weights, at least 0, in training and in validation; it is no input.
-    class_weight : {"balanced"}, optional
-        Weigh each class as if all had as many rows.
-    """
-
-    target: str | None = None
-    task: str | None = None
-    weight: str | None = None
-    class_weight: str | None = None
 
 
 class Labels(NamedTuple):
@@ -194,8 +202,8 @@ class Labels(NamedTuple):
 
 def from_frame(
     frame: "pl.DataFrame",
-    roles: Roles = Roles(),
-    hold: HoldOut = HoldOut(),  # noqa: B008 - frozen
+    reading: Reading = Reading(),
+    hold: HoldOut = HoldOut(),
     *,
     name: str = "table",
     valid_frame: "pl.DataFrame | None" = None,
@@ -208,7 +216,7 @@ def from_frame(
     Parameters
     ----------
     frame : polars.DataFrame
-    roles : Roles, optional
+    reading : Reading, optional
     hold : HoldOut, optional
     name : str
         Name of the data, for records.
@@ -223,56 +231,65 @@ def from_frame(
         If the target is missing in more than half of the rows, there is one class or a class of one row,
         or a setting names no column.
     """
-    target = guess_target(frame, roles.target, notice)
-    _check_roles(frame, target, roles, hold.group)
-    labels = labels_of(frame[target], roles.task)
+    target, reading = settled(frame, reading, notice)
+    _check_roles(frame, target, reading, hold.group)
+    kinds = tell_kinds(frame.drop([hold.group] if hold.group else []), reading, notice)
+    labels = labels_of(frame[target], reading.task, kinds[target])
     present, task, classes, y = labels
     rows = frame.filter(present)
     if lacking := frame.height - len(y):
         notice(f"dropped {counted(lacking, 'row')} without a target")
-    if roles.class_weight and not classes:
+    if reading.class_weight and not classes:
         raise InputError(
-            f"class_weight {roles.class_weight!r} is for classes; target {target!r} sets a regression"
+            f"class_weight {reading.class_weight!r} is for classes; target {target!r} sets a regression"
         )
-    if roles.task is None:
-        notice(f"the task is {task}: {_why(rows[target], task)}; --task says otherwise")
+    tell_task(rows[target], task, reading, notice)
     groups = _groups(rows[hold.group]) if hold.group else None
     hold = hold if valid_frame is None else replace(hold, validation=0.0)
     train, validated, tested = split(y, hold, classes=bool(classes), groups=groups)
     _check_classes(y[train], classes)
-    inputs = _inputs(frame, {target, hold.group, roles.weight}, target)
-    columns = _fitted(inputs, labels, train, notice)
+    inputs = _inputs(frame, {target, hold.group, reading.weight}, target)
+    # All rows tell a column's kind, so that an error names a row of the table, not of the training rows.
+    columns = fit_columns(inputs.filter(present).filter(train), kinds)
+    tell_columns(inputs, columns, kinds, notice)
     X = columns(inputs)[present.to_numpy()]
-    weights = _weights(frame, roles.weight)[present.to_numpy()]
+    weights = _weights(frame, reading.weight, kinds)[present.to_numpy()]
     X_valid, y_valid, weight_valid = X[validated], y[validated], weights[validated]
     if valid_frame is not None:
         guess_target(valid_frame, target)
-        X_valid, y_valid = columns(valid_frame), encode(valid_frame[target], classes)
-        weight_valid = _weights(valid_frame, roles.weight)
+        X_valid = columns(valid_frame)
+        y_valid = encode(cells_of_target(valid_frame[target], classes, kinds[target].numerals), classes)
+        weight_valid = _weights(valid_frame, reading.weight, kinds)
     for kind, of in (("training", weights[train]), ("validation", weight_valid)):
         if len(of) and not of.any():
-            raise InputError(f"weight {roles.weight!r} is zero in every {kind} row; give some rows a weight")
-    if roles.class_weight:
+            raise InputError(
+                f"weight {reading.weight!r} is zero in every {kind} row; give some rows a weight"
+            )
+    if reading.class_weight:
         of_class = (train.sum() / (len(classes) * np.bincount(y[train]))).astype(np.float32)
         weights, weight_valid = weights * of_class[y], weight_valid * of_class[y_valid]
     held = [rows.filter(~train), *([] if valid_frame is None else [valid_frame])]
-    _tell_duplicates(rows.filter(train), held, [*inputs.columns, target], notice)
+    used = [column.name for column in columns.varying]
+    _tell_duplicates(rows.filter(train), held, [*used, target], notice)
     return Dataset(
         name, X[train], y[train], X[tested], y[tested], classes, X_valid=X_valid, y_valid=y_valid,
         weight=weights[train], weight_valid=weight_valid, columns=columns, target=target,
+        numerals=kinds[target].numerals,
     )  # fmt: skip
 
 
-def _check_roles(frame: "pl.DataFrame", target: str, roles: Roles, group: str | None) -> None:
-    for column in (group, roles.weight):
+def _check_roles(frame: "pl.DataFrame", target: str, reading: Reading, group: str | None) -> None:
+    for column in (group, reading.weight, *reading.kinds):
         if column is not None:
             guess_target(frame, column)
-            if column == target:
-                raise InputError(f"column {column!r} is the target; group and weight are other columns")
-    if roles.class_weight not in (None, "balanced"):
-        raise unknown("class_weight", roles.class_weight, ["balanced"])
-    if roles.task not in (None, *TASKS):
-        raise unknown("task", roles.task, TASKS)
+    if target in (group, reading.weight):
+        raise InputError(f"column {target!r} is the target; group and weight are other columns")
+    if reading.kinds.get(target) in ("id", "drop"):
+        raise InputError(f"column {target!r} is the target, which is not left out; --target names another")
+    if reading.class_weight not in (None, "balanced"):
+        raise unknown("class_weight", reading.class_weight, ["balanced"])
+    if reading.task not in (None, *TASKS):
+        raise unknown("task", reading.task, TASKS)
 
 
 def _check_classes(y: np.ndarray, classes: Sequence[Any]) -> None:
@@ -293,63 +310,66 @@ def _inputs(frame: "pl.DataFrame", others: set[str | None], target: str) -> "pl.
     return inputs
 
 
-def _fitted(inputs: "pl.DataFrame", labels: Labels, train: np.ndarray, notice: Notice) -> Columns:
-    """Fit the columns on the training rows, and tell what was decided.
-
-    All rows tell what kind a column is. An error then names the row in the table, not among the training
-    rows.
-    """
-    kinds = {values.name: kind_of(values) for values in inputs}
-    numbered = [n for n, kind in kinds.items() if kind.name == "number" and numbers_rows(inputs[n])]
-    columns = fit_columns(inputs.filter(labels.present).filter(train), kinds)
-    if numbered:
-        notice(f"{listed(numbered)} may number the rows; drop what says nothing of new rows")
-    _tell_columns(columns, notice)
-    return columns
-
-
-def labels_of(values: "pl.Series", task: str | None) -> Labels:
+def labels_of(values: "pl.Series", task: str | None, kind: Kind) -> Labels:
     """Return which rows have a target, its task, the classes, and the labels of those rows."""
     import polars as pl
 
-    values = with_nulls(values)
+    example = values.drop_nulls().first()
     if values.dtype == pl.Duration:
         raise InputError(
-            f"target {values.name!r} holds lengths of time, such as {values.drop_nulls().first()}; give"
+            f"target {values.name!r} holds lengths of time, such as {example}; give"
             " numbers, for example seconds: y.dt.total_seconds()"
         )
-    if values.dtype == pl.String:
-        check_separated(values)
-    present = values.is_not_null()
-    whole, values = values, values.filter(present)
-    lacking = len(whole) - len(values)
-    if lacking > len(present) / 2:
+    if kind.name == "date":
         raise InputError(
-            f"target {values.name!r} is missing in {lacking} of {len(present)} rows, more than half"
+            f"target {values.name!r} holds dates, such as {example}; give numbers, for example the days since"
+            " a date"
         )
-    inferred = task is None
-    task = task or infer_task(values)
-    classes = classes_of(values) if task == "classification" else ()
-    y = encode(values, classes)
-    if inferred and classes and np.bincount(y).min() < 2:
-        kind_of(whole)  # of numbers but for a slip it says so, where each would be a class of one row
+    read = typed(values, kind)
+    if kind.name == "number":
+        numbers(values, kind)  # an infinite one is named by its row in the table
+    present = read.is_not_null()
+    lacking = read.null_count()
+    if lacking > len(read) / 2:
+        raise InputError(
+            f"target {values.name!r} is missing in {lacking} of {len(read)} rows, more than half"
+        )
+    task = task or infer_task(read)
+    cells = (_as_classes(values, read, kind) if task == "classification" else read).filter(present)
+    classes = classes_of(cells) if task == "classification" else ()
+    y = encode(cells, classes)
     _check_target(y, classes, values.name)
     return Labels(present, task, classes, y)
+
+
+def cells_of_target(values: "pl.Series", classes: tuple[Any, ...], numerals: Numerals) -> "pl.Series":
+    """Return the cells of a trained network's target, ready for `encode`; null where missing."""
+    whole = not classes or type(classes[0]) is int
+    kind = Kind("number" if whole else "category", numerals, missing=MISSING)
+    read = typed(values, kind)
+    return _as_classes(values, read, kind) if classes else read
+
+
+def _as_classes(values: "pl.Series", read: "pl.Series", kind: Kind) -> "pl.Series":
+    """Return classes as they are written, so that no digit is lost; null where `read`, the value, is."""
+    if kind.numerals != Numerals():
+        return read
+    return values.zip_with(read.is_not_null(), values.clear(1))
 
 
 def _groups(values: "pl.Series") -> np.ndarray:
     """Each row's group as text; those without one are one."""
     import polars as pl
 
-    return with_nulls(values).cast(pl.String).fill_null("").to_numpy()
+    return values.cast(pl.String).fill_null("").to_numpy()
 
 
-def _weights(frame: "pl.DataFrame", weight: str | None) -> np.ndarray:
+def _weights(frame: "pl.DataFrame", weight: str | None, kinds: dict[str, Kind]) -> np.ndarray:
     """Each row's weight; 1 where the frame has no such column."""
     if weight is None or weight not in frame.columns:
         return np.ones(frame.height, np.float32)
     values = frame[weight]
-    x = numbers(with_nulls(values))
+    x = numbers(values, replace(kinds[weight], name="number"))
     bad = ~(x >= 0)
     if bad.any():
         row = int(bad.argmax())
@@ -357,9 +377,12 @@ def _weights(frame: "pl.DataFrame", weight: str | None) -> np.ndarray:
     return x.astype(np.float32)
 
 
-def _why(values: "pl.Series", task: str) -> str:
-    distinct = values.drop_nulls().n_unique()
-    return f"{values.name!r} has {distinct} distinct {'values' if task == 'regression' else 'classes'}"
+def tell_task(values: "pl.Series", task: str, reading: Reading, notice: Notice) -> None:
+    """Say which task was decided on, unless the user has named it."""
+    if reading.task is None:
+        distinct = values.drop_nulls().n_unique()
+        why = f"{values.name!r} has {distinct} distinct {'values' if task == 'regression' else 'classes'}"
+        notice(Guess(f"the task is {task}: {why}; --task says otherwise", f"--task {task}"))
 
 
 def _check_target(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
@@ -388,15 +411,20 @@ def _check_target(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
         raise InputError(f"class {name!r} of target {target!r} has one row; give it more, or drop it")
 
 
-def _tell_columns(columns: Columns, notice: Notice) -> None:
-    """Say which columns are left out, and which are read in a way that may be wrong."""
-    for why, kind in (("being constant", Constant), ("of another text in nearly every row", Text)):
-        if names := [c.name for c in columns.columns if isinstance(c, kind)]:
-            notice(f"columns left out, {why}: {listed(names)}")
+def tell_columns(inputs: "pl.DataFrame", columns: Columns, kinds: dict[str, Kind], notice: Notice) -> None:
+    """Say which columns are left out, or may be of no use."""
+    if names := [c.name for c in columns.columns if c.kind == "constant"]:
+        notice(f"columns left out, being constant: {listed(names)}")
     for c in columns.columns:
-        if isinstance(c, Date) and (order := date_order(c.format)):
-            notice(f"{c.name!r} holds dates, read as {order}; write 2024-12-31 to be sure")
-        if isinstance(c, Category) and len(c.levels) == MOST_LEVELS:
+        name = shell(c.name)
+        if c.kind == "text":
+            text = f"{c.name!r} is left out, being another text in nearly every row"
+            notice(Guess(f"{text}; --id {name} writes it beside predictions", f"--drop {name}"))
+        elif c.kind == "number" and numbers_rows(inputs[c.name], kinds[c.name]):
+            notice(
+                f"{c.name!r} may number the rows, which says nothing of new ones; --drop {name} leaves it out"
+            )
+        elif isinstance(c, Category) and len(c.levels) == MOST_LEVELS:
             notice(f"of the levels of {c.name!r} the {MOST_LEVELS:,} most frequent are told apart")
 
 

@@ -1,6 +1,9 @@
 """scikit-learn estimators on raw tables."""
 
+import re
+import shlex
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,11 +15,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from mlpax.data.columns import as_frame
-from mlpax.data.dataset import HoldOut
-from mlpax.data.kinds import with_nulls
+from mlpax.data.reading import Reading
 from mlpax.data.sources import Wanted, table_to_train
-from mlpax.data.targets import Roles
-from mlpax.errors import InputError
+from mlpax.errors import DataWarning, Guess, InputError, strictly
 from mlpax.estimators.rows import ClassWeight, RandomState
 from mlpax.model.fit_model import fit_model
 
@@ -38,12 +39,24 @@ class _Table(BaseEstimator):
         settings: dict[str, object] | None = None,
         validation: float = 0.2,
         time_ordered: bool = False,
+        columns: Mapping[str, str] | None = None,
+        dates: str | None = None,
+        missing: Sequence[str] = (),
+        decimal: str | None = None,
+        thousands: str | None = None,
+        strict: bool = False,
         random_state: RandomState = None,
     ):
         self.recipe = recipe
         self.settings = settings
         self.validation = validation
         self.time_ordered = time_ordered
+        self.columns = columns
+        self.dates = dates
+        self.missing = missing
+        self.decimal = decimal
+        self.thousands = thousands
+        self.strict = strict
         self.random_state = random_state
 
     def _fit(self, X: Any, y: object, sample_weight: object, class_weight: ClassWeight = None) -> Self:
@@ -72,19 +85,26 @@ class _Table(BaseEstimator):
             raise InputError(f"time_ordered {in_time!r} is no True or False")
         target = _free(values.name, frame)
         frame = frame.with_columns(values.alias(target))
-        roles = Roles(target=target, task=self._task)
+        reading = Reading(
+            target=target, task=self._task, column=self.columns or {}, dates=self.dates,
+            missing=tuple(self.missing), decimal=self.decimal, thousands=self.thousands, strict=self.strict,
+            time_ordered=bool(in_time),
+        )  # fmt: skip
         weight = _weights(values, sample_weight, class_weight)
         if not isinstance(class_weight, dict):
-            roles = replace(roles, class_weight=class_weight)
+            reading = replace(reading, class_weight=class_weight)
         if weight is not None:
-            roles = replace(roles, weight=_free("sample_weight", frame))
-            frame = frame.with_columns(pl.Series(roles.weight, weight))
+            reading = replace(reading, weight=_free("sample_weight", frame))
+            frame = frame.with_columns(pl.Series(reading.weight, weight))
         seed = self.random_state
         if seed is None or isinstance(seed, np.random.RandomState):
             seed = check_random_state(seed).randint(2**31)
         changes: dict[str, Any] = {"seed": seed, "validation": self.validation} | settings
-        hold = HoldOut(time_ordered=bool(in_time))
-        dataset, recipe, _ = table_to_train(frame, Wanted(self.recipe, changes), roles, hold)
+        notice = strictly(_warn) if self.strict else _warn
+        try:
+            dataset, recipe, _ = table_to_train(frame, Wanted(self.recipe, changes), reading, notice=notice)
+        except InputError as error:
+            raise InputError(_in_python(str(error))) from None
         self.random_state_ = recipe.seed
         self.model_, self.history_ = fit_model(dataset, recipe)
         return self
@@ -105,6 +125,30 @@ class _Table(BaseEstimator):
         self.model_.save(path)
 
 
+def _warn(text: str) -> None:
+    """Warn of what was guessed, and say which argument makes it sure."""
+    if isinstance(text, Guess):
+        remedy = f"; {text.option} makes sure" if text.option and text.option not in text else ""
+        warnings.warn(_in_python(f"{text}{remedy}"), DataWarning, stacklevel=5)
+
+
+def _in_python(text: str) -> str:
+    """Return a message with options of the command line as arguments: `columns={'zip': 'category'}`."""
+
+    def argument(match: re.Match[str]) -> str:
+        name, word = match[1], shlex.split(match[2])[0]
+        if name in ("drop", "id"):
+            return f"columns={{{word!r}: {name!r}}}"
+        if name == "column":
+            column, _, kind = word.rpartition("=")
+            return f"columns={{{column!r}: {kind!r}}}"
+        return f"missing={word.split(',')!r}" if name == "missing" else f"{name}={word!r}"
+
+    return re.sub(
+        r"--(column|drop|id|missing|dates|decimal|thousands) ((?:'[^']*'|\"'\"|[^\s;'])+)", argument, text
+    )
+
+
 def _column(y: Any) -> "pl.Series":
     """The target as one column, without missing cells."""
     if y is None:
@@ -121,7 +165,7 @@ def _column(y: Any) -> "pl.Series":
     elif len(shape) != 1:
         raise InputError(f"y has shape {shape}; y should be a 1d array, a value for each row of X")
     values = as_frame({str(getattr(y, "name", None) or "y"): _cells(y)}).to_series()
-    if missing := with_nulls(values).null_count():
+    if missing := values.null_count():
         raise InputError(f"y is missing (NaN or null) in {missing} of {len(values)} rows; drop them")
     return values
 
@@ -185,6 +229,17 @@ class TableClassifier(ClassifierMixin, _Table):
         Validate on the last rows instead of random ones.
     class_weight : {"balanced"} or dict, optional
         Weigh each class as if all had as many rows, or by its own weight.
+    columns : dict, optional
+        What columns hold, as `{"zip": "category"}`: "number", "category", "date"; "id" if it names the rows;
+        or "drop" to leave it out. All others are told from their cells, and what is guessed is warned of.
+    dates : {"day-first", "month-first"}, optional
+        How 03/04/2024 is read.
+    missing : sequence of str, optional
+        More spellings of a missing cell.
+    decimal, thousands : str, optional
+        The marks in numbers that are text.
+    strict : bool, default False
+        Raise an error where something would be guessed.
     random_state : int or numpy.random.RandomState, optional
         Seed of the split, the weights and the order of rows. By default each fit draws a new seed from
         NumPy's global generator, as scikit-learn does.
@@ -213,15 +268,19 @@ class TableClassifier(ClassifierMixin, _Table):
         validation: float = 0.2,
         time_ordered: bool = False,
         class_weight: ClassWeight = None,
+        columns: Mapping[str, str] | None = None,
+        dates: str | None = None,
+        missing: Sequence[str] = (),
+        decimal: str | None = None,
+        thousands: str | None = None,
+        strict: bool = False,
         random_state: RandomState = None,
     ):
         super().__init__(
-            recipe,
-            settings=settings,
-            validation=validation,
-            time_ordered=time_ordered,
+            recipe, settings=settings, validation=validation, time_ordered=time_ordered, columns=columns,
+            dates=dates, missing=missing, decimal=decimal, thousands=thousands, strict=strict,
             random_state=random_state,
-        )
+        )  # fmt: skip
         self.class_weight = class_weight
 
     def fit(self, X: object, y: object, sample_weight: object = None) -> "TableClassifier":

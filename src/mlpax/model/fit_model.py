@@ -158,7 +158,7 @@ def _model(dataset: Dataset, recipe: Recipe, network: Network, **more: Any) -> M
     task = "classification" if dataset.classes else "regression"
     return Model(
         networks=(network,),
-        targets=(Target(dataset.target, task, dataset.classes),),
+        targets=(Target(dataset.target, task, dataset.classes, numerals=dataset.numerals),),
         recipe=dataclasses.asdict(recipe),
         **more,
     )

@@ -14,6 +14,8 @@ import safetensors.numpy
 from mlpax import scores
 from mlpax.atomic import atomic
 from mlpax.data.columns import Columns, as_frame
+from mlpax.data.kinds import as_text
+from mlpax.data.numerals import Numerals
 from mlpax.engine.forward import Layers, Network, has_accelerator, outputs, softmax
 from mlpax.engine.rows import Scaling
 from mlpax.errors import InputError, RowError
@@ -42,12 +44,15 @@ class Target:
         What each output of a classification stands for; empty for a regression.
     link : {"identity", "exp"}
         What turns a regression's output into its value.
+    numerals : Numerals
+        How text of the training rows writes the numbers of the target.
     """
 
     name: str = ""
     task: str = "classification"
     classes: Classes = ()
     link: str = "identity"
+    numerals: Numerals = Numerals()
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class Model:
         or TPU. A model file does not hold the device.
     params, activation, embeddings
         Those of the first network.
-    task, classes, link, target
+    task, classes, link, target, numerals
         Those of the first target; `target` is its name.
     """
 
@@ -140,6 +145,10 @@ class Model:
     @property
     def target(self) -> str:
         return self.targets[0].name
+
+    @property
+    def numerals(self) -> Numerals:
+        return self.targets[0].numerals
 
     def __repr__(self) -> str:
         return f"Model({self.task}, {' - '.join(map(str, self.sizes))}, {self.activation})"
@@ -350,6 +359,8 @@ class Model:
     ) -> int:
         """Write a line for each row: its prediction, and the probability of each class. Memory is bounded.
 
+        If a column names the rows, it comes first.
+
         Parameters
         ----------
         batches : iterable
@@ -395,6 +406,8 @@ class Model:
 
         found = np.empty((0, self.sizes[-1]), np.float32) if X is None else self.outputs(X)
         columns = [] if files is None else [pl.Series("file", files[start : start + len(found)], pl.String)]
+        if self.columns and self.columns.id:
+            columns.append(self._names_of_rows(X, self.columns.id))
         if self.task == "regression":
             values = zip(self._names_of_values(), found.T, strict=True)
             return pl.DataFrame([*columns, *(pl.Series(name, of_target) for name, of_target in values)])
@@ -403,6 +416,17 @@ class Model:
         predicted = [self.classes[int(i)] for i in found.argmax(axis=1)]
         shares = [pl.Series(f"probability_{c}", np.round(p[:, i], 6)) for i, c in enumerate(self.classes)]
         return pl.DataFrame([*columns, pl.Series("prediction", predicted, of_kind), *shares])
+
+    def _names_of_rows(self, X: object, name: str) -> "pl.Series":
+        """Return the column that names the rows, as text."""
+        import polars as pl
+
+        if X is None:
+            return pl.Series(name, [], pl.String)
+        frame = self._frame(X)
+        if name not in frame.columns:
+            raise InputError(f"column {name!r}, which names the rows, is missing")
+        return as_text(frame[name])
 
     def _names_of_values(self) -> list[str]:
         """Return a column's name for each output of a regression: its target's name, or its number."""
@@ -426,7 +450,10 @@ class Model:
                 }
                 for network in self.networks
             ],
-            "targets": [dataclasses.asdict(target) for target in self.targets],
+            "targets": [
+                dataclasses.asdict(target) | {"numerals": target.numerals.to_json()}
+                for target in self.targets
+            ],
             "scaling": self.scaling._asdict(),
             "image_shape": self.image_shape,
             "columns": self.columns and self.columns.to_json(),

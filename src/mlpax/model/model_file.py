@@ -11,6 +11,7 @@ import numpy as np
 import safetensors.numpy
 
 from mlpax.data.columns import Columns, from_json_1
+from mlpax.data.numerals import Numerals
 from mlpax.engine.forward import Network
 from mlpax.engine.rows import Scaling
 from mlpax.errors import ModelFileError
@@ -208,4 +209,5 @@ def _network(record: NetworkRecord, arrays: Arrays, i: int) -> Network:
 
 def _target(record: TargetRecord) -> Target:
     classes = cast(Classes, tuple(record["classes"]))
-    return Target(record["name"], record["task"], classes, record["link"])
+    numerals = Numerals.from_json(record.get("numerals", Numerals().to_json()))
+    return Target(record["name"], record["task"], classes, record["link"], numerals)

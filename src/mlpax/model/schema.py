@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 __all__ = ["FORMAT", "CalibrationRecord", "Classes", "Header", "NetworkRecord", "TargetRecord", "checked"]
 
@@ -50,6 +50,7 @@ class TargetRecord(TypedDict):
     task: str
     classes: list[str] | list[int]
     link: str
+    numerals: NotRequired[dict[str, object]]
 
 
 class CalibrationRecord(TypedDict):

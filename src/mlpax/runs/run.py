@@ -52,7 +52,7 @@ def train(
     *,
     recipe_name: str = "default",
     data_dir: str | None = None,
-    options: Reading = Reading(),  # noqa: B008 - frozen
+    options: Reading = Reading(),
     resume: bool = False,
     every: Every = Every(),  # noqa: B008 - frozen
     on_epoch: Callable[[Record], object] = lambda record: None,

@@ -1,0 +1,120 @@
+"""Options of commands that are made from the fields of a dataclass."""
+
+import dataclasses
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Protocol
+
+import typer
+from typer.core import TyperCommand
+
+from mlpax.data.reading import Reading, columns_named
+from mlpax.errors import shell
+
+__all__ = ["COLUMNS", "FILE", "Field", "InPanels", "Setting", "fields_of", "reading_of", "said",
+           "with_options"]  # fmt: skip
+
+Setting = str | int | float | bool | list[str]  # the value of an option
+Command = Callable[..., None]
+Field = dataclasses.Field[object]
+
+SEVERAL = ("column", "drop", "missing")  # options that may be given more than once
+FILE = ("encoding", "separator", "header")  # fields of `Reading` that say how a text file is written
+COLUMNS = ("column", "drop", "id", "missing", "dates", "decimal", "thousands", "strict")  # what columns hold
+
+
+def fields_of(settings: type, names: Iterable[str] | None = None) -> list[Field]:
+    """Return the fields of a dataclass, all or those named."""
+    wanted = None if names is None else set(names)
+    return [f for f in dataclasses.fields(settings) if wanted is None or f.name in wanted]
+
+
+def with_options(panels: Mapping[str, list[Field]]) -> Callable[[Command], Command]:
+    """Replace a command's `**settings` by an option for each field, in their panels of the help."""
+
+    def decorate(command: Command) -> Command:
+        hints = typing.get_type_hints(command, include_extras=True)
+        own = [p for p in signature(command).parameters.values() if p.kind != p.VAR_KEYWORD]
+        parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own]
+        parameters += [_option(field, panel) for panel, fields in panels.items() for field in fields]
+        command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+class _Formatter(Protocol):
+    """The part of typer's help formatter that `InPanels` uses."""
+
+    def section(self, name: str) -> AbstractContextManager[None]: ...
+
+    def write_dl(self, rows: list[tuple[str, str]]) -> None: ...
+
+
+class InPanels(TyperCommand):
+    """A command whose `--help` shows the options in their panels, without rich's boxes."""
+
+    def format_options(self, ctx: typer.Context, formatter: _Formatter) -> None:  # type: ignore[override]
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            if record := parameter.get_help_record(ctx):
+                panels.setdefault(getattr(parameter, "rich_help_panel", None) or usual, []).append(record)
+        for name, records in panels.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+def _option(field: Field, panel: str) -> Parameter:
+    """Return the parameter, and so the option, for a field."""
+    kind: object = field.type if field.type in (int, float, bool) else str
+    kind = list[str] if field.name in SEVERAL else kind
+    flag = f"--{field.name.replace('_', '-')}"
+    names = [f"{flag}/--no-{flag[2:]}" if kind is bool and field.default is True else flag]
+    if field.name == "validation":
+        names.append("--valid")
+    choices = field.metadata["options"]
+    text = field.metadata["help"] + (f" [{', '.join(choices)}]" if choices else "")
+    option = typer.Option(*names, help=f"{text[0].upper()}{text[1:]}.", rich_help_panel=panel)
+    return Parameter(
+        field.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def reading_of(given: Mapping[str, object], start: Reading = Reading()) -> Reading:
+    """Return how to read the data from the options of a command line; those not given are `start`'s.
+
+    Raises
+    ------
+    InputError
+        If a value is none of its option's.
+    """
+    changes = {name: value for name, value in given.items() if value not in (None, [])}
+    if "column" in changes:
+        changes["column"] = {**start.column, **columns_named(typing.cast("list[str]", changes["column"]))}
+    for name in ("drop", "missing"):
+        if name in changes:
+            words = typing.cast("list[str]", changes[name])
+            changes[name] = tuple(part.strip() for word in words for part in word.split(","))
+    return dataclasses.replace(start, **changes)  # type: ignore[arg-type]
+
+
+def said(reading: Reading) -> list[str]:
+    """Return the words of a command line that give these options."""
+    words: list[str] = []
+    for name, value in reading.given().items():
+        flag = f"--{name.replace('_', '-')}"
+        match value:
+            case bool():
+                words.append(flag)
+            case tuple():
+                words += [flag, shell(",".join(typing.cast("tuple[str, ...]", value)))]
+            case dict():
+                kinds = typing.cast("dict[str, str]", value)
+                words += [word for c, kind in kinds.items() for word in (flag, shell(f"{c}={kind}"))]
+            case _:
+                words += [flag, shell(str(value))]
+    return words
