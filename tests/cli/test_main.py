@@ -216,8 +216,8 @@ def test_help_and_version(mlpax):
     assert "compare [OPTIONS] {RUN}...\n" in mlpax("compare", "--help")[1]
     assert "Update rule [sgd, momentum, nesterov," in " ".join(out.split())
     assert [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")] == [
-        "Arguments:", "Options:", "Tables and pictures:", "Network:", "Training:",
-        "Validation and early stopping:", "Update rule:",
+        "Arguments:", "Options:", "Data:", "Columns of a table:", "Text files:", "Pictures:", "Network:",
+        "Update rule:", "Validation and early stopping:", "Training:",
     ]  # fmt: skip
     code, out, err = mlpax()  # the help, in its lines
     assert (code, out.splitlines()[0], err) == (2, "Usage: mlpax [OPTIONS] COMMAND [ARGS]...", "")

@@ -407,6 +407,7 @@ def test_a_record_has_the_fields_of_its_kind():
         "multipliers": False,
         "bounds": False,
         "missing": [],
+        "lenient": False,
     }
     assert json.loads(json.dumps(Columns(columns).to_json())) == [
         {
@@ -426,6 +427,7 @@ def test_a_record_has_the_fields_of_its_kind():
             "scales": [1] * 6,
             "missing": True,
             "marks": [],
+            "lenient": False,
         },
         {
             "kind": "category",

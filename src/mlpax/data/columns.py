@@ -108,6 +108,8 @@ class Date:
         Whether training rows lacked the date.
     marks : tuple of str
         More spellings of a missing date.
+    lenient : bool
+        Whether every cell that is no date is missing, as the user says.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Date:
     scales: tuple[float, ...]
     missing: bool = False
     marks: tuple[str, ...] = ()
+    lenient: bool = False
     kind: ClassVar[str] = "date"
     codes: ClassVar[int] = 0
 
@@ -124,7 +127,9 @@ class Date:
         """Learn median and scale of each part of the dates."""
         parts = date_parts(typed(values, kind))
         medians, scales = zip(*(_robust(part) for part in parts.T), strict=True)
-        return Date(values.name, kind.format, medians, scales, bool(np.isnan(parts).any()), kind.missing)
+        return Date(
+            values.name, kind.format, medians, scales, bool(np.isnan(parts).any()), kind.missing, kind.lenient
+        )
 
     @property
     def features(self) -> int:
@@ -132,7 +137,9 @@ class Date:
 
     def apply(self, values: "pl.Series") -> np.ndarray:
         """Return the inputs of the network: (rows, features), float32."""
-        parts = date_parts(typed(values, Kind("date", format=self.format, missing=self.marks)))
+        parts = date_parts(
+            typed(values, Kind("date", format=self.format, missing=self.marks, lenient=self.lenient))
+        )
         return _scaled(parts, self.medians, self.scales, self.missing)
 
     def to_json(self) -> Record:
@@ -140,14 +147,22 @@ class Date:
 
     @staticmethod
     def from_json(record: Record) -> "Date":
-        record = {"marks": list[object]()} | record
+        record = {"marks": list[object](), "lenient": False} | record
         _check_fields(record, Date)
         medians, scales = (_floats(record, _items(record, name)) for name in ("medians", "scales"))
         written = _text(record, "format")
         if not (len(medians) == len(scales) == len(DATE_PARTS) and is_date_format(written)):
             raise ValueError(f"column {record['name']!r} does not fit its kind")
         marks = _texts(record, "marks")
-        return Date(_text(record, "name"), written, medians, scales, _flag(record, "missing"), marks)
+        return Date(
+            _text(record, "name"),
+            written,
+            medians,
+            scales,
+            _flag(record, "missing"),
+            marks,
+            _flag(record, "lenient"),
+        )
 
 
 @dataclass(frozen=True)

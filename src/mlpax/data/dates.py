@@ -128,7 +128,7 @@ def tell_dates(values: "pl.Series", order: str | None = None, *, forced: bool = 
     return Told(found, missing, [str(text) for text in notices] if forced else notices)
 
 
-def read_dates(values: "pl.Series", format: str) -> "pl.Series":
+def read_dates(values: "pl.Series", format: str, *, lenient: bool = False) -> "pl.Series":
     """Return the dates of a column, Datetime in microseconds, null where missing; with a zone, in UTC.
 
     Parameters
@@ -136,6 +136,8 @@ def read_dates(values: "pl.Series", format: str) -> "pl.Series":
     values : polars.Series of text or of dates
     format : str
         How 03/04/2024 is read: one of `FORMATS`, or what an earlier version wrote, such as "%d.%m.%Y".
+    lenient : bool
+        Whether every cell that is no date is missing.
 
     Raises
     ------
@@ -156,7 +158,7 @@ def read_dates(values: "pl.Series", format: str) -> "pl.Series":
     order = _order_of(format)
     dates = _dates(parts, order)
     bad = values.is_not_null() & dates.is_null()
-    if bad.any():
+    if bad.any() and not lenient:
         row = cast(int, bad.arg_max())
         first, other = (_dates(parts[row : row + 1], order)[0] for order in ("day-first", "month-first"))
         why = ", which is no date"

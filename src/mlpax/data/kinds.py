@@ -46,6 +46,8 @@ class Kind:
         How text writes dates, see `dates.read_dates`.
     missing : tuple of str
         Texts that stand for a missing cell: of a date beyond the usual ones, of a category all.
+    lenient : bool
+        Whether every cell that is no date is missing, as the user says.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Kind:
     clock: bool = False
     format: str = ""
     missing: tuple[str, ...] = ()
+    lenient: bool = False
 
 
 def tell_kinds(
@@ -183,7 +186,11 @@ def _tell_text(
             if compact:
                 text = f"column {name!r} holds dates of eight digits, such as {present.drop_nulls()[0]!r}"
                 notices.append(_sure(text, name, "date", "number"))
-            return Kind("date", format=dates.format, missing=(*reading.missing, *dates.missing)), notices
+            more = () if asked else dates.missing
+            kind = Kind(
+                "date", format=dates.format, missing=(*reading.missing, *more), lenient=asked is not None
+            )
+            return kind, notices
     if asked == "date":
         raise InputError(
             f"column {name!r} holds no dates, as {values.drop_nulls().first()!r}; leave --column out"
@@ -245,7 +252,8 @@ def typed(values: "pl.Series", kind: Kind) -> "pl.Series":
     if kind.name == "number":
         return _as_numbers(values, kind)
     if kind.name == "date":
-        return read_dates(without(values, kind.missing) if values.dtype == pl.String else values, kind.format)
+        present = without(values, kind.missing) if values.dtype == pl.String else values
+        return read_dates(present, kind.format, lenient=kind.lenient)
     if values.dtype == pl.Boolean:
         return values
     text = as_text(values)

@@ -1,5 +1,7 @@
 """How a column of text writes its numbers: the decimal mark, thousands, a unit, missing cells."""
 
+import functools
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -46,17 +48,8 @@ NUMBER = (
     rf" ?(?P<behind>{UNIT})?(?P<sign_3>-)?(?P<closes>\))?$"
 )
 # The marks that numbers may have: decimal, thousands. The plain ones come first.
-WRITTEN = (
-    (".", ""),
-    (",", ""),
-    (".", ","),
-    (",", "."),
-    (".", " "),
-    (",", " "),
-    (".", "'"),
-    (",", "'"),
-    (".", "_"),
-)
+WRITTEN = [(decimal, thousands) for thousands in ("", ",", ".", " ", "'", "_") for decimal in (".", ",")
+           if decimal != thousands]  # fmt: skip
 
 
 class Doubtful(InputError):  # noqa: N818 - a kind of InputError
@@ -81,6 +74,8 @@ class Numerals:
         Whether some cells are bounds, such as `<0.5`. The bound is the number.
     missing : tuple of str
         Spellings of a missing cell beyond `MARKS`.
+    lenient : bool
+        Whether every cell that is no number is missing, as the user says.
     """
 
     decimal: str = "."
@@ -89,6 +84,7 @@ class Numerals:
     multipliers: bool = False
     bounds: bool = False
     missing: tuple[str, ...] = ()
+    lenient: bool = False
 
     def to_json(self) -> dict[str, object]:
         return {**asdict(self), "missing": list(self.missing)}
@@ -105,15 +101,10 @@ class Numerals:
         record = cast("dict[str, object]", value) if isinstance(value, dict) else {}
         plain, missing = asdict(PLAIN), record.get("missing")
         typed = all(type(record.get(name)) is type(plain[name]) for name in plain if name != "missing")
-        marks = (record.get("decimal"), record.get("thousands"))
         words = cast("list[object]", missing) if isinstance(missing, (list, tuple)) else [None]
         texts = tuple(word for word in words if isinstance(word, str))
-        if (
-            record.keys() != plain.keys()
-            or not typed
-            or marks not in (*WRITTEN, (",", "_"))
-            or len(texts) < len(words)
-        ):
+        known = (record.get("decimal"), record.get("thousands")) in WRITTEN
+        if record.keys() != plain.keys() or not (typed and known) or len(texts) < len(words):
             raise ValueError(f"numerals {repr(record)[:80]} are none")
         return Numerals(**{**record, "missing": texts})  # type: ignore[arg-type]
 
@@ -209,18 +200,18 @@ def tell_numerals(
     numbers = column.cells.filter(_fits(column.cells["digits"], *marks))
     units, multipliers = _units(numbers, column.plain.count())
     bounds = numbers["bound"].count() > 0
-    numerals = Numerals(*marks, next(iter(units), ""), multipliers, bounds, tuple(missing))
+    numerals = Numerals(*marks, next(iter(units), ""), multipliers, bounds, tuple(missing), forced)
     x = _values(column.cells, numerals)
     odd = column.cells.filter(x.is_null())
     if not forced:
-        if len(units) > MOST_UNITS or 2 * (column.plain.count() + numbers.height) <= column.filled:
+        if len(units) > MOST_UNITS or 2 * (column.plain.count() + column.numeric()) <= column.filled:
             return None
         if clash := _clash(column, numerals, units, odd):
             return Told(None, [_as_category(column, clash, odd)])
     notices += tell_marks(values, missing) + _tell_odd(column, odd)
     notices += _tell_form(column, numerals, x)
     spellings = odd["text"].unique(maintain_order=True).head(MOST_ODD)
-    numerals = replace(numerals, missing=(*missing, *spellings))
+    numerals = replace(numerals, missing=(*missing, *(() if forced else spellings)))
     return Told(numerals, [str(text) for text in notices] if forced else notices)
 
 
@@ -239,7 +230,7 @@ def read_numerals(values: "pl.Series", numerals: Numerals) -> "pl.Series":
     )
     x = _values(column.cells, numerals)
     bad = column.cells.filter(x.is_null())
-    if bad.height:
+    if bad.height and not numerals.lenient:
         row = bad["row"][0]
         why = ", which has no %" if numerals.unit == "%" else ", which is no number"
         raise RowError(f"column {values.name!r} holds {bad['text'][0]!r} in", row, why)
@@ -277,6 +268,11 @@ class _Column(NamedTuple):
         """The cells that are not missing."""
         return self.present.count()
 
+    def numeric(self) -> int:
+        """Return how many of the other cells are numbers with some marks."""
+        fits = [_fits(self.cells["digits"], *marks) for marks in WRITTEN]
+        return int(functools.reduce(operator.or_, fits).sum())
+
     def at(self, text: str) -> str:
         """Return a text with its first row."""
         return f"{text!r} in row {cast(int, (self.present == text).arg_max()) + 1}"
@@ -309,7 +305,7 @@ def _parts(texts: "pl.Series") -> "pl.DataFrame":
     """Return the parts of `NUMBER` of each text."""
     import polars as pl
 
-    if texts.str.contains(r"^[-+]?[\d.,]+$").all():  # of decimal commas; the pattern takes ten times as long
+    if texts.str.contains(r"^[-+]?[0-9.,]+$").all():  # of decimal commas; the pattern takes ten times as long
         names = re.compile(NUMBER.replace(r"\p{Sc}", "x")).groupindex
         nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
         found = {
@@ -363,7 +359,7 @@ def _choose_marks(
     chosen = best[0]  # the others differ by marks that do not occur, or are one of these two pairs
     for mark, fraction, grouped in ((",", (",", ""), (".", ",")), (".", (".", ""), (",", "."))):
         cells = column.cells.filter(digits.str.contains(mark, literal=True).fill_null(value=False))
-        cells = cells.filter(_fits(cells["digits"], *fraction))
+        cells = cells.filter(_fits(cells["digits"], *fraction) & _fits(cells["digits"], *grouped))
         if not {fraction, grouped} <= {*best} or not cells.height or (mark == "." and shown != ","):
             continue
         text, at = cells["text"][0], column.at(cells["text"][0])
