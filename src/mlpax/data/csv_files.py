@@ -418,26 +418,25 @@ def _census(body: bytes, dialect: Dialect) -> _Census:
     if len(x) and x[-1] != end:
         ends = np.append(ends, len(x))
     separators, quotes = np.flatnonzero(x == separator), np.flatnonzero(x == quote)
-    naive = (
-        np.diff(np.searchsorted(separators, ends), prepend=0) + 1
-    )  # cells of each line, whatever the quotes
-    odd = swallowed = None
-    if len(quotes):
-        outside = np.searchsorted(quotes, ends) % 2 == 0
-        outside[-1] = True  # an unclosed quote is found below
-        separators = separators[np.searchsorted(quotes, separators) % 2 == 0]
-    else:
-        outside = np.ones(len(ends), bool)
+    outside = np.searchsorted(quotes, ends) % 2 == 0
+    outside[-1:] = True  # an unclosed quote is found below
     last = ends[outside]
     starts = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
     lines = np.searchsorted(ends, starts)
     widths = np.diff(np.searchsorted(separators, last), prepend=0) + 1
+    odd = swallowed = None
     if len(quotes):
         odd = _odd_quote(x, quotes, ends, (separator, end, quote))
+        opening, closing = np.append(quotes, len(x))[: len(quotes) + len(quotes) % 2].reshape(-1, 2).T
+        quoted = np.searchsorted(separators, closing) - np.searchsorted(separators, opening)
+        widths -= np.bincount(np.searchsorted(last, opening), quoted, len(last)).astype(int)[: len(last)]
+    if not outside.all() and len(dialect.names) > 1:
+        naive = (
+            np.diff(np.searchsorted(separators, ends), prepend=0) + 1
+        )  # cells of each line, whatever quoted
         alike = np.minimum.reduceat(naive == len(dialect.names), lines)
-        several = np.diff(lines, append=len(ends)) > 1
-        found = np.flatnonzero(alike & several)
-        swallowed = int(lines[found[0]]) if len(found) and len(dialect.names) > 1 else None
+        found = np.flatnonzero(alike & (np.diff(lines, append=len(ends)) > 1))
+        swallowed = int(lines[found[0]]) if len(found) else None
     blank = widths == 1
     if len(dialect.names) > 1:
         for i in np.flatnonzero(blank):
@@ -451,7 +450,7 @@ def _odd_quote(
     """Return the line of the first quote that neither opens nor closes a cell; of a cell its first line."""
     opening, closing = quotes[::2], quotes[1::2]
     before = np.where(opening > 0, x[opening - 1], around[1])
-    after = np.append(x, around[1])[closing + 1]
+    after = np.where(closing + 1 < len(x), x[np.minimum(closing + 1, len(x) - 1)], around[1])
     wrong: list[int] = [
         *opening[~np.isin(before, around)][:1].tolist(),
         *opening[: len(closing)][~np.isin(after, (*around, ord("\r")))][:1].tolist(),
@@ -488,7 +487,7 @@ def _read(path: Path, body: bytes, dialect: Dialect) -> "pl.DataFrame":
             missing_columns="insert",  # the first line may be blank
         )  # fmt: skip
         if frame.height == len(census.widths):
-            return frame if width == 1 else frame.filter(~census.blank)
+            return frame if width == 1 or not census.blank.any() else frame.filter(~census.blank)
     rows = _rows_of_odd_quotes(body.decode(), dialect, census)
     if rows is None:
         line = next(line for line in (census.odd, census.swallowed, 0) if line is not None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mlpax.data.dates import read_clock, read_dates, tell_clock, tell_dates
+from mlpax.data.dates import Told, read_clock, read_dates, tell_clock, tell_dates
 from mlpax.data.numerals import (
     MISSING,
     PLAIN,
@@ -25,7 +25,7 @@ from mlpax.errors import Guess, InputError, Notice, RowError, listed, shell
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Kind", "as_text", "is_constant", "numbers", "numbers_rows", "tell_kinds", "typed"]
+__all__ = ["Kind", "as_text", "is_constant", "numbers", "numbers_rows", "tell_kinds", "typed", "with_values"]
 
 LARGEST_INPUT = float(np.finfo(np.float32).max)  # the network's numbers are float32
 COMPACT = 19000101, 21001231  # whole numbers between these may be dates: 20240131
@@ -171,37 +171,32 @@ def _tell_text(
     x = present.cast(pl.Float64, strict=False)
     plain = x.count() == present.count()
     if asked is None:
-        is_target = name == reading.target
-        if not is_target and is_constant(values.set(values.is_in(missing).fill_null(value=False), None)):
+        if name != reading.target and is_constant(_without(values, missing)):
             return Kind("constant"), []
         if plain and (code := _code(present)):
             text = f"column {name!r} holds codes with zeros in front, such as {code!r}, and is a category"
             return Kind("category", missing=missing), [_sure(text, name, "category", "number")]
-    may_be_dates = not plain or asked == "date"
     compact = plain and present.count() > 0 and COMPACT[0] <= x.min() <= x.max() <= COMPACT[1]  # type: ignore[operator]
-    if asked != "number" and (may_be_dates or compact):
+    if asked == "date" or (asked is None and (compact or not plain)):
         dates = tell_dates(present, reading.dates, forced=asked == "date")
         if dates is not None and not (compact and dates.missing):
-            notices = dates.notices + tell_marks(values, reading.missing)
-            if compact:
-                text = f"column {name!r} holds dates of eight digits, such as {present.drop_nulls()[0]!r}"
-                notices.append(_sure(text, name, "date", "number"))
             more = () if asked else dates.missing
             kind = Kind(
                 "date", format=dates.format, missing=(*reading.missing, *more), lenient=asked is not None
             )
-            return kind, notices
+            return kind, _said_of_dates(values, present, dates, compact, reading)
     if asked == "date":
         raise InputError(
             f"column {name!r} holds no dates, as {values.drop_nulls().first()!r}; leave --column out"
         )
     if not plain and tell_clock(present):
-        return Kind("number", Numerals(missing=reading.missing), clock=True), tell_marks(
-            values, reading.missing
-        )
+        row = present.is_not_null().arg_max() or 0
+        text = f"column {name!r} holds times, in seconds: {present[row]!r} is {read_clock(present[row : row + 1])[0]:g}"
+        notices = [text, *tell_marks(values, present, reading.missing)]
+        return Kind("number", Numerals(missing=reading.missing), clock=True), notices
     told = tell_numerals(
-        values, decimal=reading.decimal, thousands=reading.thousands, missing=reading.missing, shown=shown,
-        forced=asked == "number",
+        values, present, decimal=reading.decimal, thousands=reading.thousands, missing=reading.missing,
+        shown=shown, forced=asked == "number",
     )  # fmt: skip
     if told is None and asked == "number":
         raise InputError(f"column {name!r} holds no number; leave --column out")
@@ -209,7 +204,28 @@ def _tell_text(
         lost = [] if name == reading.target else tell_lost_digits(present)
         return Kind("number", told.numerals), told.notices + lost
     notices = [] if told is None else told.notices
-    return Kind("category", missing=missing), notices + tell_marks(values, reading.missing, always=True)
+    notices = notices + tell_marks(values, _without(values, missing), reading.missing, always=True)
+    return Kind("category", missing=missing), notices
+
+
+def _without(values: "pl.Series", texts: tuple[str, ...]) -> "pl.Series":
+    """Return a column of text in which these are null, as they are written."""
+    return values.set(values.is_in(texts).fill_null(value=False), None)
+
+
+def _said_of_dates(
+    values: "pl.Series", present: "pl.Series", dates: Told, compact: bool, reading: Reading
+) -> list[str]:
+    """Return what is to be said of a column of dates."""
+    name, row = values.name, present.is_not_null().arg_max() or 0
+    notices = dates.notices + tell_marks(values, present, reading.missing)
+    if compact:
+        text = f"column {name!r} holds dates of eight digits, such as {present[row]!r}"
+        return [*notices, _sure(text, name, "date", "number")]
+    if dates.notices:
+        return notices
+    first = read_dates(present[row : row + 1], dates.format, lenient=True)[0]
+    return [f"column {name!r} holds dates: {present[row]!r} is {first}", *notices]
 
 
 def _sure(text: str, name: str, kind: str, other: str) -> Guess:
@@ -257,17 +273,31 @@ def typed(values: "pl.Series", kind: Kind) -> "pl.Series":
     if values.dtype == pl.Boolean:
         return values
     text = as_text(values)
-    return text.set(text.is_in(kind.missing).fill_null(value=False), None) if kind.missing else text
+    return _without(text, kind.missing) if kind.missing else text
+
+
+def with_values(frame: "pl.DataFrame", kinds: dict[str, Kind]) -> "pl.DataFrame":
+    """Return a table in which text of numbers and dates is read; text of bounds stays, which are more."""
+    import polars as pl
+
+    read = [
+        typed(values, kinds[values.name])
+        for values in frame
+        if values.dtype == pl.String
+        and kinds[values.name].name in ("number", "date")
+        and not kinds[values.name].numerals.bounds
+    ]
+    return frame.with_columns(read)
 
 
 def _as_numbers(values: "pl.Series", kind: Kind) -> "pl.Series":
     import polars as pl
 
+    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
+        return values.cast(pl.Float64)
     if kind.clock:
         missing = kind.numerals.missing
         return read_clock(without(values, missing) if values.dtype == pl.String else values)
-    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
-        return values.cast(pl.Float64)
     return read_numerals(as_text(values), kind.numerals)
 
 

@@ -1,7 +1,5 @@
 """How a column of text writes its numbers: the decimal mark, thousands, a unit, missing cells."""
 
-import functools
-import operator
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -47,6 +45,7 @@ NUMBER = (
     r"(?P<digits>\d(?:[\d.,' _]*\d)?[.,]?|[.,]\d+)(?P<exponent>[eE][-+]?\d{1,3})?"
     rf" ?(?P<behind>{UNIT})?(?P<sign_3>-)?(?P<closes>\))?$"
 )
+BARE = r"^[-+]?[0-9.,]+$"
 # The marks that numbers may have: decimal, thousands. The plain ones come first.
 WRITTEN = [(decimal, thousands) for thousands in ("", ",", ".", " ", "'", "_") for decimal in (".", ",")
            if decimal != thousands]  # fmt: skip
@@ -121,26 +120,33 @@ class Told(NamedTuple):
 
 def without(values: "pl.Series", spellings: Sequence[str] = ()) -> "pl.Series":
     """Return a column of text in which the marks of a missing cell, and those named, are null."""
-    return values.set(_is_mark(values, spellings), None)
+    import polars as pl
 
-
-def _is_mark(values: "pl.Series", spellings: Sequence[str]) -> "pl.Series":
+    plain = values.cast(pl.Float64, strict=False).fill_nan(None).is_not_null()
+    others = (values.is_not_null() & ~plain).arg_true()  # most columns have none
     marks = [*MARKS, *(text.lower() for text in spellings)]
-    return values.str.to_lowercase().is_in(marks).fill_null(value=False)
+    found = others.filter(values.gather(others).str.to_lowercase().is_in(marks))
+    values = values.clone().scatter(found, None) if len(found) else values
+    numbers = [text for text in spellings if text.strip("+-").replace(".", "", 1).isdigit()]  # such as -999
+    return values.set(values.is_in(numbers).fill_null(value=False), None) if numbers else values
 
 
-def tell_marks(values: "pl.Series", known: Sequence[str], *, always: bool = False) -> list[str]:
+def tell_marks(
+    values: "pl.Series", present: "pl.Series", known: Sequence[str], *, always: bool = False
+) -> list[str]:
     """Return what is to be said of the marks in a column that are taken as missing.
 
     Parameters
     ----------
     values : polars.Series of text
+    present : polars.Series of text
+        The same column in which the marks are null.
     known : sequence of str
         Spellings that the user has named; of these nothing is said.
     always : bool
         Whether the column is a category, in which `MISSING` alone are marks and may be levels.
     """
-    marked = values.filter(values.is_in(MISSING).fill_null(value=False) if always else _is_mark(values, ()))
+    marked = values.filter(values.is_not_null() & present.is_null())
     counts: list[tuple[str, int]] = marked.value_counts(sort=True).rows()
     named = {text.lower() for text in known}
     counts = [(text, n) for text, n in counts if text.lower() not in named]
@@ -158,6 +164,7 @@ def tell_marks(values: "pl.Series", known: Sequence[str], *, always: bool = Fals
 
 def tell_numerals(
     values: "pl.Series",
+    present: "pl.Series",
     *,
     decimal: str | None = None,
     thousands: str | None = None,
@@ -170,6 +177,8 @@ def tell_numerals(
     Parameters
     ----------
     values : polars.Series of text
+    present : polars.Series of text
+        The same column in which the marks of missing cells are null, see `without`.
     decimal, thousands : str, optional
         The marks, if the user names them.
     missing : sequence of str
@@ -192,9 +201,11 @@ def tell_numerals(
         If most cells are numbers, but more than a few are not; or numbers have different units.
     """
 
-    present = without(values, missing)
     if present.count() == 0 or not (forced or _is_worth_it(present)):
         return None
+    if decimal != "." and not thousands and _are_decimal_commas(present):
+        notices = tell_marks(values, present, missing)
+        return Told(Numerals(",", missing=tuple(missing), lenient=forced), notices)
     column = _taken_apart(present, points="," not in (decimal, shown) and thousands != ".")
     marks, notices = _choose_marks(column, decimal, thousands, shown)
     numbers = column.cells.filter(_fits(column.cells["digits"], *marks))
@@ -204,11 +215,12 @@ def tell_numerals(
     x = _values(column.cells, numerals)
     odd = column.cells.filter(x.is_null())
     if not forced:
-        if len(units) > MOST_UNITS or 2 * (column.plain.count() + column.numeric()) <= column.filled:
+        most = 2 * (column.plain.count() + numbers.height) > column.filled or column.has_most_numbers()
+        if len(units) > MOST_UNITS or not most:
             return None
         if clash := _clash(column, numerals, units, odd):
             return Told(None, [_as_category(column, clash, odd)])
-    notices += tell_marks(values, missing) + _tell_odd(column, odd)
+    notices += tell_marks(values, present, missing) + _tell_odd(column, odd)
     notices += _tell_form(column, numerals, x)
     spellings = odd["text"].unique(maintain_order=True).head(MOST_ODD)
     numerals = replace(numerals, missing=(*missing, *(() if forced else spellings)))
@@ -226,8 +238,11 @@ def read_numerals(values: "pl.Series", numerals: Numerals) -> "pl.Series":
     column = _taken_apart(
         without(values, numerals.missing),
         points=numerals.decimal == "." and numerals.thousands != ".",
+        commas=numerals.decimal == ",",
         bare=numerals.unit != "%",
     )
+    if column.cells.height == 0:
+        return column.plain
     x = _values(column.cells, numerals)
     bad = column.cells.filter(x.is_null())
     if bad.height and not numerals.lenient:
@@ -268,24 +283,31 @@ class _Column(NamedTuple):
         """The cells that are not missing."""
         return self.present.count()
 
-    def numeric(self) -> int:
-        """Return how many of the other cells are numbers with some marks."""
-        fits = [_fits(self.cells["digits"], *marks) for marks in WRITTEN]
-        return int(functools.reduce(operator.or_, fits).sum())
+    @property
+    def bare(self) -> bool:
+        """Whether all other cells are digits, points and commas."""
+        return self.cells["text"].str.contains(BARE).all()
+
+    def has_most_numbers(self) -> bool:
+        """Whether most cells are numbers, each with some marks."""
+        left = self.cells["digits"]
+        for marks in WRITTEN:
+            left = left.filter(~_fits(left, *marks))
+        return 2 * (self.filled - len(left)) > self.filled
 
     def at(self, text: str) -> str:
         """Return a text with its first row."""
         return f"{text!r} in row {cast(int, (self.present == text).arg_max()) + 1}"
 
 
-def _taken_apart(present: "pl.Series", *, points: bool, bare: bool = True) -> _Column:
+def _taken_apart(present: "pl.Series", *, points: bool, commas: bool = False, bare: bool = True) -> _Column:
     """Take a column apart.
 
     Parameters
     ----------
     present : polars.Series of text
-    points : bool
-        Whether a text such as 1.234 is a number as it stands. It never is beside a comma.
+    points, commas : bool
+        Whether a text such as 1.234, and such as 1,234, is a number with decimals. Not both are.
     bare : bool
         Whether numbers other than 0 without a unit are numbers.
     """
@@ -295,7 +317,10 @@ def _taken_apart(present: "pl.Series", *, points: bool, bare: bool = True) -> _C
     if not bare:
         plain = plain.set((plain != 0).fill_null(value=False), None)
     if not points or present.filter(plain.is_null()).str.contains(",", literal=True).any():
-        plain = plain.set(present.str.contains(".", literal=True).fill_null(value=False), None)
+        pointed = present.str.contains(".", literal=True).fill_null(value=False)
+        if commas:
+            plain = present.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False).fill_nan(None)
+        plain = plain.set(pointed, None)
     rest = present.is_not_null() & plain.is_null()
     cells = pl.DataFrame({"text": present.filter(rest), "row": rest.arg_true() + 1})
     return _Column(present, plain, cells.hstack(_parts(cells["text"])))
@@ -305,7 +330,7 @@ def _parts(texts: "pl.Series") -> "pl.DataFrame":
     """Return the parts of `NUMBER` of each text."""
     import polars as pl
 
-    if texts.str.contains(r"^[-+]?[0-9.,]+$").all():  # of decimal commas; the pattern takes ten times as long
+    if texts.str.contains(BARE).all():  # as decimal commas are; the pattern takes ten times as long
         names = re.compile(NUMBER.replace(r"\p{Sc}", "x")).groupindex
         nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
         found = {
@@ -321,6 +346,17 @@ def _tidy(texts: "pl.Series") -> "pl.Series":
     plain = texts.str.normalize("NFKC").str.replace_all(r"\s+", " ")
     plain = plain.str.replace_all("[‐‑‒–—−﹣]", "-").str.replace_all("[’‘ʼ`´]", "'")
     return plain.str.replace(r"^(?:'(.*)'|\"(.*)\"|[“”„](.*)[“”])$", "$1$2$3").str.strip_chars()
+
+
+def _are_decimal_commas(present: "pl.Series") -> bool:
+    """Whether all cells are whole numbers or of one comma each, of which one is no mark of thousands."""
+    import polars as pl
+
+    commas = present.filter(present.str.contains(",", literal=True))
+    if not len(commas) or not present.str.contains(r"^[-+]?\d*(?:,\d*)?(?:[eE][-+]?\d+)?$").all():
+        return False
+    numbers = commas.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+    return numbers.null_count() == 0 and not commas.str.contains(r"^[-+]?[1-9]\d{0,2},\d{3}$").all()
 
 
 def _is_worth_it(present: "pl.Series") -> bool:
@@ -421,9 +457,11 @@ def _values(cells: "pl.DataFrame", numerals: Numerals) -> "pl.Series":
     fits &= cells["opens"].is_null() == cells["closes"].is_null()
     if not numerals.bounds:
         fits &= cells["bound"].is_null()
-    unit = _compared(_unit(cells, numerals.multipliers))
-    wanted = _compared(pl.Series([numerals.unit]))[0]
-    fits &= unit.is_in(["", wanted] if numerals.unit != "%" else [wanted])
+    if cells["before"].count() or cells["behind"].count():
+        unit = _compared(_unit(cells, numerals.multipliers))
+        fits &= unit.is_in(["", _compared(pl.Series([numerals.unit]))[0]])
+    if numerals.unit == "%":
+        fits &= cells["behind"].is_not_null()
     if numerals.thousands:
         digits = digits.str.replace_all(numerals.thousands, "", literal=True)
     digits = digits.str.replace(numerals.decimal, ".", literal=True) + cells["exponent"].fill_null("")
@@ -487,7 +525,9 @@ def _tell_form(column: _Column, numerals: Numerals, x: "pl.Series") -> list[str]
     """Return what is to be said of numbers that are not written plainly."""
     name = column.present.name
     cells = column.cells.filter(x.is_not_null())
-    plain = replace(numerals, decimal=".", missing=()) == PLAIN
+    plain = replace(numerals, decimal=".", missing=(), lenient=False) == PLAIN
+    if plain and column.bare:
+        return []
     if plain and not cells["opens"].count() and not cells["sign_3"].count():
         cells = cells.filter(_tidy(cells["text"]) != cells["text"])  # in quotes, or with other signs
     if cells.height == 0:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mlpax.data.columns import MOST_LEVELS, Category, Columns, fit_columns
 from mlpax.data.dataset import Dataset, HoldOut, split
-from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed
+from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed, with_values
 from mlpax.data.numerals import MISSING, Numerals
 from mlpax.data.reading import Reading
 from mlpax.errors import Guess, InputError, Notice, counted, listed, shell, unknown
@@ -248,7 +248,7 @@ def from_frame(
     hold = hold if valid_frame is None else replace(hold, validation=0.0)
     train, validated, tested = split(y, hold, classes=bool(classes), groups=groups)
     _check_classes(y[train], classes)
-    inputs = _inputs(frame, {target, hold.group, reading.weight}, target)
+    inputs = with_values(_inputs(frame, {target, hold.group, reading.weight}, target), kinds)
     # All rows tell a column's kind, so that an error names a row of the table, not of the training rows.
     columns = fit_columns(inputs.filter(present).filter(train), kinds)
     tell_columns(inputs, columns, kinds, notice)
@@ -424,8 +424,18 @@ def tell_columns(inputs: "pl.DataFrame", columns: Columns, kinds: dict[str, Kind
             notice(
                 f"{c.name!r} may number the rows, which says nothing of new ones; --drop {name} leaves it out"
             )
-        elif isinstance(c, Category) and len(c.levels) == MOST_LEVELS:
-            notice(f"of the levels of {c.name!r} the {MOST_LEVELS:,} most frequent are told apart")
+        elif isinstance(c, Category):
+            _tell_levels(c, inputs[c.name], notice)
+
+
+def _tell_levels(column: Category, values: "pl.Series", notice: Notice) -> None:
+    """Say of a category if it has so many levels that few may be learned."""
+    distinct = values.n_unique()
+    if len(column.levels) == MOST_LEVELS:
+        notice(f"of the levels of {column.name!r} the {MOST_LEVELS:,} most frequent are told apart")
+    elif distinct > FEW and 2 * distinct > len(values):
+        text = f"{column.name!r} is a category of {distinct} levels in {counted(len(values), 'row')}"
+        notice(f"{text}, of which those of one row are one; --drop {shell(column.name)} leaves it out")
 
 
 def _tell_duplicates(
