@@ -81,6 +81,7 @@ class Dialect(NamedTuple):
     end: str  # of a line
     names: list[str]
     lines: int  # before the first row
+    numeric: tuple[int, ...]  # the columns of numbers, as the first rows show
 
 
 def read_csv(
@@ -124,15 +125,18 @@ def scan_csv(path: Path, options: FileOptions, notice: Notice, cells: int) -> "I
             return
         dialect, rest = _taken_apart(path, as_utf8(path, start, None, notice), options, notice)
         rows = max(1, cells // len(dialect.names))
-        while rest:
-            more = file.read(PIECE)
-            piece, rest = (rest + more, b"") if len(more) < PIECE else _cut(rest + more, dialect)
+        size, ended, before = path.stat().st_size, False, 0
+        while not ended:
+            data = rest + file.read(PIECE)
+            ended = file.tell() >= size
+            piece, rest = (data, b"") if ended else _cut(data, dialect)
             if not _is_utf8(piece):
                 raise InputError(
                     f"{path} is not UTF-8 throughout, which reading in parts needs; convert it first"
                 )
             frame = _frame(path, piece, dialect, notice)
-            frame = frame if rest else _without_total(frame, path, notice)
+            before += frame.height
+            frame = _without_total(frame, path, notice, before) if ended else frame
             yield from frame.iter_slices(rows)
             dialect = dialect._replace(lines=dialect.lines + piece.count(dialect.end.encode()))
 
@@ -212,7 +216,7 @@ def _taken_apart(path: Path, data: bytes, options: FileOptions, notice: Notice) 
     separator = max(separators, key=lambda one: _fit(rows[one], one))
     table = _Start(path, end, separator, quote, lines, above + lead, rows[separator])
     names, count = _names(table, options, notice)
-    dialect = Dialect(separator, quote, end, names, count)
+    dialect = Dialect(separator, quote, end, names, count, _numeric(table, len(names)))
     place = 0
     for _ in range(count):
         place = data.find(end.encode(), place) + 1 or len(data)
@@ -345,6 +349,16 @@ def _names(table: _Start, options: FileOptions, notice: Notice) -> tuple[list[st
     return _checked(path, cells, table.first + rows[top][0]), table.first + rows[top][0]
 
 
+def _numeric(table: _Start, width: int) -> tuple[int, ...]:
+    """Return the columns of numbers, as most of the first rows show."""
+    found: list[int] = []
+    for i in range(width):
+        cells = [cell for _, row in table.rows[1:] if len(row) == width and (cell := row[i].strip())]
+        if cells and sum(map(is_number, cells)) > 0.8 * len(cells):
+            found.append(i)
+    return tuple(found)
+
+
 def _filled(row: list[str]) -> list[str]:
     return [cell for cell in row if cell.strip()]
 
@@ -435,13 +449,25 @@ def _census(body: bytes, dialect: Dialect) -> _Census:
             np.diff(np.searchsorted(separators, ends), prepend=0) + 1
         )  # cells of each line, whatever quoted
         alike = np.minimum.reduceat(naive == len(dialect.names), lines)
-        found = np.flatnonzero(alike & (np.diff(lines, append=len(ends)) > 1))
-        swallowed = int(lines[found[0]]) if len(found) else None
+        texts = body.decode(errors="replace").split(dialect.end)
+        counts = np.diff(lines, append=len(ends))
+        for i in np.flatnonzero(alike & (counts > 1)):
+            if all(_looks_like_a_row(text, dialect) for text in texts[lines[i] : lines[i] + counts[i]]):
+                swallowed = int(lines[i])
+                break
     blank = widths == 1
     if len(dialect.names) > 1:
         for i in np.flatnonzero(blank):
             blank[i] = not body[starts[i] : last[i]].strip()
     return _Census(widths, lines, blank, odd, swallowed)
+
+
+def _looks_like_a_row(line: str, dialect: Dialect) -> bool:
+    """Whether a line has as many cells as there are columns, and numbers where the others have some."""
+    cells = [cell.strip(f" \r{dialect.quote}") for cell in line.split(dialect.separator)]
+    if len(cells) != len(dialect.names):
+        return False
+    return all(not cells[i] or is_number(cells[i]) for i in dialect.numeric)
 
 
 def _odd_quote(
@@ -521,7 +547,7 @@ def _rows_of_odd_quotes(text: str, dialect: Dialect, census: _Census) -> list[li
                 before = reader.line_num
                 if width > 1 and not "".join(parts).strip():
                     continue
-                alike = len(parts) > 1 and all(part.count(dialect.separator) == width - 1 for part in parts)
+                alike = len(parts) > 1 and all(_looks_like_a_row(part, dialect) for part in parts)
                 unclosed = "quoting" in reading and any(
                     map(_is_unclosed, row, itertools.repeat(dialect.quote))
                 )
@@ -602,12 +628,15 @@ def _without_repeats(frame: "pl.DataFrame", path: Path, notice: Notice) -> "pl.D
     return frame.filter(~repeats)
 
 
-def _without_total(frame: "pl.DataFrame", path: Path, notice: Notice) -> "pl.DataFrame":
-    """Return the table without a last row that starts with a word such as Total, which no other row does."""
-    if frame.width < 2 or frame.height < 3:
+def _without_total(frame: "pl.DataFrame", path: Path, notice: Notice, rows: int = 0) -> "pl.DataFrame":
+    """Return the table without a last row that starts with a word such as Total, which no other row does.
+
+    `rows` are those up to the end of `frame`, if it is the last piece of a table.
+    """
+    if frame.width < 2 or frame.height == 0 or max(rows, frame.height) < 3:
         return frame
     last = [cell for cell in frame.row(-1) if cell is not None]
-    if not last or not TOTAL.match(last[0]) or frame.row(-1).count(None) + 1 == frame.width:
+    if not last or not TOTAL.match(last[0]):
         return frame
     column = frame[:, frame.row(-1).index(last[0])]
     if (column == last[0]).sum() > 1:

@@ -176,7 +176,7 @@ def _tell_text(
         if plain and (code := _code(present)):
             text = f"column {name!r} holds codes with zeros in front, such as {code!r}, and is a category"
             return Kind("category", missing=missing), [_sure(text, name, "category", "number")]
-    compact = plain and present.count() > 0 and COMPACT[0] <= x.min() <= x.max() <= COMPACT[1]  # type: ignore[operator]
+    compact = plain and bool(x.is_between(*COMPACT).all()) and present.count() > 0
     if asked == "date" or (asked is None and (compact or not plain)):
         dates = tell_dates(present, reading.dates, forced=asked == "date")
         if dates is not None and not (compact and dates.missing):
@@ -190,8 +190,8 @@ def _tell_text(
             f"column {name!r} holds no dates, as {values.drop_nulls().first()!r}; leave --column out"
         )
     if not plain and tell_clock(present):
-        row = present.is_not_null().arg_max() or 0
-        text = f"column {name!r} holds times, in seconds: {present[row]!r} is {read_clock(present[row : row + 1])[0]:g}"
+        first = present.drop_nulls().head(1)
+        text = f"column {name!r} holds times, in seconds: {first[0]!r} is {read_clock(first)[0]:g}"
         notices = [text, *tell_marks(values, present, reading.missing)]
         return Kind("number", Numerals(missing=reading.missing), clock=True), notices
     told = tell_numerals(
