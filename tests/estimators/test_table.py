@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import mlpax
 from mlpax import TableClassifier, TableRegressor
-from mlpax.errors import InputError
+from mlpax.errors import DataWarning, InputError
 from mlpax.model.fit_model import prepare
 from mlpax.recipes import table
 from small_data import dataset_of
@@ -381,3 +381,45 @@ def test_each_fit_draws_a_seed_and_records_it(estimator):
     losses = [[epoch["loss"] for epoch in fitted.history_] for fitted in (again, model)]
     assert losses[0] == losses[1]
     assert estimator(settings=BRIEF, random_state=7).fit(X, y).random_state_ == 7
+
+
+def test_what_is_guessed_is_warned_of():
+    rows = 200
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=rows)
+    frame = pd.DataFrame(
+        {
+            "x": x, "zip": draw.choice(["00501", "07302", "99501"], rows),
+            "price": [f"${1000 + i * 7.5:,.2f}" for i in draw.permutation(rows)],
+            "age": ["n/a" if i % 20 == 0 else str(i % 60) for i in range(rows)],
+            "day": [f"{1 + i % 28}/{1 + i % 12}/2023" for i in range(rows)],
+        }
+    )  # fmt: skip
+    y = np.where(x > 0, "yes", "no")
+    model = TableClassifier(settings={"epochs": 2, "hidden": (4,)}, random_state=0)
+    with pytest.warns(DataWarning) as caught:
+        model.fit(frame, y)
+    said = [str(warning.message) for warning in caught]
+    assert any("columns={'zip': 'number'} says otherwise" in text for text in said)
+    assert any(
+        "'age' has 'n/a' in 10 cells, taken as missing; missing=['n/a'] makes sure" in text for text in said
+    )
+    assert any("dates='day-first' makes sure" in text for text in said)
+    assert any("columns={'price': 'number'} makes sure" in text for text in said)
+    assert not any("--" in text for text in said)
+    assert all(warning.filename == __file__ for warning in caught)
+    sure = {
+        "columns": {"zip": "category", "price": "number"},
+        "missing": ["n/a"],
+        "dates": "day-first",
+        "strict": True,
+    }
+    model.set_params(**sure).fit(frame, y)  # which warns of nothing: a warning is an error here
+    model.set_params(dates=None)
+    with pytest.raises(InputError, match=r"strict reading guesses nothing; give dates='day-first'"):
+        model.fit(frame, y)
+    dropped = TableClassifier(settings=model.settings, columns=dict.fromkeys(frame.columns[1:], "drop"))
+    dropped.fit(frame, y)
+    assert [c.kind for c in dropped.model_.columns.columns] == ["number", "drop", "drop", "drop", "drop"]
+    with pytest.raises(InputError, match=r"which may be 1234 or 1.234; say thousands=',' or decimal=','"):
+        dropped.set_params(columns=None).fit(pd.DataFrame({"n": ["1,234", "2,345"] * 100}), y)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlpax.data.dates import DATE_PARTS, date_parts, is_date_format
 from mlpax.data.kinds import Kind, as_text, is_constant, numbers, tell_kinds, typed
-from mlpax.data.numerals import MISSING, Numerals, bounds_of
+from mlpax.data.numerals import MISSING, Numerals, bounds_of, counts_of
 from mlpax.data.tables import as_frame
 from mlpax.errors import InputError, listed
 
@@ -194,8 +194,7 @@ class Category:
         """Learn the levels; a column is text if nearly every row has a level of its own."""
         values = as_text(typed(values, kind))
         missing = values.null_count() > 0
-        counts: list[tuple[str, int]] = values.drop_nulls().value_counts().rows()
-        counts.sort(key=lambda row: (-row[1], row[0]))
+        counts = sorted(counts_of(values.drop_nulls()), key=lambda row: (-row[1], row[0]))
         kept = [level for level, count in counts if count >= RARE][:MOST_LEVELS]
         if len(kept) + missing < 2:  # all are rare, or there is but one beside them
             kept = [level for level, _ in counts] if len(counts) <= ONE_HOT else kept

@@ -104,7 +104,7 @@ def tell_dates(values: "pl.Series", order: str | None = None, *, forced: bool = 
     dates = _dates(parts, found)
     odd = values.is_not_null() & dates.is_null()
     name, n_odd = values.name, int(odd.sum())
-    if not forced and 2 * n_odd >= count:
+    if n_odd == count or (2 * n_odd >= count and not forced):
         return None
     number, category = (f"--column {shell(f'{name}={kind}')}" for kind in ("date", "category"))
     if n_odd:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mlpax.data.columns import fit_columns
 from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed
+from mlpax.data.numerals import counts_of
 from mlpax.data.reading import Reading
 from mlpax.data.targets import infer_task, labels_of, settled, tell_columns, tell_task
 from mlpax.errors import Guess, InputError, Notice
@@ -104,8 +105,7 @@ def _fact(values: "pl.Series", kind: Kind, remark: str, refused: InputError | No
 
 def _shares(values: "pl.Series") -> str:
     """The classes and their shares of the rows that have one."""
-    counts = values.drop_nulls().value_counts().rows()
-    counts.sort(key=lambda row: (-row[1], str(row[0])))
+    counts = sorted(counts_of(values.drop_nulls()), key=lambda row: (-row[1], str(row[0])))
     rows = sum(n for _, n in counts)
     more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
     return ": " + ", ".join(f"{c} {n / rows:.0%}" for c, n in counts[:8]) + more

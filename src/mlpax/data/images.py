@@ -51,6 +51,23 @@ class Images(NamedTuple):
     shape: tuple[int, ...]
 
 
+def background(X: np.ndarray, shape: tuple[int, ...]) -> str:
+    """Return "dark" or "light" if the edges of pictures are nearly all so; else an empty text.
+
+    Parameters
+    ----------
+    X : array of shape (pictures, height * width * channels), uint8
+    shape : tuple of int
+        (height, width), or (height, width, 3) in colour.
+    """
+    if X.dtype != np.uint8 or len(X) == 0 or min(shape[:2]) < 3:
+        return ""
+    inside = np.zeros(shape, bool)
+    inside[1:-1, 1:-1] = True
+    edge = X[:1000].reshape(-1, inside.size)[:, ~inside.ravel()]
+    return "dark" if (edge < 64).mean() > 0.8 else "light" if (edge > 191).mean() > 0.8 else ""
+
+
 def read_image_folder(
     path: str | Path,
     *,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -12,8 +12,22 @@ from mlpax.errors import Guess, InputError, RowError, counted, shell
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["MARKS", "MISSING", "PLAIN", "Doubtful", "Numerals", "Told", "bounds_of", "decimal_shown",
-           "read_numerals", "tell_lost_digits", "tell_marks", "tell_numerals", "without"]  # fmt: skip
+__all__ = [
+    "MARKS",
+    "MISSING",
+    "PLAIN",
+    "Doubtful",
+    "Numerals",
+    "Told",
+    "bounds_of",
+    "counts_of",
+    "decimal_shown",
+    "read_numerals",
+    "tell_lost_digits",
+    "tell_marks",
+    "tell_numerals",
+    "without",
+]
 
 MISSING = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")  # of a missing cell, in any column
 # Spellings of a missing cell in a column otherwise of numbers or dates, in any case
@@ -131,6 +145,11 @@ def without(values: "pl.Series", spellings: Sequence[str] = ()) -> "pl.Series":
     return values.set(values.is_in(numbers).fill_null(value=False), None) if numbers else values
 
 
+def counts_of(values: "pl.Series") -> list[tuple[Any, int]]:
+    """Return the different cells of a column and how often each occurs, the most frequent first."""
+    return values.rename("value").value_counts(sort=True).rows()
+
+
 def tell_marks(
     values: "pl.Series", present: "pl.Series", known: Sequence[str], *, always: bool = False
 ) -> list[str]:
@@ -147,7 +166,7 @@ def tell_marks(
         Whether the column is a category, in which `MISSING` alone are marks and may be levels.
     """
     marked = values.filter(values.is_not_null() & present.is_null())
-    counts: list[tuple[str, int]] = marked.value_counts(sort=True).rows()
+    counts: list[tuple[str, int]] = counts_of(marked)
     named = {text.lower() for text in known}
     counts = [(text, n) for text, n in counts if text.lower() not in named]
     if not counts:
@@ -214,6 +233,8 @@ def tell_numerals(
     numerals = Numerals(*marks, next(iter(units), ""), multipliers, bounds, tuple(missing), forced)
     x = _values(column.cells, numerals)
     odd = column.cells.filter(x.is_null())
+    if forced and odd.height == column.filled:
+        return None
     if not forced:
         most = 2 * (column.plain.count() + numbers.height) > column.filled or column.has_most_numbers()
         if len(units) > MOST_UNITS or not most:

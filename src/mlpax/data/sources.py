@@ -49,6 +49,8 @@ class Trained(Protocol):
     @property
     def target(self) -> str: ...
     @property
+    def provenance(self) -> dict[str, str]: ...
+    @property
     def numerals(self) -> Numerals: ...
     def inputs(self, X: Any) -> np.ndarray: ...
 
@@ -230,7 +232,7 @@ class Pictures:
         self, wanted: Wanted, reading: Reading, notice: Notice = lambda text: None, progress: bool = False
     ) -> Ready:
         """Read the pictures, hold out rows of each class in proportion, and settle the recipe."""
-        _check_options(str(self.path), reading, {"test"} if self.arrays else {"test"} | OF_FOLDERS)
+        _check_options(str(self.path), reading, {"test", "invert"} | (set() if self.arrays else OF_FOLDERS))
         recipe = _recipe_of_images(str(self.path), wanted)
         wanted = replace(wanted, changes={"validation": 0.2, **wanted.changes})
         whole = wanted.resolved(recipe, 1)
@@ -243,7 +245,7 @@ class Pictures:
                 f"all pictures of {name} are of the class {', '.join(map(str, classes))}; it takes two"
             )
         _tell_repeats(found.X, train, notice)
-        X, y = found.X, found.y
+        X, y = 255 - found.X if reading.invert else found.X, found.y
         dataset = Dataset(
             name, X[train], y[train], X[test], y[test], classes, found.shape,
             X_valid=X[valid] if whole.validation else None, y_valid=y[valid] if whole.validation else None,
@@ -260,11 +262,13 @@ class Pictures:
                 self.path, size=size, colour=colour, skip_bad=reading.skip_bad, notice=notice
             )
             labels = encode(pl.Series("class", found.classes), model.classes)
-            return Scored(model.inputs(found.X), labels[found.y])
+            X = _inverted(found.X, model, reading, notice)
+            return Scored(model.inputs(X), labels[found.y])
         _check_arrays(self.path)
         X, y = self.arrays or read_arrays(self.path)
         if y is None:
             raise InputError(f"{self.path} has no labels beside it; there is nothing to score by")
+        X = _inverted(X, model, reading, notice)
         return Scored(model.inputs(X), encode(pl.Series("y", y), model.classes))
 
     def to_predict(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Unlabelled:
@@ -274,9 +278,9 @@ class Pictures:
             X, files = images.read_pictures(
                 self.path, model.image_shape, skip_bad=reading.skip_bad, notice=notice
             )
-            return Unlabelled([X], files)
+            return Unlabelled([_inverted(X, model, reading, notice)], files)
         _check_arrays(self.path)
-        return Unlabelled([read_rows(self.path)])
+        return Unlabelled([_inverted(read_rows(self.path), model, reading, notice)])
 
     def _labelled(self, reading: Reading, notice: Notice, progress: bool) -> images.Images:
         """Return the pictures with their classes."""
@@ -381,6 +385,20 @@ def _tell_unknown_columns(model: Trained, frame: "pl.DataFrame", notice: Notice)
     extra = [c for c in frame.columns if c and c not in known]  # an index has no name
     if extra and known - {model.target} <= set(frame.columns):  # else the error to come says more
         notice(f"ignored columns that the model does not know: {listed(extra)}")
+
+
+def _inverted(X: np.ndarray, model: Trained, reading: Reading, notice: Notice) -> np.ndarray:
+    """Return pictures with dark and light exchanged if the user says so; tell if they seem to need it."""
+    if model.image_shape is None or X.dtype != np.uint8:
+        return X
+    X = 255 - X if reading.invert else X
+    own, found = model.provenance.get("background", ""), images.background(X, model.image_shape)
+    if own and found and own != found:
+        remedy = "leave out --invert" if reading.invert else "--invert exchanges dark and light"
+        notice(
+            f"the pictures have a {found} background, and the network was trained on a {own} one; {remedy}"
+        )
+    return X
 
 
 def _tell_repeats(X: np.ndarray, train: np.ndarray, notice: Notice) -> None:

@@ -1,5 +1,7 @@
 """Tables as polars frames: from CSV, Parquet, Arrow and files of arrays, whole or in batches; from memory."""
 
+import contextlib
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -72,6 +74,7 @@ def read_table(
             frame = read_csv(path, options, notice)
         elif kind == "parquet":
             frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
+            frame = frame.with_columns(_as_categories(frame, _categories(path)))
         elif kind == "arrow":
             frame = pl.read_ipc(path) if starts(path, b"ARROW1") else pl.read_ipc_stream(path)
         else:
@@ -169,7 +172,26 @@ def _streamed_parquet(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
     import polars as pl
 
     lazy = pl.scan_parquet(path, low_memory=True, glob=False, hive_partitioning=False)
-    yield from map(_stored, _collected(lazy, cells))
+    names = _categories(path)
+    for batch in _collected(lazy, cells):
+        yield _stored(batch.with_columns(_as_categories(batch, names)))
+
+
+def _categories(path: Path) -> list[str]:
+    """Return the columns of a Parquet file that were pandas' categories, which may be stored as numbers."""
+    import polars as pl
+
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        columns = json.loads(pl.read_parquet_metadata(path)["pandas"])["columns"]
+        return [str(column["name"]) for column in columns if column["pandas_type"] == "categorical"]
+    return []
+
+
+def _as_categories(frame: "pl.DataFrame", names: list[str]) -> "list[pl.Series]":
+    """Return those columns of a frame as categories."""
+    import polars as pl
+
+    return [frame[name].cast(pl.String).cast(pl.Categorical) for name in names if name in frame.columns]
 
 
 def _collected(lazy: "pl.LazyFrame", cells: int) -> Iterator["pl.DataFrame"]:

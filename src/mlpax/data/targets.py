@@ -12,7 +12,7 @@ import numpy as np
 from mlpax.data.columns import MOST_LEVELS, Category, Columns, fit_columns
 from mlpax.data.dataset import Dataset, HoldOut, split
 from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed, with_values
-from mlpax.data.numerals import MISSING, Numerals
+from mlpax.data.numerals import MISSING, Numerals, counts_of
 from mlpax.data.reading import Reading
 from mlpax.errors import Guess, InputError, Notice, counted, listed, shell, unknown
 from mlpax.recipes import TASKS
@@ -95,13 +95,13 @@ def infer_task(values: "pl.Series") -> str:
     """
     if not values.dtype.is_numeric():
         return "classification"
-    counts = values.drop_nulls().value_counts()
-    x = np.sort(counts[values.name].to_numpy())
-    if not np.all(x == np.round(x)):
+    x = values.drop_nulls().unique().sort().to_numpy()
+    if len(x) > FEW or not np.all(x == np.round(x)):
         return "regression"
     span = float(x[-1]) - float(x[0]) + 1 if len(x) else 0
-    close = len(x) == span or (len(x) >= DENSE * span and counts["count"].min() > 1)  # type: ignore[operator]
-    return "classification" if len(x) <= 2 or (len(x) <= FEW and span <= FEW and close) else "regression"
+    dense = len(x) >= DENSE * span and min(n for _, n in counts_of(values.drop_nulls())) > 1
+    close = span <= FEW and (len(x) == span or dense)
+    return "classification" if len(x) <= 2 or close else "regression"
 
 
 def _are_numbers(values: "pl.Series") -> bool:

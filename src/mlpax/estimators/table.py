@@ -15,11 +15,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from mlpax.data.columns import as_frame
+from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
 from mlpax.data.sources import Wanted, table_to_train
 from mlpax.errors import DataWarning, Guess, InputError, strictly
 from mlpax.estimators.rows import ClassWeight, RandomState
 from mlpax.model.fit_model import fit_model
+from mlpax.recipes import Recipe
 
 if TYPE_CHECKING:
     import polars as pl
@@ -100,11 +102,7 @@ class _Table(BaseEstimator):
         if seed is None or isinstance(seed, np.random.RandomState):
             seed = check_random_state(seed).randint(2**31)
         changes: dict[str, Any] = {"seed": seed, "validation": self.validation} | settings
-        notice = strictly(_warn) if self.strict else _warn
-        try:
-            dataset, recipe, _ = table_to_train(frame, Wanted(self.recipe, changes), reading, notice=notice)
-        except InputError as error:
-            raise InputError(_in_python(str(error))) from None
+        dataset, recipe = _to_train(frame, Wanted(self.recipe, changes), reading)
         self.random_state_ = recipe.seed
         self.model_, self.history_ = fit_model(dataset, recipe)
         return self
@@ -125,11 +123,19 @@ class _Table(BaseEstimator):
         self.model_.save(path)
 
 
-def _warn(text: str) -> None:
-    """Warn of what was guessed, and say which argument makes it sure."""
-    if isinstance(text, Guess):
-        remedy = f"; {text.option} makes sure" if text.option and text.option not in text else ""
-        warnings.warn(_in_python(f"{text}{remedy}"), DataWarning, stacklevel=5)
+def _to_train(frame: "pl.DataFrame", wanted: Wanted, reading: Reading) -> tuple[Dataset, Recipe]:
+    """Return the rows to train on and the recipe; warn of what was guessed."""
+    notices: list[str] = []
+    notice = strictly(notices.append) if reading.strict else notices.append
+    try:
+        dataset, recipe, _ = table_to_train(frame, wanted, reading, notice=notice)
+    except InputError as error:
+        raise InputError(_in_python(str(error))) from None
+    for text in notices:
+        if isinstance(text, Guess):
+            remedy = f"; {text.option} makes sure" if text.option else ""
+            warnings.warn(_in_python(f"{text}{remedy}"), DataWarning, stacklevel=4)
+    return dataset, recipe
 
 
 def _in_python(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mlpax.atomic import TEMPORARY
+from mlpax.data import images
 from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
 from mlpax.engine.plan import Pytree
@@ -177,6 +178,8 @@ class _Run:
         """Return the model of these parameters, and its figures on the test rows."""
         config, data = self.config, self.dataset
         provenance = {"dataset": config.dataset, "fingerprint": config.fingerprint, **config.versions}
+        if self.dataset.image_shape:
+            provenance["background"] = images.background(self.dataset.X_train, self.dataset.image_shape)
         model = dataclasses.replace(self.problem.model(params), provenance=provenance)
         found = model.score(model.forward(data.X_test), data.y_test) if len(data.X_test) else {}
         return model, {f"test_{name}": value for name, value in found.items()}
