@@ -295,7 +295,9 @@ def _width(rows: list[tuple[int, list[str]]]) -> int:
     return max(dict.fromkeys(counts), key=counts.count) if counts else 0
 
 
-def _fit(rows: list[tuple[int, list[str]]], separator: str) -> tuple[bool, float, bool, float, bool, int]:
+def _fit(
+    rows: list[tuple[int, list[str]]], separator: str
+) -> tuple[bool, bool, float, bool, float, bool, int]:
     """Return how well a separator splits rows; of two the larger is better."""
     width = _width(rows)
     like = [row for _, row in rows if len(row) == width]
@@ -303,8 +305,9 @@ def _fit(rows: list[tuple[int, list[str]]], separator: str) -> tuple[bool, float
     share, numbers = len(like) / max(1, len(rows)), sum(cells) / max(1, len(cells))
     filled = all(cell for row in like for cell in row)
     if width < 2 or (separator == " " and not (len(like) >= len(rows) - 1 and numbers > 0.4 and filled)):
-        return False, 0, False, 0, False, 0  # sentences, or cells by several blanks
-    return share > 0.7, share, separator != " ", numbers, separator != ",", width
+        return False, False, 0, False, 0, False, 0  # sentences, or cells by several blanks
+    named = len(rows[0][1]) in (width, width - 1) and len(rows[0][1]) > 1
+    return share > 0.7, named, share, separator != " ", numbers, separator != ",", width
 
 
 def _names(table: _Start, options: FileOptions, notice: Notice) -> tuple[list[str], int]:
@@ -343,8 +346,8 @@ def _names(table: _Start, options: FileOptions, notice: Notice) -> tuple[list[st
             )
             notice(Guess(f"{text} the first line for names", "--header none"))
         return [f"x{i}" for i in range(width)], before
-    if len(cells) == width - 1 and all(len(row) == width for row in below):
-        ends_in_separator = not any(row[-1].strip() for row in below)
+    if len(cells) == width - 1 and sum(len(row) == width for row in below) >= 0.9 * len(below):
+        ends_in_separator = bool(cells[-1].strip()) and not any(row[-1].strip() for row in below)
         cells = [*cells, ""] if ends_in_separator else ["", *cells]  # R gives the names of rows no name
     return _checked(path, cells, table.first + rows[top][0]), table.first + rows[top][0]
 
@@ -451,10 +454,14 @@ def _census(body: bytes, dialect: Dialect) -> _Census:
         alike = np.minimum.reduceat(naive == len(dialect.names), lines)
         texts = body.decode(errors="replace").split(dialect.end)
         counts = np.diff(lines, append=len(ends))
-        for i in np.flatnonzero(alike & (counts > 1)):
-            if all(_looks_like_a_row(text, dialect) for text in texts[lines[i] : lines[i] + counts[i]]):
-                swallowed = int(lines[i])
-                break
+        several = np.flatnonzero(counts > 1)
+        like_rows = [
+            bool(alike[i])
+            and all(_looks_like_a_row(t, dialect) for t in texts[lines[i] : lines[i] + counts[i]])
+            for i in several
+        ]
+        if all(like_rows):  # where some are no rows, cells of several lines are the table's way
+            swallowed = int(lines[several[0]])
     blank = widths == 1
     if len(dialect.names) > 1:
         for i in np.flatnonzero(blank):

@@ -17,6 +17,7 @@ DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
 FORMATS = ("", "day-first", "month-first")  # how 03/04/2024 is read; "": it does not occur
 SAMPLE = 1000  # cells that tell whether it pays to look at all
 MOST_ODD, ODD_SHARE = 20, 0.01  # cells that are no dates in a column of dates
+CENTURY = 69  # years of two digits below are of 2000, as in POSIX
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 NAME = (
@@ -250,7 +251,7 @@ def _dates(parts: "pl.DataFrame", order: str) -> "pl.Series":
     )
     short = pl.col("year").str.strip_prefix("'")
     year = short.cast(pl.Int32, strict=False)
-    century = pl.when(short.str.len_bytes() > 2).then(0).when(year < 69).then(2000).otherwise(1900)
+    century = pl.when(short.str.len_bytes() > 2).then(0).when(year < CENTURY).then(2000).otherwise(1900)
     half = pl.col("half").str.slice(0, 1).str.to_lowercase()
     hour = number("hour").fill_null(0)
     real = pl.when(half.is_null()).then(pl.col("hour").is_null() | pl.col("minute").is_not_null())

@@ -35,7 +35,8 @@ OTHER_SCRIPTS = [
     "euc_jp",
     "cp949",
 ]
-KANA = (0x82, 0x83)  # first bytes of Japanese letters in Shift JIS
+# First bytes of Japanese letters in Shift JIS, which hardly occur in Western text
+JAPANESE = [*range(0x81, 0x85), *range(0x88, 0x91), *range(0x98, 0xA0)]
 SAMPLE = 1 << 16  # bytes of lines with other than ASCII that tell the encoding
 
 
@@ -126,6 +127,8 @@ def _guessed(path: Path, data: bytes, place: int, notice: Notice) -> bytes:
         if _is_latin(sample)
         else [match.encoding for match in from_bytes(sample, cp_isolation=OTHER_SCRIPTS)]
     )
+    if not others and not _is_latin(sample):
+        others = ["cp932" if _is_japanese(sample) else "gb18030", "big5", "cp949"]
     for name in [*others, "cp1250" if _is_central(sample) else "cp1252", "cp1250"]:
         try:
             decoded = data.decode(name)
@@ -141,7 +144,13 @@ def _is_latin(sample: bytes) -> bool:
     x = np.frombuffer(b"\0" + sample + b"\0", np.uint8)
     high = x >= 0x80
     alone = high[1:-1] & ~high[:-2] & ~high[2:]
-    return bool(alone.sum() > 0.3 * high.sum() and np.isin(x[high], KANA).mean() < 0.2)
+    return bool(alone.sum() > 0.3 * high.sum()) and not _is_japanese(sample)
+
+
+def _is_japanese(sample: bytes) -> bool:
+    """Whether many bytes beyond ASCII begin a letter in Shift JIS."""
+    x = np.frombuffer(sample, np.uint8)
+    return bool(np.isin(x[x >= 0x80], JAPANESE).mean() >= 0.2)
 
 
 def _is_central(sample: bytes) -> bool:
