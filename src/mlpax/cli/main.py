@@ -210,7 +210,10 @@ def train(
     json_: Json = False,
     **settings: Setting | None,
 ) -> None:
-    """Train a network and keep everything about the run in a folder."""
+    """Train a network and keep everything about the run in a folder.
+
+    The recipe decides every setting that you do not give.
+    """
     from mlpax.data.sources import Wanted, short_name, source
     from mlpax.runs import run
 
