@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -117,13 +117,11 @@ def read_config(path: Path) -> Config:
         raise InputError(f"{file} is damaged: {error}") from None
 
 
-def write_history(path: Path, history: Iterable[dict[str, float]]) -> None:
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
     text = io.StringIO()
-    rows = list(history)
-    if rows:
-        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: v if k == "epoch" else f"{v:.9g}" for k, v in row.items()} for row in rows)
+    writer = csv.DictWriter(text, history[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: v if k == "epoch" else f"{v:.9g}" for k, v in row.items()} for row in history)
     with atomic(path / "metrics.csv") as file:
         file.write(text.getvalue().encode())
 
