@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from mlpax.data.dataset import Dataset
     from mlpax.model.model import Model
+    from mlpax.runs.run_files import Config
 
 __all__ = ["DataDir", "Json", "RunArgument", "compare", "describe", "evaluate", "importance", "inspect",
-           "list_runs", "plot", "predict"]  # fmt: skip
+           "list_runs", "plot", "predict", "rows_of"]  # fmt: skip
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, made by mlpax train.")]
 DataDir = Annotated[
@@ -48,15 +49,20 @@ def describe(
     table([facts[0]._fields, *facts])
 
 
+def rows_of(config: "Config", data_dir: Path | None = None) -> "Dataset":
+    """Return the data set of a run, as it is now."""
+    from mlpax.data.sources import Wanted, source
+
+    data = source(config.dataset, data_dir or config.data_dir)
+    return data.to_train(Wanted(config.recipe), config.options).dataset
+
+
 def _own_rows(run: Path, data_dir: Path | None) -> "Dataset":
     """Return the data set that a run was trained on."""
-    from mlpax.data.sources import Wanted, source
-    from mlpax.runs import run_files
+    from mlpax.runs.run_files import read_config
 
-    config = run_files.read_config(run)
-    dataset, _, _ = source(config.dataset, data_dir or config.data_dir).to_train(
-        Wanted(config.recipe), config.options
-    )
+    config = read_config(run)
+    dataset = rows_of(config, data_dir)
     if dataset.fingerprint != config.fingerprint:  # then other rows would be held out than were
         raise InputError(
             f"{config.dataset} is not as it was when {run} was trained; train again, or evaluate on a file of"
@@ -77,7 +83,14 @@ def _examples(
     from mlpax.data.sources import source
 
     if data is None:
-        X, y, new = _held_out(model, run, data_dir)
+        dataset = _own_rows(run, data_dir)
+        X, y = dataset.held_out
+        new = y is dataset.y_test
+        if len(y) == 0:
+            raise InputError(f"{run} held out no rows; give a file of others, or train with --test 0.2")
+        if not new:
+            chose = ", which chose the epoch" if model.recipe.get("patience") else ""
+            say(f"no rows were held out for testing; these are the validation rows{chose}")
     else:
         new = model.provenance.get("dataset") != str(Path(data).resolve())
         if not new:
@@ -86,18 +99,6 @@ def _examples(
     if model.calibration and not new:
         say("the temperature of the probabilities was fitted on these rows; the figures are without it")
     return X, np.asarray(model.classes)[y] if model.classes else y[:, 0], new
-
-
-def _held_out(model: "Model", run: Path, data_dir: Path | None) -> "tuple[np.ndarray, np.ndarray, bool]":
-    """Return the rows that the run held out, their labels or values, and whether they are for testing."""
-    dataset = _own_rows(run, data_dir)
-    X, y = dataset.held_out
-    if len(y) == 0:
-        raise InputError(f"{run} held out no rows; give a file of others, or train with --test 0.2")
-    if y is not dataset.y_test:
-        chose = ", which chose the epoch" if model.recipe.get("patience") else ""
-        say(f"no rows were held out for testing; these are the validation rows{chose}")
-    return X, y, y is dataset.y_test
 
 
 def evaluate(
