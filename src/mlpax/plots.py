@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mlpax.atomic import atomic
-from mlpax.errors import InputError
+from mlpax.errors import InputError, shortened
 from mlpax.scores import calibration_error, regression
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import
@@ -35,9 +35,7 @@ UNDRAWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 def _name(text: object, most: int = 24) -> str:
     """Return a text of the user's as one short line that matplotlib draws literally."""
-    text = UNDRAWABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(text).split()))
-    if len(text) > most:  # run names differ at the end, column names at the start
-        text = f"{text[: (most - 1) // 2]}…{text[-(most // 2) :]}"
+    text = shortened(UNDRAWABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(text).split())), most)
     text = f" {text}" if text.startswith("_") else text  # a legend skips labels that start with "_"
     return text.replace("$", r"\$")  # text between two $ would be mathematics
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
@@ -204,12 +203,7 @@ def table(rows: int, task: str = "classification") -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[int, str], Recipe]] = {
-    "article": article,
-    "default": default,
-    "quick": quick,
-    "table": table,
-}
+RECIPES = {recipe.__name__: recipe for recipe in (article, default, quick, table)}
 
 
 def named(

@@ -61,24 +61,19 @@ def classification(
     confusion = metrics.confusion_matrix(labels, predicted, labels=every)
     f1 = 2 * np.diag(confusion) / np.maximum(confusion.sum(axis=0) + confusion.sum(axis=1), 1)
     present = np.unique(labels)  # scikit-learn's balanced accuracy would warn of other predictions
+    roc_auc: _RocAuc = {}
+    if len(present) == len(classes) > 1:
+        scores = probabilities[:, 1] if len(classes) == 2 else probabilities
+        roc_auc["roc_auc"] = float(metrics.roc_auc_score(labels, scores, multi_class="ovr"))
     return {
         "accuracy": float(metrics.accuracy_score(labels, predicted)),
         "balanced_accuracy": float(metrics.recall_score(labels, predicted, labels=present, average="macro")),
         "log_loss": float(metrics.log_loss(labels, probabilities, labels=every)),
-        **_roc_auc(labels, probabilities),
+        **roc_auc,
         "ece": calibration_error(labels, probabilities),
         "f1": dict(zip(map(str, classes), f1.tolist(), strict=True)),
         "confusion": confusion.tolist(),
     }
-
-
-def _roc_auc(labels: np.ndarray, probabilities: np.ndarray) -> _RocAuc:
-    from sklearn import metrics
-
-    if not len(np.unique(labels)) == probabilities.shape[1] > 1:
-        return {}
-    scores = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
-    return {"roc_auc": float(metrics.roc_auc_score(labels, scores, multi_class="ovr"))}
 
 
 def regression(y: np.ndarray, predicted: np.ndarray) -> Regression:

@@ -305,23 +305,18 @@ def compare(
     if len({(config.dataset, config.fingerprint) for config in configs}) > 1:
         names = listed(sorted({config.dataset for config in configs}))
         say(f"the runs have different data or held-out rows, so their scores are not comparable: {names}")
-    settings = _differing([config.settings() for config in configs])
+    settings = [config.settings() for config in configs]
+    differing = [name for name, value in settings[0].items() if any(one[name] != value for one in settings)]
     if json_:
-        own = [{name: values[i] for name, values in settings.items()} for i in range(len(rows))]
-        print(json.dumps([row._asdict() | {"settings": s} for row, s in zip(rows, own, strict=True)]))
+        own = [{"settings": {name: one[name] for name in differing}} for one in settings]
+        print(json.dumps([row._asdict() | more for row, more in zip(rows, own, strict=True)]))
         return
     table_of_runs(rows)
-    if settings:
+    if differing:
         print("\nSettings that differ:")
-        lines = [(name, *map(_shown, values)) for name, values in settings.items()]
+        lines = [(name, *(_shown(one[name]) for one in settings)) for name in differing]
         table([("", *(row.run for row in rows)), *lines], names=range(1, len(rows) + 1))
     print(f"\n{out}")
-
-
-def _differing(settings: "list[dict[str, object]]") -> dict[str, list[object]]:
-    """Return the settings that are not equal in all runs, each with its value in every run."""
-    columns = {name: [one[name] for one in settings] for name in settings[0]}
-    return {name: values for name, values in columns.items() if any(v != values[0] for v in values)}
 
 
 def _shown(value: object) -> str:

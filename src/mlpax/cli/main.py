@@ -106,18 +106,9 @@ Train = Callable[..., None]
 
 # Where `mlpax train --help` shows the options of a recipe; the others are under "Training".
 PANELS = {
-    "Network": ("hidden", "activation", "initial_scale", "inputs"),
-    "Update rule": (
-        "optimizer",
-        "learning_rate",
-        "momentum",
-        "beta_1",
-        "beta_2",
-        "epsilon",
-        "schedule",
-        "warmup",
-    ),
-    "Validation and early stopping": ("validation", "patience", "min_delta", "monitor", "train_metrics"),
+    "Network": "hidden activation initial_scale inputs",
+    "Update rule": "optimizer learning_rate momentum beta_1 beta_2 epsilon schedule warmup",
+    "Validation and early stopping": "validation patience min_delta monitor train_metrics",
 }
 
 
@@ -160,13 +151,13 @@ def _option(field: dataclasses.Field[object], panel: str) -> Parameter:
 
 def _with_settings(command: Train) -> Train:
     """Replace the command's `**settings` by one option for each field of Reading and Recipe."""
-    hints = typing.get_type_hints(command, include_extras=True)
     own = [p for p in signature(command).parameters.values() if p.kind != p.VAR_KEYWORD]
-    parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own]
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in own]
     parameters += [_option(field, "Tables and pictures") for field in dataclasses.fields(Reading)]
-    panel_of = {name: panel for panel, names in PANELS.items() for name in names}
-    for field in dataclasses.fields(Recipe):
-        parameters.append(_option(field, panel_of.get(field.name, "Training")))
+    panel_of = {name: panel for panel, names in PANELS.items() for name in names.split()}
+    parameters += [
+        _option(field, panel_of.get(field.name, "Training")) for field in dataclasses.fields(Recipe)
+    ]
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command
@@ -306,8 +297,6 @@ def _told(path: Path) -> Generator[None]:
     """Add to an error of training what is left of the run in `path`, and how to continue."""
     try:
         yield
-    except InterruptedRun as error:
-        raise InterruptedRun(error.signal, f"{error}; go on with: mlpax resume {path}") from None
     except DivergedError as error:
         kept = (path / "model.safetensors").exists()
         advice = str(error).replace("clip_norm=", "--clip-norm ")

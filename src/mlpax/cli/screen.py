@@ -6,10 +6,12 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mlpax.errors import shortened
+
 if TYPE_CHECKING:
     from mlpax.runs.run_files import Summary
 
-__all__ = ["bar", "epoch_line", "figure", "say", "shortened", "table", "table_of_runs"]
+__all__ = ["bar", "epoch_line", "figure", "say", "table", "table_of_runs"]
 
 WIDTH = 80  # columns of the narrowest terminal that our lines should fit
 SHORTEST = 8  # characters that a shortened name keeps
@@ -115,8 +117,3 @@ def table(rows: Sequence[Sequence[object]], names: Sequence[int] = ()) -> None:
     for row in cells:
         shown = [shortened(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
         print("  ".join(shown).rstrip())
-
-
-def shortened(text: str, most: int) -> str:
-    """Return a text of at most this many characters; a longer one loses its middle."""
-    return text if len(text) <= most else f"{text[: (most - 1) // 2]}…{text[-(most // 2) :]}"

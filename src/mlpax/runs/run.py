@@ -129,7 +129,8 @@ def train(
         over = "finished" if len(run.history) == recipe.epochs else "stopped early"
         result = run.finish("interrupted" if interrupted else over)
         if caught and interrupted:
-            raise InterruptedRun(caught[0], f"interrupted after epoch {len(run.history)}; nothing is lost")
+            remedy = f"nothing is lost; go on with: mlpax resume {path}"
+            raise InterruptedRun(caught[0], f"interrupted after epoch {len(run.history)}; {remedy}")
         if unheard:
             raise unheard
     return result
