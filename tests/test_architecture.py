@@ -195,7 +195,7 @@ def test_no_function_is_long():
 
 def test_the_whole_does_not_grow():
     """Code lines, without docstrings, comments and blank lines. Lower the limit whenever code goes."""
-    assert house.survey(SOURCE.parents[1]).lines <= 7007
+    assert house.survey(SOURCE.parents[1]).lines <= 7006
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

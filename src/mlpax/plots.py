@@ -190,7 +190,7 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Classes) -
     from matplotlib.colors import PowerNorm
 
     k = len(classes)
-    counts = np.bincount(k * y_true + y_pred, minlength=k * k).reshape(k, k)
+    counts = np.bincount(k * np.asarray(y_true, int) + y_pred, minlength=k * k).reshape(k, k)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [_name(name) for name in classes]
     longest = max(map(len, names))

@@ -261,7 +261,7 @@ def _train(
     start: "Callable[..., Result]", path: Path, recipe: Recipe, *, every: str, log: str | None, quiet: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Call `start`, which trains, with an epoch line or a progress bar, and print how the run ended."""
+    """Train by calling `start`, with epoch lines and a progress bar. Print how the run ended."""
     from mlpax.runs.logs import logger
     from mlpax.runs.run import Every
 
@@ -310,7 +310,7 @@ def _told(path: Path) -> Generator[None]:
 def _ending(path: Path, recipe: Recipe, result: "Result") -> str:
     """Return the last line of a training: how it ended, and the test figures, or else the validation's.
 
-    If the line is wider than the terminal, the figures get a line of their own.
+    If the line is wider than the terminal, the figures go to a second line.
     """
     scores = [name for name in result.metrics if name.startswith(("test_", "valid_"))]
     scores = [name for name in scores if name.startswith("test_")] or scores

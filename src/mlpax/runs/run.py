@@ -199,7 +199,7 @@ class _Run:
         return False, unheard
 
     def write_checkpoint(self, arrays: checkpoints.Arrays, history: list[Record], best: int) -> None:
-        """Write a state, its history and the metrics. Keep the checkpoint of epoch `best`."""
+        """Write a checkpoint and `metrics.csv`. Remove old checkpoints, but not that of epoch `best`."""
         self.still_ours()
         folder = self.path / "checkpoints"
         record = {"epoch": len(history), "run": self.config.identity, "history": history}
