@@ -32,35 +32,24 @@ if TYPE_CHECKING:
     from mlpax.model.model_file import load as load
     from mlpax.recipes import Recipe as Recipe
 
-# Where each public name lives; it is imported on first use (PEP 562), so that `import mlpax` is quick.
-_HOME = {
-    "DivergedError": "errors",
-    "InputError": "errors",
-    "MLPClassifier": "estimators.mlp",
-    "MLPRegressor": "estimators.mlp",
-    "MlpaxError": "errors",
-    "Model": "model.model",
-    "ModelFileError": "errors",
-    "Objective": "engine.plan",
-    "Recipe": "recipes",
-    "TableClassifier": "estimators.table",
-    "TableRegressor": "estimators.table",
-    "accuracy": "engine.xla.losses",
-    "batch_forward": "engine.xla.network",
-    "cross_entropy_loss": "engine.xla.losses",
-    "dense_objective": "engine.xla.objective",
-    "fit": "engine.training",
-    "forward": "engine.xla.network",
-    "initial_params": "engine.training",
-    "initialize_weights": "engine.xla.network",
-    "load": "model.model_file",
-    "log_softmax": "engine.xla.losses",
-    "place": "engine.rows",
-    "softmax": "engine.xla.losses",
-    "update": "engine.xla.losses",
+# The public names of each module; they are imported on first use (PEP 562), so that `import mlpax` is quick.
+_NAMES = {
+    "engine.plan": ["Objective"],
+    "engine.rows": ["place"],
+    "engine.training": ["fit", "initial_params"],
+    "engine.xla.losses": ["accuracy", "cross_entropy_loss", "log_softmax", "softmax", "update"],
+    "engine.xla.network": ["batch_forward", "forward", "initialize_weights"],
+    "engine.xla.objective": ["dense_objective"],
+    "errors": ["DivergedError", "InputError", "MlpaxError", "ModelFileError"],
+    "estimators.mlp": ["MLPClassifier", "MLPRegressor"],
+    "estimators.table": ["TableClassifier", "TableRegressor"],
+    "model.model": ["Model"],
+    "model.model_file": ["load"],
+    "recipes": ["Recipe"],
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:

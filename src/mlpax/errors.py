@@ -113,6 +113,14 @@ def counted(n: int, thing: str) -> str:
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most this many characters; a longer one loses its middle.
+
+    Names of runs differ at the end, names of columns at the start.
+    """
+    return text if len(text) <= most else f"{text[: (most - 1) // 2]}…{text[-(most // 2) :]}"
+
+
 def unknown(kind: str, value: object, options: Iterable[str]) -> InputError:
     """Return the error for a name that is not among `options`. It suggests the most similar option."""
     options = list(options)

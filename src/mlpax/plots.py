@@ -5,12 +5,12 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mlpax.atomic import atomic
-from mlpax.errors import InputError
+from mlpax.errors import InputError, shortened
 from mlpax.scores import calibration_error, regression
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import
@@ -27,6 +27,7 @@ Classes = Sequence[str] | Sequence[int]
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 COLORS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, "#000000")
 STYLES = ("-", "--", ":")
+PARTS = {"train": ("training", "-", BLUE), "valid": ("validation", "--", RED)}
 
 # Control characters, and bytes of a file name that are not UTF-8.
 UNDRAWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -34,9 +35,7 @@ UNDRAWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 def _name(text: object, most: int = 24) -> str:
     """Return a text of the user's as one short line that matplotlib draws literally."""
-    text = UNDRAWABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(text).split()))
-    if len(text) > most:  # run names differ at the end, column names at the start
-        text = f"{text[: (most - 1) // 2]}…{text[-(most // 2) :]}"
+    text = shortened(UNDRAWABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(text).split())), most)
     text = f" {text}" if text.startswith("_") else text  # a legend skips labels that start with "_"
     return text.replace("$", r"\$")  # text between two $ would be mathematics
 
@@ -52,20 +51,30 @@ def _figure(
     return figure, list(axes.ravel())
 
 
-def _plain(axes: "Axes", x: str = "", y: str = "", title: str = "") -> None:
+def _plain(
+    axes: "Axes", x: str = "", y: str = "", title: str = "", grid: Literal["x", "y", "both"] = "both"
+) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.3, linewidth=0.6)
+    axes.grid(axis=grid, alpha=0.3, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set(xlabel=x, ylabel=y)
     axes.set_title(title, fontsize=11)
 
 
-def _whole_numbers(axes: "Axes", last: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+def _over_epochs(axes: "Axes", last: int, y: str, title: str) -> None:
+    """Label axes whose x is the epoch, with whole numbers from 1 to `last`."""
+    _plain(axes, "epoch", y, title)
+    axes.locator_params("x", nbins=10, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
     axes.set_xlim(0.4, last + 0.6)
+
+
+def _line(
+    axes: "Axes", history: History, name: str, style: str, color: str, marker: str, label: str | None = None
+) -> None:
+    """Draw one column of a history. Values that are not finite are gaps."""
+    epochs = [row["epoch"] for row in history]
+    values = [row[name] if math.isfinite(row[name]) else math.nan for row in history]
+    axes.plot(epochs, values, style, color=color, marker=marker, markersize=3, label=label)
 
 
 def save(figure: "Figure", path: str | Path) -> None:
@@ -83,10 +92,6 @@ def save(figure: "Figure", path: str | Path) -> None:
         # matplotlib draws a box for a letter that the font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing|Matplotlib currently does not support")
         figure.savefig(file, format=kind)
-
-
-def _column(history: History, name: str) -> np.ndarray:
-    return np.array([row[name] if np.isfinite(row[name]) else np.nan for row in history])
 
 
 def _metrics(history: History) -> list[str]:
@@ -110,30 +115,25 @@ def curves(history: History, title: str = "", kept: int = 0) -> "Figure":
     kept : int, default 0
         The epoch whose weights were kept, which a vertical line marks; 0 marks none.
     """
-    metrics = _metrics(history)
-    figure, axes = _figure(3.7 * (2 + len(metrics)), 3.4, 1, 2 + len(metrics))
-    epoch = _column(history, "epoch")
-    marker = "o" if len(history) <= 30 else ""
-    axes[0].plot(epoch, _column(history, "loss"), color=BLUE, marker=marker, markersize=3)
-    _plain(axes[0], "epoch", "loss", "Training loss")
-    for axis, metric in zip(axes[1:], metrics, strict=False):
-        for part, color, style in (("train", BLUE, "-"), ("valid", RED, "--")):
+    metrics, epochs = _metrics(history), len(history)
+    figure, (loss, *middle, times) = _figure(3.7 * (2 + len(metrics)), 3.4, 1, 2 + len(metrics))
+    marker = "o" if epochs <= 30 else ""
+    _line(loss, history, "loss", "-", BLUE, marker)
+    _over_epochs(loss, epochs, "loss", "Training loss")
+    for axis, metric in zip(middle, metrics, strict=True):
+        for part, (label, style, color) in PARTS.items():
             if f"{part}_{metric}" in history[0]:
-                label = {"train": "training", "valid": "validation"}[part]
-                values = _column(history, f"{part}_{metric}")
-                axis.plot(epoch, values, style, color=color, label=label, marker=marker, markersize=3)
+                _line(axis, history, f"{part}_{metric}", style, color, marker, label)
         axis.legend(frameon=False)
         name = metric.replace("_", " ")
-        _plain(axis, "epoch", name, name.upper() if len(name) < 5 else name.capitalize())
-    width = 0.8 if len(history) <= 30 else 1  # gaps narrower than a pixel would look like stripes
-    axes[-1].bar(epoch, _column(history, "seconds"), width, color=SKY)
-    _plain(axes[-1], "epoch", "seconds", "Time per epoch")
-    for axis in axes:
-        _whole_numbers(axis, len(history))
+        _over_epochs(axis, epochs, name, name.upper() if len(name) < 5 else name.capitalize())
+    width = 0.8 if epochs <= 30 else 1  # gaps narrower than a pixel would look like stripes
+    times.bar([row["epoch"] for row in history], [row["seconds"] for row in history], width, color=SKY)
+    _over_epochs(times, epochs, "seconds", "Time per epoch")
     if kept:
-        for axis in axes[:-1]:
+        for axis in (loss, *middle):
             axis.axvline(kept, color=GREEN, linewidth=1, zorder=0.9)
-        axes[0].legend(axes[0].lines[-1:], [f"kept: epoch {kept}"], frameon=False)
+        loss.legend(loss.lines[-1:], [f"kept: epoch {kept}"], frameon=False)
     figure.suptitle(_name(title, 60))
     return figure
 
@@ -151,30 +151,25 @@ def comparison(histories: Mapping[str, History]) -> "Figure":
         raise InputError("there are no runs to compare; name at least one")
     if empty := [name for name, history in histories.items() if not history]:
         raise InputError(f"{empty[0]} has no epochs yet; train it for one, or leave it out")
-    metric = next(iter([m for h in histories.values() for m in _metrics(h)]), "")
+    metric = next((m for h in histories.values() for m in _metrics(h)), "")
+    words = metric.replace("_", " ")
     validated = any(f"valid_{metric}" in h[0] for h in histories.values())
     column = f"valid_{metric}" if validated else f"train_{metric}"
     longest = max(len(h) for h in histories.values())
     named = min(len(histories), len(COLORS) * len(STYLES))
     figure, (left, right) = _figure(9, 3.6 + 0.2 * math.ceil(named / 3), 1, 2)
     for i, (name, history) in enumerate(histories.items()):
-        color, epoch = COLORS[i % len(COLORS)], _column(history, "epoch")
-        style = STYLES[i // len(COLORS) % len(STYLES)]
-        lacks = "" if column in history[0] else f", without {metric.replace('_', ' ')}"
+        style, color = STYLES[i // len(COLORS) % len(STYLES)], COLORS[i % len(COLORS)]
+        lacks = "" if column in history[0] else f", without {words}"
         label = f"{_name(name)}{lacks}" if i < named else None
         marker = "o" if longest <= 30 or len(history) == 1 else ""  # one epoch makes no line
-        left.plot(
-            epoch, _column(history, "loss"), style, color=color, label=label, marker=marker, markersize=3
-        )
+        _line(left, history, "loss", style, color, marker, label)
         if column in history[0]:
-            right.plot(epoch, _column(history, column), style, color=color, marker=marker, markersize=3)
+            _line(right, history, column, style, color, marker)
     if others := len(histories) - named:
         left.plot([], [], " ", label=f"and {others} more")
-    _plain(left, "epoch", "loss", "Training loss")
-    name = metric.replace("_", " ")
-    _plain(right, "epoch", name, f"{'Validation' if validated else 'Training'} {name}")
-    for axis in (left, right):
-        _whole_numbers(axis, longest)
+    _over_epochs(left, longest, "loss", "Training loss")
+    _over_epochs(right, longest, words, f"{'Validation' if validated else 'Training'} {words}")
     figure.legend(loc="outside lower center", ncols=min(3, len(histories)), frameon=False)
     return figure
 
@@ -195,8 +190,7 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Classes) -
     from matplotlib.colors import PowerNorm
 
     k = len(classes)
-    counts = np.zeros((k, k), int)
-    np.add.at(counts, (np.asarray(y_true), np.asarray(y_pred)), 1)
+    counts = np.bincount(k * np.asarray(y_true, int) + y_pred, minlength=k * k).reshape(k, k)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [_name(name) for name in classes]
     longest = max(map(len, names))
@@ -216,8 +210,7 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Classes) -
         long = longest > 3
         axes.set_xticks(range(k), names, rotation=45 if long else 0, ha="right" if long else "center")
         axes.set_yticks(range(k), names)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    axes.set(xlabel="predicted", ylabel="true")
     wrong = len(y_true) - int(np.trace(counts))
     axes.set_title(f"{wrong:,} of {len(y_true):,} wrong", fontsize=11)
     return figure
@@ -265,9 +258,8 @@ def worst_mistakes(
     for axes in grid[len(worst) :]:
         axes.set_axis_off()
     for axes, row, caption in zip(grid, worst.tolist(), said, strict=False):
-        axes.imshow(
-            X[row].reshape(image_shape), cmap="gray", vmin=0, vmax=X.max()
-        )  # one scale, so that pictures keep their brightness
+        # One scale, so that pictures keep their brightness.
+        axes.imshow(X[row].reshape(image_shape), cmap="gray", vmin=0, vmax=X.max())
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color("#cccccc")  # without an edge, a blank margin would run into the next caption
         axes.set_title(caption, fontsize=8)
@@ -294,13 +286,11 @@ def weights(W: np.ndarray, image_shape: tuple[int, ...], count: int = 64) -> "Fi
     columns = min(8, len(units))
     rows = math.ceil(len(units) / columns)
     figure, (axes,) = _figure(0.95 * columns + 1.2, 0.95 * rows + 0.5)
-    limit = (
-        float(np.quantile(np.abs(W[:, units]), 0.999)) or 1.0
-    )  # otherwise one outlier would make the rest pale
+    # With the maximum as the limit, one outlier would make the rest pale.
+    limit = float(np.quantile(np.abs(W[:, units]), 0.999)) or 1.0
     height, width = (side + max(1, side // 10) for side in image_shape)  # with the gap to the next tile
-    tiles = np.full(
-        (rows * height, columns * width), np.nan
-    )  # one image; axes for each unit would take seconds
+    # All units in one image, since axes for each unit would take seconds.
+    tiles = np.full((rows * height, columns * width), np.nan)
     for i, unit in enumerate(units):
         top, left = height * (i // columns), width * (i % columns)
         tiles[top : top + image_shape[0], left : left + image_shape[1]] = W[:, unit].reshape(image_shape)
@@ -332,14 +322,12 @@ def epoch_times(times: Mapping[str, Sequence[float]]) -> "Figure":
     figure, (axes,) = _figure(7, 0.42 * len(ordered) + 1)
     colors = [RED if "mlpax" in name else SKY for name, _ in ordered]
     places = range(len(ordered))
-    axes.barh(places, medians, color=colors, xerr=spread, ecolor="#444444", capsize=2)
+    bars = axes.barh(places, medians, color=colors, xerr=spread, ecolor="#444444", capsize=2)
     axes.set_yticks(places, [_name(name, 48) for name, _ in ordered])
-    for i, median in enumerate(medians):
-        text = f" {median:.2f} s" if median >= 1 else f" {median * 1000:.0f} ms"
-        axes.text(medians[i] + spread[1, i], i, text, va="center", fontsize=9)
-    axes.set_xlim(0, (medians + spread[1]).max() * 1.12)  # room for the last number
-    _plain(axes, "seconds per epoch")
-    axes.grid(visible=False, axis="y")
+    texts = [f" {median:.2f} s" if median >= 1 else f" {median * 1000:.0f} ms" for median in medians]
+    axes.bar_label(bars, texts, fontsize=9)
+    axes.set_xlim(0, max(map(max, times.values())) * 1.12)  # room for the last number
+    _plain(axes, "seconds per epoch", grid="x")
     return figure
 
 
@@ -359,8 +347,7 @@ def importance(rows: Sequence[tuple[str, float, float]], what: str) -> "Figure":
     axes.barh(places, [r[1] for r in shown], xerr=[r[2] for r in shown], color=SKY, capsize=2)
     axes.set_yticks(places, [_name(r[0]) for r in shown])
     title = f"The {len(shown)} most important of {len(rows)} columns"
-    _plain(axes, f"{what} when the column is shuffled", title=title)
-    axes.grid(visible=False, axis="y")
+    _plain(axes, f"{what} when the column is shuffled", title=title, grid="x")
     return figure
 
 
@@ -373,7 +360,7 @@ def predicted(y_true: np.ndarray, y_pred: np.ndarray, target: str = "") -> "Figu
     target : str, optional
         What is predicted, for the labels of the axes.
     """
-    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+    from matplotlib.ticker import MaxNLocator
 
     figures = regression(y_true, y_pred)
     figure, (axes,) = _figure(5, 4.6)
@@ -385,7 +372,7 @@ def predicted(y_true: np.ndarray, y_pred: np.ndarray, target: str = "") -> "Figu
     title += f", R² {_number(figures['r2'])}" if "r2" in figures else ""
     _plain(axes, f"true {_name(target)}".strip(), f"predicted {_name(target)}".strip(), title)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(StrMethodFormatter("{x:,.9g}"))
+        axis.set_major_formatter("{x:,.9g}")
         axis.set_major_locator(MaxNLocator(4))  # long numbers need room
     for handle in axes.legend(frameon=False, fontsize=9).legend_handles:
         if handle:
@@ -426,8 +413,7 @@ def calibration(y_true: np.ndarray, probabilities: np.ndarray, bins: int = 10) -
         if count:
             below.annotate(f"{count:,}", ((place + 0.5) / bins, count), (0, 2), textcoords="offset points",
                            ha="center", fontsize=7)  # fmt: skip
-    _plain(below, "confidence of the prediction", "rows")
-    below.grid(visible=False, axis="x")
+    _plain(below, "confidence of the prediction", "rows", grid="y")
     below.set_ylim(0, 1.2 * counts.max())
     for axis in (axes, below):
         axis.set_xlim(-0.03, 1.03)

@@ -2,24 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from mlpax.errors import InputError, unknown
 
-__all__ = [
-    "RECIPES",
-    "TASKS",
-    "Recipe",
-    "article",
-    "default",
-    "named",
-    "power_of_two",
-    "quick",
-    "table",
-]
+__all__ = ["RECIPES", "TASKS", "Recipe", "article", "default", "named", "power_of_two", "quick", "table"]
 
 Activation = Literal["relu", "tanh", "logistic", "gelu", "silu", "selu", "mish", "identity"]
 InitialScale = Literal["he", "glorot", "lecun", "article"]
@@ -41,17 +30,13 @@ USUAL_RATE: dict[str, float] = {
 }
 
 
-def _setting(default: Any, help: str, *, options: Any = None, low: float = 0.0,
-             high: float = math.inf, open_low: bool = False, open_high: bool = True) -> Any:  # fmt: skip
-    """A field with its help and its range."""
-    return field(
-        default=default,
-        metadata={
-            "help": help,
-            "options": get_args(options),
-            "range": (low, high, open_low, open_high),
-        },
-    )
+def _setting(
+    default: Any, help: str, *, options: Any = None, low: float = 0, high: float = math.inf,
+    open_low: bool = False,
+) -> Any:  # fmt: skip
+    """Return a field with its help and its range, which excludes `high`, and with `open_low` also `low`."""
+    metadata = {"help": help, "options": get_args(options), "range": (low, high, open_low)}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,90 +52,89 @@ class Recipe:
         If a value is outside its range, which the message states.
     """
 
-    hidden: tuple[int, ...] = _setting((128,), "units of each hidden layer, as 128,64", low=1)
-    activation: Activation = _setting("relu", "function after each hidden layer", options=Activation)
+    hidden: tuple[int, ...] = _setting((128,), "units of each hidden layer; 128,64 makes two layers", low=1)
+    activation: Activation = _setting("relu", "function applied after each hidden layer", options=Activation)
     initial_scale: InitialScale = _setting(
-        "he", "scale of the initial weights; article: N(0, .02²), by JAX's PRNG", options=InitialScale
+        "he", "how to draw the initial weights; article draws them as the article does", options=InitialScale
     )
     inputs: Inputs = _setting(
         "standardize",
-        "scaling of the inputs: to mean 0 and deviation 1, by the largest training value, or not at all",
+        "how to scale the inputs: to mean 0 and deviation 1, by the largest training value, or not at all",
         options=Inputs,
     )
-    epochs: int = _setting(4, "passes over the training rows", low=1, high=2**31)
-    batch_size: int = _setting(256, "rows of a minibatch", low=1)
-    shuffle: bool = _setting(True, "draw a new order of the rows each epoch")
-    drop_last: bool = _setting(False, "leave out the last partial minibatch, in evaluation too")
+    epochs: int = _setting(4, "number of passes over the training rows", low=1, high=2**31)
+    batch_size: int = _setting(256, "number of rows in a minibatch", low=1)
+    shuffle: bool = _setting(True, "visit the training rows in a new random order in each epoch")
+    drop_last: bool = _setting(False, "leave out the last minibatch of an epoch if it is not full")
     validation: float = _setting(
-        0.0, "share of the training rows held out; with 0 a named set validates on its test rows", high=1
+        0.0, "share of the training rows to hold out; with 0, a named set validates on its test rows", high=1
     )
     optimizer: Optimizer = _setting("nesterov", "update rule", options=Optimizer)
-    learning_rate: float = _setting(0.2, "peak learning rate", open_low=True)
-    momentum: float = _setting(0.9, "momentum of momentum and nesterov", high=1)
-    beta_1: float = _setting(0.9, "decay of the first moment (adam, adamw, lion)", high=1)
-    beta_2: float = _setting(0.999, "decay of the second moment (adam, adamw, lion, rmsprop)", high=1)
-    epsilon: float = _setting(1e-8, "added to Adam's and RMSProp's denominators", open_low=True)
+    learning_rate: float = _setting(0.2, "highest learning rate of the schedule", open_low=True)
+    momentum: float = _setting(0.9, "share of the last step that momentum and nesterov keep", high=1)
+    beta_1: float = _setting(0.9, "decay of the mean gradient (adam, adamw, lion)", high=1)
+    beta_2: float = _setting(0.999, "decay of the mean squared gradient; for lion, of its momentum", high=1)
+    epsilon: float = _setting(1e-8, "small number added to a denominator in Adam and RMSProp", open_low=True)
     schedule: Schedule = _setting(
-        "linear", "course of the learning rate; plateau halves it when 3 epochs bring nothing",
+        "linear",
+        "how the learning rate changes; plateau halves it after 3 epochs without improvement",
         options=Schedule,
-    )  # fmt: skip
-    warmup: float = _setting(0.25, "share of the steps over which the rate rises to its peak",
-                             high=1)  # fmt: skip
-    weight_decay: float = _setting(0.0, "pull of the weights (not the biases) to 0")
-    clip_norm: float = _setting(0.0, "largest global norm of a gradient; 0 does not clip")
-    dropout: float = _setting(0.0, "share of hidden units dropped in each step", high=1)
-    label_smoothing: float = _setting(0.05, "share of the target spread over all classes", high=1)
+    )
+    warmup: float = _setting(0.25, "share of the steps during which the learning rate rises", high=1)
+    weight_decay: float = _setting(0.0, "how strongly the weights, but not the biases, are pulled to 0")
+    clip_norm: float = _setting(0.0, "shorten gradients whose norm is larger than this; 0 shortens none")
+    dropout: float = _setting(0.0, "share of the hidden units switched off in each step", high=1)
+    label_smoothing: float = _setting(0.05, "share of each label that is spread over all classes", high=1)
     patience: int = _setting(
-        0, "stop after so many epochs without a better monitored metric, keep the best; 0 never stops",
-        high=2**31,
-    )  # fmt: skip
-    min_delta: float = _setting(0.0, "smallest improvement that counts as one")
-    monitor: str = _setting("", "metric to watch, as valid_accuracy or loss; empty takes the first")
-    train_metrics: bool = _setting(True, "measure the training rows, too, after each epoch")
-    seed: int = _setting(0, "seed of weights, order and dropout", high=2**32)
+        0, "stop after this many epochs without improvement and keep the best; 0 never stops", high=2**31
+    )
+    min_delta: float = _setting(0.0, "smallest change of the monitored metric that is an improvement")
+    monitor: str = _setting("", "metric that decides which epoch is best, such as valid_accuracy or loss")
+    train_metrics: bool = _setting(True, "measure the metrics on the training rows, too")
+    seed: int = _setting(0, "seed of everything random: held-out rows, weights, order, dropout", high=2**32)
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            object.__setattr__(self, f.name, _checked(f.name, getattr(self, f.name), f))
+            object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
 
     def replace(self, **changes: Any) -> "Recipe":
-        """A copy with `changes`; another optimizer without a rate of its own gets its usual one."""
+        """Return a copy with `changes`. Another optimizer without a rate of its own gets its usual one."""
         if changes.get("optimizer", self.optimizer) != self.optimizer:
             changes = {"learning_rate": USUAL_RATE.get(str(changes["optimizer"]), 0.01), **changes}
         return dataclasses.replace(self, **changes)
 
 
-def _checked(name: str, value: Any, f: "dataclasses.Field[Any]") -> Any:
-    """The value in its field's own type, so that 1 and 1.0 are one setting and run one program."""
+def _checked(f: "dataclasses.Field[Any]", value: Any) -> Any:
+    """Return the value in its field's own type, so that 1 and 1.0 are one setting and run one program."""
     options = f.metadata["options"]
     if options:
         if value not in options:
-            raise unknown(name, value, options)
+            raise unknown(f.name, value, options)
         return value
     if f.type in (bool, str):
         if not isinstance(value, f.type):
-            raise InputError(f"{name} {value!r} is no {'name' if f.type is str else 'True or False'}")
+            raise InputError(f"{f.name} {value!r} is no {'name' if f.type is str else 'True or False'}")
         return value
-    several = f.type not in (int, float)
-    if several and not isinstance(value, (tuple, list)):
-        raise InputError(f"{name} {value!r} is no tuple of whole numbers; write ({value},)")
-    numbers: tuple[Any, ...] = tuple(value) if several else (value,)
-    kind, abstract, word = (float, Real, "number") if f.type is float else (int, Integral, "whole number")
-    low, high, open_low, open_high = f.metadata["range"]
-    for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, abstract):
-            raise InputError(f"{name} {number!r} is no {word}")
-        above = number > low if open_low else number >= low
-        below = number < high if open_high else number <= high
-        if not (above and below):
-            bounds = f"{'(' if open_low else '['}{low:.10g}, {high:.10g}{')' if open_high else ']'}"
-            raise InputError(f"{name} {number} is outside {bounds}")
-    numbers = tuple(map(kind, numbers))
-    return numbers if several else numbers[0]
+    if f.type in (int, float):
+        return _number(f, f.type, value)
+    if not isinstance(value, (tuple, list)):
+        raise InputError(f"{f.name} {value!r} is no tuple of whole numbers; write ({value},)")
+    return tuple(_number(f, int, one) for one in value)
+
+
+def _number(f: "dataclasses.Field[Any]", kind: Any, value: Any) -> float:
+    """Return a number as an int or a float; raise an error if it is outside the range of the field."""
+    abstract, word = (Real, "number") if kind is float else (Integral, "whole number")
+    if isinstance(value, bool) or not isinstance(value, abstract):
+        raise InputError(f"{f.name} {value!r} is no {word}")
+    low, high, open_low = f.metadata["range"]
+    if not low <= value < high or (open_low and value == low):
+        raise InputError(f"{f.name} {value} is outside {'(' if open_low else '['}{low:.10g}, {high:.10g})")
+    return kind(value)
 
 
 def article(rows: int, task: str = "classification") -> Recipe:
-    """The tutorial's system: plain SGD on a 128-unit layer, 25 epochs in file order."""
+    """Return the article's settings: plain SGD on a 128-unit layer, 25 epochs in file order."""
     return Recipe(
         hidden=(128,),
         initial_scale="article",
@@ -168,12 +152,18 @@ def article(rows: int, task: str = "classification") -> Recipe:
 
 
 def power_of_two(rows: int) -> int:
-    """The least that is not below: a batch of all rows whose program others of about as many share."""
+    """Return the smallest power of two that is at least `rows`.
+
+    Tables of similar size then share one compiled program.
+    """
     return 2 ** math.ceil(math.log2(max(rows, 1)))
 
 
 def default(rows: int, task: str = "classification") -> Recipe:
-    """98 % on MNIST in four epochs; smaller sets get smaller batches and as many steps."""
+    """Return settings that reach 98 % on MNIST in four epochs.
+
+    Smaller sets get smaller batches and as many steps.
+    """
     batch_size = 256 if rows >= 20_000 else 64 if rows >= 1_000 else min(32, power_of_two(rows))
     steps = math.ceil(max(rows, 1) / batch_size)
     return Recipe(
@@ -184,12 +174,15 @@ def default(rows: int, task: str = "classification") -> Recipe:
 
 
 def quick(rows: int, task: str = "classification") -> Recipe:
-    """The article's final accuracy in one epoch of a narrow network."""
+    """Return settings that reach the article's final accuracy in one epoch of a narrow network."""
     return default(rows).replace(hidden=(32,), epochs=max(1, default(rows).epochs // 4))
 
 
 def table(rows: int, task: str = "classification") -> Recipe:
-    """RealMLP-TD-S (Holzmüller et al. 2024) in fewer passes over larger tables; the best epoch is kept."""
+    """Return the settings of RealMLP-TD-S (Holzmüller et al. 2024), with fewer epochs for larger tables.
+
+    The run keeps its best epoch.
+    """
     epochs = round(min(256, max(32, 256 * math.sqrt(700 / max(rows, 1)))))
     classification = task == "classification"
     return Recipe(
@@ -210,27 +203,22 @@ def table(rows: int, task: str = "classification") -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[int, str], Recipe]] = {
-    "article": article,
-    "default": default,
-    "quick": quick,
-    "table": table,
-}
+RECIPES = {recipe.__name__: recipe for recipe in (article, default, quick, table)}
 
 
 def named(
     name: str, rows: int, task: str = "classification", *, validated: bool = True, **changes: Any
 ) -> Recipe:
-    """The recipe of that name for a training set of `rows` rows and a task, with `changes`.
+    """Return the recipe of that name for a training set of `rows` rows and a task, with `changes`.
 
-    Without validation rows (`validated` False) it trains to its last epoch.
+    Without validation rows (`validated` False) the recipe trains to its last epoch.
 
     Raises
     ------
     InputError
         If no recipe has that name, or a value is outside its range.
     """
-    if name not in [*RECIPES]:  # which need not be hashed
+    if name not in [*RECIPES]:  # a list, since the name may be of a type that has no hash
         raise unknown("recipe", name, RECIPES)
     for change in changes:
         if change not in (fields := Recipe.__dataclass_fields__):

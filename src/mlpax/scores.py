@@ -59,29 +59,21 @@ def classification(
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 sums are not exactly 1
     every, predicted = np.arange(len(classes)), probabilities.argmax(axis=1)
     confusion = metrics.confusion_matrix(labels, predicted, labels=every)
-    both = confusion.sum(axis=0) + confusion.sum(axis=1)
-    f1 = 2 * np.diag(confusion) / np.maximum(both, 1)
-    figures: Classification = {
+    f1 = 2 * np.diag(confusion) / np.maximum(confusion.sum(axis=0) + confusion.sum(axis=1), 1)
+    present = np.unique(labels)  # scikit-learn's balanced accuracy would warn of other predictions
+    roc_auc: _RocAuc = {}
+    if len(present) == len(classes) > 1:
+        scores = probabilities[:, 1] if len(classes) == 2 else probabilities
+        roc_auc["roc_auc"] = float(metrics.roc_auc_score(labels, scores, multi_class="ovr"))
+    return {
         "accuracy": float(metrics.accuracy_score(labels, predicted)),
-        "balanced_accuracy": float(
-            np.mean([np.mean(predicted[labels == c] == c) for c in np.unique(labels)])
-        ),
+        "balanced_accuracy": float(metrics.recall_score(labels, predicted, labels=present, average="macro")),
         "log_loss": float(metrics.log_loss(labels, probabilities, labels=every)),
-        **_roc_auc(labels, probabilities),
+        **roc_auc,
         "ece": calibration_error(labels, probabilities),
         "f1": dict(zip(map(str, classes), f1.tolist(), strict=True)),
         "confusion": confusion.tolist(),
     }
-    return figures
-
-
-def _roc_auc(labels: np.ndarray, probabilities: np.ndarray) -> _RocAuc:
-    from sklearn import metrics
-
-    if not len(np.unique(labels)) == probabilities.shape[1] > 1:
-        return {}
-    scores = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
-    return {"roc_auc": float(metrics.roc_auc_score(labels, scores, multi_class="ovr"))}
 
 
 def regression(y: np.ndarray, predicted: np.ndarray) -> Regression:

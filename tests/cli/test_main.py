@@ -48,6 +48,16 @@ def test_train_tells_and_keeps(mlpax, tmp_path):
     assert (tmp_path / "runs/digits-default-2").is_dir()
 
 
+def test_the_last_line_fits_a_terminal_of_80_columns(mlpax, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = mlpax("train", "--epochs", 2)
+    *_, ended, figures = out.splitlines()
+    assert code == 0
+    assert ended.endswith("runs/digits-default-1: finished; best epoch 2 of 2,")  # behind the removed bar
+    assert re.fullmatch(r"  test accuracy \d\d\.\d\d%, trained in \d+\.\d\d sec\.", figures)
+
+
 def test_digits_reach_96_percent(digits_run):
     figures = json.loads((digits_run / "result.json").read_text())["metrics"]
     assert figures["valid_accuracy"] >= 0.96

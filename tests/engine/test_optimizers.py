@@ -184,14 +184,10 @@ def test_one_vector_of_all_parameters_takes_the_same_steps(name):
 # ---- schedules
 
 
-def course_of(name, warmup=0.0, rows_seen=0.0, **numbers):
+def course_of(name, warmup=0.0, **numbers):
     """The rate's factor as a function of the share of the run."""
     hyper = Hyper(warmup=warmup, **numbers)
-    return lambda t: schedule(Plan(schedule=name), hyper, t, rows_seen)
-
-
-def test_invscaling_falls_with_the_rows_seen():
-    assert course_of("invscaling", rows_seen=8.0, power_t=0.5)(0.3) == pytest.approx(1 / 3)
+    return lambda t: schedule(Plan(schedule=name), hyper, t)
 
 
 def test_cosine_log_is_four_waves_each_twice_as_long():

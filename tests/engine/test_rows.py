@@ -249,3 +249,12 @@ def test_all_finite_where_the_sum_is_not():
         X[3, 4] = bad
         assert not all_finite(X)
     assert not all_finite(np.array([[np.inf, -np.inf]]))
+
+
+def test_the_variance_of_outputs_far_from_0():
+    y = [*np.random.default_rng(0).normal(size=(100000, 2)), 100, 10000]
+    data = place(np.zeros((len(y), 1), np.float32), y, batch_size=64)
+    np.testing.assert_allclose(data.variance, y.var(axis=0), rtol=1e-3)
+    counts = np.arange(100)[:, None]
+    data = place(np.zeros((100, 1), np.float32), counts, batch_size=64, drop_last=True)  # 64 rows count
+    np.testing.assert_allclose(data.variance, counts[:64].var(axis=0))

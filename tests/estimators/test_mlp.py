@@ -543,3 +543,19 @@ def test_a_fitted_estimator_holds_nothing_on_the_device():
     model = MLPClassifier(**SMALL, early_stopping=True).fit(X_IRIS, Y_IRIS)
     held = jax.tree.leaves((model._optimizer, model.coefs_, model.intercepts_, model._best_coefs))
     assert not any(isinstance(leaf, jax.Array) for leaf in held)
+
+
+def test_invscaling_goes_on_as_in_scikit_learn():
+    """Each `fit` with `warm_start` begins at the initial rate; `partial_fit` goes on at the last one."""
+    X, y = X_IRIS, Y_IRIS
+    options = {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.1, "random_state": 0,
+               "hidden_layer_sizes": (8,), "max_iter": 3, "shuffle": False, "warm_start": True}  # fmt: skip
+    ours, theirs = MLPClassifier(**options), neural_network.MLPClassifier(**options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for _ in range(3):
+            np.testing.assert_allclose(ours.fit(X, y).loss_curve_, theirs.fit(X, y).loss_curve_, rtol=1e-4)
+    for _ in range(3):
+        ours.partial_fit(X, y)
+        theirs.partial_fit(X, y)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-4)

@@ -496,3 +496,17 @@ def test_scaling_of_inputs():
         assert scale == pytest.approx(1 / X.std(dtype=np.float64))
     assert fit_scaling(np.zeros((3, 2), np.uint8), "unit") == (0, 1)
     assert fit_scaling(np.full((3, 2), 7, np.uint8), "standardize") == (7, 1)
+
+
+def test_numpy_numbers_in_the_metrics_are_saved(tmp_path):
+    network = Network([(np.eye(2, dtype=np.float32), np.zeros(2, np.float32))])
+    model = Model((network,), (Target(classes=("a", "b")),), metrics={"accuracy": np.float64(0.5)})
+    model.save(tmp_path / "m.safetensors")
+    assert load(tmp_path / "m.safetensors").metrics == {"accuracy": 0.5}
+
+
+def test_a_device_that_is_not_there_is_refused():
+    network = Network([(np.eye(2, dtype=np.float32), np.zeros(2, np.float32))])
+    model = Model((network,), (Target(classes=("a", "b")),), device="tpu")
+    with pytest.raises(InputError, match=r"device='tpu', but JAX has no 'tpu' here; it has cpu"):
+        model.predict(np.zeros((1, 2)))

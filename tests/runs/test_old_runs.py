@@ -90,3 +90,10 @@ def test_resume_goes_on_or_refuses(mlpax, old, name):
     whole_names, whole = history(OLD / f"{name}.whole.csv")
     assert names[: len(whole_names)] == whole_names
     np.testing.assert_allclose(figures[:, : len(whole_names)], whole, rtol=0.02, atol=0.005)
+    newest = max((run / "checkpoints").iterdir())
+    if len([*(run / "checkpoints").iterdir()]) > 1:  # from an earlier checkpoint of this mlpax
+        newest.unlink()
+        (run / "result.json").unlink()
+        code, _, err = mlpax("resume", run)
+        assert code == 0, err
+        assert history(run / "metrics.csv")[0] == names

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from mlpax.data.dataset import Dataset
     from mlpax.model.model import Model
+    from mlpax.runs.run_files import Config
 
 __all__ = ["DataDir", "Json", "Moved", "RunArgument", "compare", "describe", "evaluate", "importance",
-           "inspect", "list_runs", "own_rows", "plot", "predict"]  # fmt: skip
+           "inspect", "list_runs", "plot", "predict", "rows_of"]  # fmt: skip
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, made by mlpax train.")]
 DataDir = Annotated[
@@ -77,22 +78,28 @@ def describe(
     print(f"\nTo train on what is said here:\n{command}")
 
 
-def own_rows(run: Path, data_dir: Path | None, moved: Path | None) -> "Dataset":
-    """Return the data set that a run was trained on, from where it has moved to."""
+def rows_of(config: "Config", data_dir: Path | None = None, moved: Path | None = None) -> "Dataset":
+    """Return the data set of a run, as it is now, from where it has moved to."""
     from mlpax.data.sources import Wanted, source
-    from mlpax.runs import run_files
 
-    config = run_files.read_config(run)
-    data = str(moved or config.dataset)
-    dataset, _, _ = source(data, data_dir or config.data_dir).to_train(
-        Wanted(config.recipe), dataclasses.replace(config.options, strict=False)
-    )
+    data = source(str(moved or config.dataset), data_dir or config.data_dir)
+    options = dataclasses.replace(config.options, strict=False)
+    dataset = data.to_train(Wanted(config.recipe), options).dataset
+    return dataclasses.replace(dataset, name=config.dataset)
+
+
+def _own_rows(run: Path, data_dir: Path | None, moved: Path | None) -> "Dataset":
+    """Return the data set that a run was trained on."""
+    from mlpax.runs.run_files import read_config
+
+    config = read_config(run)
+    dataset = rows_of(config, data_dir, moved)
     if dataset.fingerprint != config.fingerprint:  # then other rows would be held out than were
         raise InputError(
-            f"{data} is not as it was when {run} was trained; train again, or evaluate on a file of"
-            " rows it has not seen"
+            f"{moved or config.dataset} is not as it was when {run} was trained; train again, or evaluate on"
+            " a file of rows it has not seen"
         )
-    return dataclasses.replace(dataset, name=config.dataset)
+    return dataset
 
 
 def _examples(
@@ -107,29 +114,20 @@ def _examples(
     from mlpax.data.sources import source
 
     if data is None:
-        X, y, new = _held_out(model, run, data_dir, moved)
+        dataset = _own_rows(run, data_dir, moved)
+        X, y = dataset.held_out
+        new = y is dataset.y_test
+        if len(y) == 0:
+            raise InputError(f"{run} held out no rows; give a file of others, or train with --test 0.2")
+        if not new:
+            chose = ", which chose the epoch" if model.recipe.get("patience") else ""
+            say(f"no rows were held out for testing; these are the validation rows{chose}")
     else:
         new = model.provenance.get("dataset") != str(Path(data).resolve())
         if not new:
             say(f"{run} was trained on rows of {data}: figures of these flatter")
         X, y = source(data, data_dir, model=model).to_score(model, say, reading)
-    if model.calibration and not new:
-        say("the temperature of the probabilities was fitted on these rows; the figures are without it")
     return X, np.asarray(model.classes)[y] if model.classes else y[:, 0], new
-
-
-def _held_out(
-    model: "Model", run: Path, data_dir: Path | None, moved: Path | None
-) -> "tuple[np.ndarray, np.ndarray, bool]":
-    """Return the rows that the run held out, their labels or values, and whether they are for testing."""
-    dataset = own_rows(run, data_dir, moved)
-    X, y = dataset.held_out
-    if len(y) == 0:
-        raise InputError(f"{run} held out no rows; give a file of others, or train with --test 0.2")
-    if y is not dataset.y_test:
-        chose = ", which chose the epoch" if model.recipe.get("patience") else ""
-        say(f"no rows were held out for testing; these are the validation rows{chose}")
-    return X, y, y is dataset.y_test
 
 
 @with_options(OF_OTHER_ROWS)
@@ -152,6 +150,8 @@ def evaluate(
 
     model = load(run)
     X, y, new = _examples(model, run, data, data_dir, moved, reading_of(settings))
+    if model.calibration and not new:
+        say("the temperature of the probabilities was fitted on these rows; the figures are without it")
     figures = model.figures(model.forward(X), y, calibrated=new)
     if json_:
         print(json.dumps(figures))
@@ -259,7 +259,7 @@ def plot(
         raise InputError(f"{there} is a file; --out takes a folder")
     title = f"{short_name(config.dataset)}, {config.recipe_name}"
     figures = {"curves": plots.curves(history, title, run_files.summary(run).kept)}
-    dataset = own_rows(run, data_dir, moved)
+    dataset = _own_rows(run, data_dir, moved)
     X, y = dataset.held_out
     if model.classes and len(y):
         new = y is dataset.y_test  # the others have fitted the temperature
@@ -336,30 +336,25 @@ def compare(
     from mlpax.runs import run_files
 
     _check_out(out)
+    configs = [run_files.read_config(run) for run in runs]
     histories = {str(run): run_files.read_history(run) for run in runs}
     rows = [run_files.summary(run) for run in runs]
-    configs = [run_files.read_config(run) for run in runs]
     plots.save(plots.comparison(histories), out)
     if len({(config.dataset, config.fingerprint) for config in configs}) > 1:
         names = listed(sorted({config.dataset for config in configs}))
         say(f"the runs have different data or held-out rows, so their scores are not comparable: {names}")
-    settings = _differing([config.settings() for config in configs])
+    settings = [config.settings() for config in configs]
+    differing = [name for name, value in settings[0].items() if any(one[name] != value for one in settings)]
     if json_:
-        own = [{name: values[i] for name, values in settings.items()} for i in range(len(rows))]
-        print(json.dumps([row._asdict() | {"settings": s} for row, s in zip(rows, own, strict=True)]))
+        own = [{"settings": {name: one[name] for name in differing}} for one in settings]
+        print(json.dumps([row._asdict() | more for row, more in zip(rows, own, strict=True)]))
         return
     table_of_runs(rows)
-    if settings:
+    if differing:
         print("\nSettings that differ:")
-        lines = [(name, *map(_shown, values)) for name, values in settings.items()]
+        lines = [(name, *(_shown(one[name]) for one in settings)) for name in differing]
         table([("", *(row.run for row in rows)), *lines], names=range(1, len(rows) + 1))
     print(f"\n{out}")
-
-
-def _differing(settings: "list[dict[str, object]]") -> dict[str, list[object]]:
-    """Return the settings that are not equal in all runs, each with its value in every run."""
-    columns = {name: [one[name] for one in settings] for name in settings[0]}
-    return {name: values for name, values in columns.items() if any(v != values[0] for v in values)}
 
 
 def _shown(value: object) -> str:

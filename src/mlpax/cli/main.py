@@ -4,10 +4,12 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import sys
 import typing
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +19,12 @@ from mlpax import __version__
 from mlpax.cli import look, screen
 from mlpax.cli.look import DataDir, Json, Moved, RunArgument
 from mlpax.cli.options import COLUMNS, FILE, Field, InPanels, Setting, fields_of, reading_of, with_options
-from mlpax.cli.screen import bar, line, table
+from mlpax.cli.screen import bar, table
 from mlpax.data.reading import Reading
 from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError
 from mlpax.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
-    from mlpax.data.dataset import Dataset
     from mlpax.runs.run_files import Result
 
 __all__ = ["main"]
@@ -169,7 +170,10 @@ def train(
     json_: Json = False,
     **settings: Setting | None,
 ) -> None:
-    """Train a network and keep everything about the run in a folder."""
+    """Train a network and keep everything about the run in a folder.
+
+    The recipe decides every setting that you do not give.
+    """
     from mlpax.data.sources import Wanted, short_name, source
     from mlpax.runs import run
 
@@ -182,11 +186,11 @@ def train(
         wanted, reading, (lambda text: None) if silent else screen.say, progress=not silent
     )
     path = out or run.new_folder(Path("runs"), short_name(data), recipe)
-    _train(
-        path, dataset, chosen, quiet=quiet, as_json=json_, log=log, every=checkpoint_every, resume=resume,
-        recipe_name=recipe, data_dir=None if data_dir is None else str(data_dir.resolve()),
-        options=reading,
-    )  # fmt: skip
+    folder = None if data_dir is None else str(data_dir.resolve())
+    start = partial(
+        run.train, path, dataset, chosen, recipe_name=recipe, data_dir=folder, options=reading, resume=resume
+    )
+    _train(start, path, chosen, every=checkpoint_every, log=log, quiet=quiet, as_json=json_)
 
 
 @app.command()
@@ -202,15 +206,16 @@ def resume(
 
     It ends with the same bits as an uninterrupted run.
     """
-    from mlpax.runs import run_files
+    from mlpax.runs.run import train
+    from mlpax.runs.run_files import read_config
 
-    config = run_files.read_config(run)
-    dataset = look.own_rows(run, None, moved)
-    log = "tensorboard" if (run / "tensorboard").is_dir() else None
-    _train(
-        run, dataset, config.recipe, quiet=quiet, as_json=json_, log=log, every=checkpoint_every, resume=True,
-        recipe_name=config.recipe_name, data_dir=config.data_dir, options=config.options,
+    config = read_config(run)
+    start = partial(
+        train, run, look.rows_of(config, moved=moved), config.recipe, recipe_name=config.recipe_name,
+        data_dir=config.data_dir, options=config.options, resume=True,
     )  # fmt: skip
+    log = "tensorboard" if (run / "tensorboard").is_dir() else None
+    _train(start, run, config.recipe, every=checkpoint_every, log=log, quiet=quiet, as_json=json_)
 
 
 def _every(text: str) -> tuple[int, float]:
@@ -226,18 +231,18 @@ def _every(text: str) -> tuple[int, float]:
 
 
 def _train(
-    path: Path, dataset: "Dataset", recipe: Recipe, *, recipe_name: str, data_dir: str | None,
-    options: Reading, resume: bool, every: str, log: str | None, quiet: bool, as_json: bool,
+    start: "Callable[..., Result]", path: Path, recipe: Recipe, *, every: str, log: str | None, quiet: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
-    """Train with an epoch line or a progress bar, and print how the run ended."""
-    from mlpax.runs import run
+    """Train by calling `start`, with epoch lines and a progress bar. Print how the run ended."""
     from mlpax.runs.logs import logger
+    from mlpax.runs.run import Every
 
-    often = run.Every(*_every(every))
+    often = Every(*_every(every))
     logs = logger(log, path) if log else nullcontext()
     silent = quiet or as_json
     on_terminal = sys.stdout.isatty() and not silent
-    with logs as logged, bar(recipe.epochs) if on_terminal else nullcontext(line) as show:
+    with logs as logged, bar(recipe.epochs) if on_terminal else nullcontext(print) as show:
 
         def on_epoch(row: dict[str, float]) -> None:
             if logged:
@@ -245,7 +250,7 @@ def _train(
             if silent:
                 return
             try:
-                show(row, recipe.epochs)
+                show(screen.epoch_line(row, recipe.epochs))
                 sys.stdout.flush()
             except OSError as error:  # the reader has left, or the disk is full
                 _drop_output()
@@ -253,10 +258,7 @@ def _train(
                 raise MlpaxError(f"cannot write the output: {error.strerror}; {remedy}") from None
 
         with _told(path):
-            result = run.train(
-                path, dataset, recipe, recipe_name=recipe_name, data_dir=data_dir, options=options,
-                resume=resume, every=often, on_epoch=on_epoch, notice=screen.say,
-            )  # fmt: skip
+            result = start(every=often, on_epoch=on_epoch, notice=screen.say)
     if as_json:
         print(json.dumps({"run": str(path), **result._asdict()}))
     else:
@@ -268,8 +270,6 @@ def _told(path: Path) -> Generator[None]:
     """Add to an error of training what is left of the run in `path`, and how to continue."""
     try:
         yield
-    except InterruptedRun as error:
-        raise InterruptedRun(error.signal, f"{error}; go on with: mlpax resume {path}") from None
     except DivergedError as error:
         kept = (path / "model.safetensors").exists()
         advice = str(error).replace("clip_norm=", "--clip-norm ")
@@ -281,13 +281,18 @@ def _told(path: Path) -> Generator[None]:
 
 
 def _ending(path: Path, recipe: Recipe, result: "Result") -> str:
-    """Return the last line of a training: how it ended, and the test figures, or else the validation's."""
+    """Return the last line of a training: how it ended, and the test figures, or else the validation's.
+
+    If the line is wider than the terminal, the figures go to a second line.
+    """
     scores = [name for name in result.metrics if name.startswith(("test_", "valid_"))]
     scores = [name for name in scores if name.startswith("test_")] or scores
-    figures = "".join(f", {screen.figure(name, result.metrics[name])}" for name in scores)
     last = "" if recipe.patience or result.best_epoch == result.epochs else ", the last kept"
-    best = f"best epoch {result.best_epoch} of {result.epochs}{last}"
-    return f"{path}: {result.state}; {best}{figures}, trained in {result.seconds:.2f} sec."
+    ended = f"{path}: {result.state}; best epoch {result.best_epoch} of {result.epochs}{last},"
+    figures = "".join(f"{screen.figure(name, result.metrics[name])}, " for name in scores)
+    figures += f"trained in {result.seconds:.2f} sec."
+    wide = sys.stdout.isatty() and len(f"{ended} {figures}") > shutil.get_terminal_size().columns
+    return f"{ended}\n  {figures}" if wide else f"{ended} {figures}"
 
 
 def _drop_output() -> None:

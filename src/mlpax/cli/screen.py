@@ -6,10 +6,12 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mlpax.errors import shortened
+
 if TYPE_CHECKING:
     from mlpax.runs.run_files import Summary
 
-__all__ = ["bar", "epoch_line", "figure", "line", "say", "shortened", "table", "table_of_runs"]
+__all__ = ["bar", "epoch_line", "figure", "say", "table", "table_of_runs"]
 
 WIDTH = 80  # columns of the narrowest terminal that our lines should fit
 SHORTEST = 8  # characters that a shortened name keeps
@@ -53,10 +55,6 @@ def _decimal(value: float, digits: int) -> str:
     return f"{value:.4g}" if 0 < abs(value) < 1e-3 or abs(value) >= 1e6 else f"{value:.{digits}f}"
 
 
-def line(row: dict[str, float], epochs: int) -> None:
-    print(epoch_line(row, epochs), flush=True)
-
-
 def say(text: str) -> None:
     """Print a line for the user on stderr, so that stdout holds only the answer."""
     print(f"mlpax: {text}", file=sys.stderr)
@@ -68,17 +66,17 @@ def figure(name: str, value: float) -> str:
 
 
 @contextmanager
-def bar(epochs: int) -> Generator[Callable[[dict[str, float], int], None]]:
-    """Show a progress bar, with the epoch lines above it. Yield a function that takes each epoch's record."""
+def bar(epochs: int) -> Generator[Callable[[str], None]]:
+    """Show a progress bar, with the epoch lines above it. Yield a function that takes each epoch's line."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     count = TextColumn("epoch {task.completed:.0f}/{task.total:.0f}")
     with Progress(count, BarColumn(), TimeRemainingColumn(), transient=True) as progress:
         task = progress.add_task("", total=epochs)
 
-        def show(row: dict[str, float], epochs: int) -> None:
-            progress.console.print(epoch_line(row, epochs), highlight=False, soft_wrap=True)
-            progress.update(task, completed=row["epoch"])
+        def show(text: str) -> None:
+            progress.console.print(text, highlight=False, soft_wrap=True)
+            progress.advance(task)
 
         yield show
 
@@ -119,8 +117,3 @@ def table(rows: Sequence[Sequence[object]], names: Sequence[int] = ()) -> None:
     for row in cells:
         shown = [shortened(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
         print("  ".join(shown).rstrip())
-
-
-def shortened(text: str, most: int) -> str:
-    """Return a text of at most this many characters; a longer one loses its middle."""
-    return text if len(text) <= most else f"{text[: (most - 1) // 2]}…{text[-(most // 2) :]}"

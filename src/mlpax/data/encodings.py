@@ -128,7 +128,7 @@ def _guessed(path: Path, data: bytes, place: int, notice: Notice) -> bytes:
         else [match.encoding for match in from_bytes(sample, cp_isolation=OTHER_SCRIPTS)]
     )
     if not others and not _is_latin(sample):
-        others = ["cp932" if _is_japanese(sample) else "gb18030", "big5", "cp949"]
+        others = ["cp932" if _is_japanese(sample) else "gb18030", "big5", "cp949", "cp1251"]
     for name in [*others, "cp1250" if _is_central(sample) else "cp1252", "cp1250"]:
         try:
             decoded = data.decode(name)

@@ -133,6 +133,7 @@ def place(
     if not np.isfinite(y).all():
         raise InputError("y holds NaN or infinite values; all must be finite")
     steps = rows // batch_size if drop_last else math.ceil(rows / batch_size)
+    counted = min(rows, steps * batch_size)
     padding = bucket(rows, batch_size) - rows
 
     def padded(a: np.ndarray) -> np.ndarray:
@@ -147,16 +148,19 @@ def place(
         weight=np.append(weight, np.zeros(padding, dtype)),
         n=np.int32(rows),
         steps=np.int32(steps),
-        counted=np.int32(min(rows, steps * batch_size)),
-        variance=np.zeros((), dtype) if labels else _variance(y, weight).astype(dtype),
+        counted=np.int32(counted),
+        variance=np.zeros((), dtype)
+        if y.ndim < 2
+        else _variance(y[:counted], weight[:counted]).astype(dtype),
         shift=np.asarray(shift, dtype),
         scale=np.asarray(scale, dtype),
     )
 
 
 def _variance(y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    centred = y - np.average(y, axis=0, weights=weight)
-    return np.average(np.square(centred, dtype=np.float64), axis=0, weights=weight)
+    """Return the variance of each output, (outputs,), in float64: far from 0, float32 has too few digits."""
+    weight = weight.astype(np.float64)
+    return np.average((y - np.average(y, axis=0, weights=weight)) ** 2, axis=0, weights=weight)
 
 
 def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:

@@ -182,6 +182,7 @@ def epochs(
     if not due(done, stopped, loss, hyper, plan):
         return
     data, valid = jax.device_put((data, valid))
+    names = ("loss", *plan.figures, OUTSIDE)  # the program returns them sorted
     call = _pass_alone if timed and count == 1 else partial(_epochs_together, count=count)
     if timed:
         call(state, data, valid, training, 0)
@@ -195,7 +196,7 @@ def epochs(
         records = [
             {
                 "epoch": done + 1 + k,
-                **{name: values[k] for name, values in figures.items()},
+                **{name: figures[name][k] for name in names if name in figures},
                 "seconds": seconds / ran,
             }
             for k in range(ran)

@@ -326,7 +326,7 @@ class Perceptron(Callbacks):
             else:
                 self._say_why_it_ended(state, len(history), incremental)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warnings.warn("Training interrupted by user.", stacklevel=5)
         if shuffles:
             shuffles.rewind(len(history))
         elif self.shuffle and not isinstance(self.random_state, Integral):
@@ -406,8 +406,7 @@ class Perceptron(Callbacks):
         if kept is not None:
             opt_state = kept.state.opt_state if kept.of == self._rule else initial_opt_state(plan, params)
             state = state._replace(opt_state=opt_state, key=kept.state.key, step=kept.state.step)
-            if plan.schedule != "invscaling":  # whose rate follows from the rows seen
-                rate = kept.learning_rate / hyper.learning_rate
+            rate = kept.learning_rate / hyper.learning_rate
         best = self.best_validation_score_ if self.best_loss_ is None else -self.best_loss_
         if self.early_stopping and self._best_coefs and self._best_intercepts:
             state = state._replace(best=_layers(self._best_coefs, self._best_intercepts, dtype))
@@ -430,8 +429,6 @@ class Perceptron(Callbacks):
         self.n_iter_ = len(history)
         self.t_ += seen
         rate = training.hyper.learning_rate * float(state.watch.rate)
-        if training.plan.schedule == "invscaling":
-            rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
         self._optimizer = Progress(rate, state._replace(params=(), best=()), self._rule)
         self._no_improvement_count = int(state.watch.waited)
         self.loss_curve_ += [record["loss"] for record in history]
@@ -499,7 +496,7 @@ class Perceptron(Callbacks):
                 f"{result.message}\n\n"
                 f"Increase the number of iterations to improve the convergence (max_iter={self.max_iter}).",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         self.n_iter_ = min(result.nit, self.max_iter)
         self.loss_ = float(result.fun)

@@ -463,7 +463,7 @@ class Model:
             "provenance": self.provenance,
         }
         text = json.dumps(header, allow_nan=False)
-        checked(header)
+        checked(json.loads(text))
         arrays = {
             f"networks.{i}.{name}": np.ascontiguousarray(array)
             for i, network in enumerate(self.networks)

@@ -46,8 +46,6 @@ def locked(path: Path, notice: Callable[[str], object] = lambda text: None) -> G
     InputError
         If another process holds the lock, or the directory cannot be written.
     """
-    import fcntl  # not on Windows
-
     try:
         path.mkdir(parents=True, exist_ok=True)
         file = open(path / LOCK, "a+", errors="replace")  # noqa: SIM115 - stays open during the run
@@ -59,15 +57,13 @@ def locked(path: Path, notice: Callable[[str], object] = lambda text: None) -> G
             raise FileNotFoundError(errno.ENOENT, "the folder was removed under the run", str(path))
 
     with file:
-        for attempt in reversed(range(5)):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for _ in range(5):
+            if _locks(file, shared=False):
                 break
-            except OSError:
-                if not attempt:
-                    who = _named(file) or "another process"
-                    raise InputError(f"{path} is being written by {who}; wait for it") from None
-                time.sleep(0.02)  # `holder` may be looking at this moment
+            time.sleep(0.02)  # `holder` may be looking at this moment
+        else:
+            who = _named(file) or "another process"
+            raise InputError(f"{path} is being written by {who}; wait for it")
         last, host = _named(file), socket.gethostname()
         if last and not last.endswith(f" on {host}"):  # this machine may not see the locks of another
             raise InputError(f"{path} was left by {last}; if that is over, remove {path / LOCK}")
@@ -82,6 +78,17 @@ def locked(path: Path, notice: Callable[[str], object] = lambda text: None) -> G
             file.truncate(0)  # do not remove it: another process may already wait for this very file
 
 
+def _locks(file: TextIO, *, shared: bool) -> bool:
+    """Lock a file, unless another process holds it; return whether that succeeded."""
+    import fcntl  # not on Windows
+
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _named(file: TextIO) -> str:
     """Return the process that a lock file names; "" if the file is empty or damaged."""
     file.seek(0)
@@ -91,17 +98,11 @@ def _named(file: TextIO) -> str:
 
 def holder(path: Path) -> str:
     """Return the process of this machine that is writing the directory `path`; "" if there is none."""
-    import fcntl
-
     try:
         with open(path / LOCK, errors="replace") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _named(file) or "another process"
+            return "" if _locks(file, shared=True) else _named(file) or "another process"
     except OSError:
-        pass
-    return ""
+        return ""
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,18 +15,13 @@ from mlpax.atomic import TEMPORARY
 from mlpax.data import images
 from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
-from mlpax.engine.plan import Pytree
 from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.model.fit_model import Problem, prepare
-from mlpax.model.model import Model
 from mlpax.recipes import Recipe
 from mlpax.runs import checkpoints
 from mlpax.runs.locks import LOCK, holder, locked, signals
 from mlpax.runs.run_files import Config, Result, read_config, write_config, write_history, write_json
-
-if TYPE_CHECKING:
-    from mlpax.engine.xla.epoch import State
 
 __all__ = ["Every", "new_folder", "train"]
 
@@ -121,12 +116,12 @@ def train(
         else:
             _check_folder(path, resume)  # again, now that no other process can start one here
             write_config(path, config)
-        run = _begin(path, config, dataset, problem, still_ours, notice)
+        run = _Run(path, config, dataset, problem, still_ours, notice)
         before = len(run.history)
         for row in run.history:
             on_epoch(row)
         try:
-            interrupted, unheard = _train(run, every, on_epoch, caught)
+            interrupted, unheard = run.train(every, on_epoch, caught)
         except DivergedError:  # the writer has ended: nobody else writes the files
             run.finish("diverged")
             raise
@@ -135,7 +130,8 @@ def train(
         over = "finished" if len(run.history) == recipe.epochs else "stopped early"
         result = run.finish("interrupted" if interrupted else over)
         if caught and interrupted:
-            raise InterruptedRun(caught[0], f"interrupted after epoch {len(run.history)}; nothing is lost")
+            remedy = f"nothing is lost; go on with: mlpax resume {path}"
+            raise InterruptedRun(caught[0], f"interrupted after epoch {len(run.history)}; {remedy}")
         if unheard:
             raise unheard
     return result
@@ -151,38 +147,95 @@ class _Run:
     problem: Problem
     still_ours: Callable[[], None]  # raises if the lock was taken away
     notice: Callable[[str], object]
-    state: "State"
-    history: list[Record]
+
+    def __post_init__(self) -> None:
+        """Start at the newest whole checkpoint, or before the first epoch."""
+        recipe, training = self.config.recipe, self.problem.training
+        start = initial_state(self.problem.params, training, recipe.seed)
+        arrays, record, damaged = checkpoints.latest(
+            self.path / "checkpoints", arrays_of(start), self.config.identity
+        )
+        if record.get("format") == 1:  # which did not say whether patience had ended the run
+            arrays["watch/stopped"] = np.array(0 < recipe.patience <= int(arrays["watch/waited"]))
+            self.notice(
+                "the run was begun by an earlier version of mlpax; its last digits may come out differently"
+            )
+        if history := record.get("history"):  # a file has one set of columns, which earlier versions chose
+            recorded = tuple(n for n in history[0] if n not in ("epoch", "loss", "seconds"))
+            plan = dataclasses.replace(training.plan, figures=recorded)
+            self.problem = self.problem._replace(training=training._replace(plan=plan))
+        for line in damaged:
+            self.notice(f"passed over {line}; going on from epoch {record['epoch']}")
+        self.state, self.history = state_of(arrays, start), list[Record](record.get("history", []))
+
+    def train(
+        self, every: Every, on_epoch: Callable[[Record], object], caught: list[int]
+    ) -> tuple[bool, Exception | None]:
+        """Train to the end, or until a signal or an error of `on_epoch`, and write checkpoints on the way.
+
+        Returns
+        -------
+        interrupted : bool
+            Whether epochs are left that were not run.
+        unheard : Exception or None
+            The error of `on_epoch`.
+        """
+        unheard = None
+        data, valid, training, *_ = self.problem
+        with ThreadPoolExecutor(1) as thread:
+            writer = _Writer(self, every, thread)
+            for self.state, records in epochs(self.state, data, valid, training):
+                self.history += records
+                try:
+                    for row in records:
+                        on_epoch(row)
+                except Exception as error:  # nobody listens: what was learned is kept first
+                    unheard = error
+                writer.offer()
+                last = self.history[-1]
+                over = last["epoch"] == self.config.recipe.epochs or not math.isfinite(last["loss"])
+                if (unheard or caught) and not over:
+                    writer.settle()
+                    return True, unheard
+            writer.settle()
+        return False, unheard
+
+    def write_checkpoint(self, arrays: checkpoints.Arrays, history: list[Record], best: int) -> None:
+        """Write a checkpoint and `metrics.csv`. Remove old checkpoints, but not that of epoch `best`."""
+        self.still_ours()
+        folder = self.path / "checkpoints"
+        record = {"epoch": len(history), "run": self.config.identity, "history": history}
+        checkpoints.save(folder, arrays, record)
+        checkpoints.prune(folder, len(history), best)
+        write_history(self.path, history)
 
     def finish(self, ended: str) -> Result:
         """Write the model of the parameters that are kept, the result, and the curves."""
         self.still_ours()
         history, best = self.history, int(self.state.watch.epoch)
         kept = self.config.kept_epoch(ended, best, len(history))
-        params = self.state.best if ended == "diverged" else chosen(self.state, self.problem.training.plan)
         metrics: dict[str, float] = {}
         write_history(self.path, history)
         if kept:
+            diverged = ended == "diverged"
+            params = self.state.best if diverged else chosen(self.state, self.problem.training.plan)
+            model = self.problem.model(params)
             metrics = {k: v for k, v in history[kept - 1].items() if k not in ("epoch", "seconds")}
-            model, of_test = self._model(params)
-            metrics |= of_test
+            if len(self.dataset.X_test):
+                of_test = model.score(model.forward(self.dataset.X_test), self.dataset.y_test)
+                metrics |= {f"test_{name}": value for name, value in of_test.items()}
             metrics = {k: v for k, v in metrics.items() if math.isfinite(v)}  # JSON has no NaN
-            dataclasses.replace(model, metrics=metrics).save(self.path / "model.safetensors")
+            config = self.config
+            provenance = {"dataset": config.dataset, "fingerprint": config.fingerprint, **config.versions}
+            if shape := self.dataset.image_shape:
+                provenance["background"] = images.background(self.dataset.X_train, shape)
+            model = dataclasses.replace(model, metrics=metrics, provenance=provenance)
+            model.save(self.path / "model.safetensors")
         result = Result(ended, len(history), best, sum(row["seconds"] for row in history), metrics)
         write_json(self.path / "result.json", result._asdict())
         if kept:
             self._draw(kept)
         return result
-
-    def _model(self, params: Pytree) -> tuple[Model, dict[str, float]]:
-        """Return the model of these parameters, and its figures on the test rows."""
-        config, data = self.config, self.dataset
-        provenance = {"dataset": config.dataset, "fingerprint": config.fingerprint, **config.versions}
-        if self.dataset.image_shape:
-            provenance["background"] = images.background(self.dataset.X_train, self.dataset.image_shape)
-        model = dataclasses.replace(self.problem.model(params), provenance=provenance)
-        found = model.score(model.forward(data.X_test), data.y_test) if len(data.X_test) else {}
-        return model, {f"test_{name}": value for name, value in found.items()}
 
     def _draw(self, kept: int) -> None:
         """Draw the curves. If that fails, say so; the run is complete without the picture."""
@@ -196,80 +249,20 @@ class _Run:
             self.notice(f"the run is kept, but its curves.png could not be drawn: {said}")
 
 
-def _begin(
-    path: Path, config: Config, dataset: Dataset, problem: Problem, still_ours: Callable[[], None],
-    notice: Callable[[str], object],
-) -> _Run:  # fmt: skip
-    """Return the run at its newest whole checkpoint, or before its first epoch."""
-    start = initial_state(problem.params, problem.training, config.recipe.seed)
-    arrays, record, damaged = checkpoints.latest(path / "checkpoints", arrays_of(start), config.identity)
-    if record.get("format") == 1:  # which did not say whether patience had ended the run
-        arrays["watch/stopped"] = np.array(0 < config.recipe.patience <= int(arrays["watch/waited"]))
-        recorded = tuple(name for name in record["history"][0] if name not in ("epoch", "loss", "seconds"))
-        training = problem.training._replace(
-            plan=dataclasses.replace(problem.training.plan, figures=recorded)  # a file has one set of columns
-        )
-        problem = problem._replace(training=training)
-        notice("the run was begun by an earlier version of mlpax; its last digits may come out differently")
-    for line in damaged:
-        notice(f"passed over {line}; going on from epoch {record['epoch']}")
-    state, history = state_of(arrays, start), list(record.get("history", []))
-    return _Run(path, config, dataset, problem, still_ours, notice, state, history)
-
-
-def _train(
-    run: _Run, every: Every, on_epoch: Callable[[Record], object], caught: list[int]
-) -> tuple[bool, Exception | None]:
-    """Train to the end, or until a signal or an error of `on_epoch`, and write checkpoints on the way.
-
-    Returns
-    -------
-    interrupted : bool
-        Whether epochs are left that were not run.
-    unheard : Exception or None
-        The error of `on_epoch`.
-    """
-    interrupted, unheard = False, None
-    data, valid, training, *_ = run.problem
-    with _Writer(run, every) as writer:
-        for state, records in epochs(run.state, data, valid, training):
-            run.state = state
-            run.history += records
-            try:
-                for row in records:
-                    on_epoch(row)
-            except Exception as error:  # nobody listens: what was learned is kept first
-                unheard = error
-            writer.offer()
-            last = run.history[-1]
-            over = last["epoch"] == run.config.recipe.epochs or not math.isfinite(last["loss"])
-            if (unheard or caught) and not over:
-                interrupted = True
-                break
-        writer.settle()
-    return interrupted, unheard
-
-
 class _Writer:
-    """Write checkpoints and metrics in a background thread, so that training does not wait for the disk."""
+    """Write checkpoints in a background thread, so that training does not wait for the disk."""
 
-    def __init__(self, run: _Run, every: Every):
-        self.run, self.every = run, every
+    def __init__(self, run: _Run, every: Every, thread: ThreadPoolExecutor):
+        self.run, self.every, self.thread = run, every, thread
         self.written, self.time = len(run.history), time.monotonic()
-        self.pool = ThreadPoolExecutor(1)
-        self.pending: Future[None] | None = None
-
-    def __enter__(self) -> "_Writer":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.pool.shutdown(wait=True)
+        self.pending: Future[None] = Future()  # the last write; its result raises the error of a failed one
+        self.pending.set_result(None)
 
     def offer(self) -> None:
         """Write this epoch, unless it is too early, the last write is not finished, or the loss is NaN."""
-        if self.pending and not self.pending.done():
+        if not self.pending.done():
             return
-        self._written()
+        self.pending.result()
         history = self.run.history
         due = len(history) - self.written >= self.every.epochs
         due = due and time.monotonic() - self.time >= self.every.seconds
@@ -278,29 +271,16 @@ class _Writer:
 
     def settle(self) -> None:
         """Write the last epoch, and wait until it is on the disk."""
-        self._written()
-        if self.run.history and self.written != len(self.run.history):
+        self.pending.result()
+        if self.written != len(self.run.history):
             self._submit()
-            self._written()
-
-    def _written(self) -> None:
-        """Wait for the last write, and raise its error if it failed."""
-        if self.pending:
             self.pending.result()
-            self.pending = None
 
     def _submit(self) -> None:
         state, history = self.run.state, list(self.run.history)
         self.written, self.time = len(history), time.monotonic()
-        self.pending = self.pool.submit(self._write, arrays_of(state), history, int(state.watch.epoch))
-
-    def _write(self, arrays: checkpoints.Arrays, history: list[Record], best: int) -> None:
-        self.run.still_ours()
-        folder = self.run.path / "checkpoints"
-        record = {"epoch": len(history), "run": self.run.config.identity, "history": history}
-        checkpoints.save(folder, arrays, record)
-        checkpoints.prune(folder, len(history), best)
-        write_history(self.run.path, history)
+        best = int(state.watch.epoch)
+        self.pending = self.thread.submit(self.run.write_checkpoint, arrays_of(state), history, best)
 
 
 def _check_folder(path: Path, resume: bool) -> None:
@@ -333,9 +313,8 @@ def _same(path: Path, old: Config, new: Config, notice: Callable[[str], object])
             )
     if old.fingerprint != new.fingerprint:
         raise InputError(f"the arrays of {old.dataset!r} have changed since this run was started")
-    for name in sorted(old.versions.keys() | new.versions.keys()):
-        was, now = old.versions.get(name), new.versions.get(name)
+    before, after = ({**config.versions, "the device": config.device} for config in (old, new))
+    for name in sorted(before.keys() | after.keys()):
+        was, now = before.get(name), after.get(name)
         if was != now:
             notice(f"{name} was {was} and is {now}: the last bits may differ")
-    if old.device != new.device:
-        notice(f"the device was {old.device} and is {new.device}: the last bits may differ")

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -108,6 +108,11 @@ def read_config(path: Path) -> Config:
         fields = {f.name: value[f.name] for f in dataclasses.fields(Config)}
         fields["options"] = Reading(**value["options"])
         fields["recipe"] = Recipe(**value["recipe"] | {"hidden": tuple(value["recipe"]["hidden"])})
+        texts = ("dataset", "fingerprint", "recipe_name", "device", "backend")
+        if not all(isinstance(fields[name], str) for name in texts) or not isinstance(
+            fields["versions"], dict
+        ):
+            raise ValueError("a field is of the wrong type")
         return Config(**fields)
     except OSError:
         raise InputError(f"no run at {path}; give a folder that mlpax train has made") from None
@@ -117,13 +122,11 @@ def read_config(path: Path) -> Config:
         raise InputError(f"{file} is damaged: {error}") from None
 
 
-def write_history(path: Path, history: Iterable[dict[str, float]]) -> None:
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
     text = io.StringIO()
-    rows = list(history)
-    if rows:
-        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: v if k == "epoch" else f"{v:.9g}" for k, v in row.items()} for row in rows)
+    writer = csv.DictWriter(text, history[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: v if k == "epoch" else f"{v:.9g}" for k, v in row.items()} for row in history)
     with atomic(path / "metrics.csv") as file:
         file.write(text.getvalue().encode())
 
@@ -133,8 +136,11 @@ def read_history(path: Path) -> list[dict[str, float]]:
     file = path / "metrics.csv"
     try:
         with open(file, newline="") as lines:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
-    except FileNotFoundError:
+            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
+        if rows and not {"epoch", "loss", "seconds"} <= rows[0].keys():
+            raise ValueError("it lacks the epochs, their losses or their seconds")
+        return rows
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (ValueError, TypeError) as error:
         raise InputError(f"{file} is damaged: {error}") from None
@@ -143,8 +149,13 @@ def read_history(path: Path) -> list[dict[str, float]]:
 def read_result(path: Path) -> Result | None:
     """Return how the run last ended; None if it has never ended, because it still runs or was killed."""
     try:
-        return Result(**json.loads((path / "result.json").read_text()))
-    except FileNotFoundError:
+        value: dict[str, object] = json.loads((path / "result.json").read_text())
+        result = Result(**value)  # type: ignore[arg-type]
+        kinds = {"state": str, "epochs": int, "best_epoch": int, "seconds": (int, float), "metrics": dict}
+        if not all(isinstance(value[name], kind) for name, kind in kinds.items()):
+            raise ValueError("a field is of the wrong type")
+        return result
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError) as error:
         raise InputError(f"{path / 'result.json'} is damaged: {error}") from None

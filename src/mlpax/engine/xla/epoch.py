@@ -175,7 +175,6 @@ def train_pass(
     """
     dtype = data.weight.dtype
     total = hyper.epochs * jnp.asarray(data.steps, dtype)  # a product of integers could overflow
-    rows_seen = hyper.rows_seen + jnp.asarray(state.epoch, dtype) * data.n
     peak = hyper.learning_rate * state.watch.rate
 
     def step_on(i: Array, carry: Running) -> Running:
@@ -189,7 +188,7 @@ def train_pass(
         if axis is not None:  # one message instead of one for each parameter
             flat, back = ravel_pytree((loss, gradient))
             loss, gradient = back(lax.psum(flat, axis))
-        rate = peak * schedule(plan, hyper, (step.astype(dtype) + 0.5) / total, rows_seen)
+        rate = peak * schedule(plan, hyper, (step.astype(dtype) + 0.5) / total)
         updates, opt_state = update_rule(plan, rate, hyper).update(gradient, opt_state, params, value=loss)
         weight = _summed(jnp.sum(w), axis)
         return optax.apply_updates(params, updates), opt_state, summed + weight * loss, weights + weight
@@ -202,7 +201,12 @@ def train_pass(
         finite = jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda p: jnp.all(jnp.isfinite(p)), params))
         loss = jnp.where(finite | ~jnp.isfinite(loss), loss, jnp.inf)
     step, number = state.step + data.steps, state.epoch + 1
-    return state._replace(params=params, opt_state=opt_state, step=step, epoch=number), loss
+    state = state._replace(params=params, opt_state=opt_state, step=step, epoch=number)
+    if plan.schedule == "invscaling":  # the rate of the next epoch
+        rows_seen = hyper.rows_seen + jnp.asarray(number, dtype) * data.n
+        rate = jnp.asarray((rows_seen + 1) ** -hyper.power_t, state.watch.rate.dtype)
+        state = state._replace(watch=state.watch._replace(rate=rate))
+    return state, loss
 
 
 def evaluate(

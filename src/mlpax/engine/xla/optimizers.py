@@ -77,14 +77,14 @@ def _steps(plan: Plan, rate: Scalar, hyper: Hyper) -> optax.GradientTransformati
             raise AssertionError(other)
 
 
-def schedule(plan: Plan, hyper: Hyper, t: Scalar, rows_seen: Scalar) -> Scalar:
+def schedule(plan: Plan, hyper: Hyper, t: Scalar) -> Scalar:
     """Return the learning rate's factor, 0 to 1, at share `t` of the run.
 
-    - "constant", "plateau", "adaptive": 1. The last two change the rate by `stopping.follow`.
+    - "constant", "plateau", "adaptive", "invscaling": 1. The last three change the rate from epoch to epoch,
+      by `stopping.follow` and `epoch.train_pass`.
     - "linear", "cosine": up from 0 over `warmup`, then down to 0, straight or as half a cosine wave.
     - "one_cycle": by half waves from 1/25 up to 1 over `warmup`, then down to 1/250,000 (Smith & Topin 2018).
     - "cosine_log": four waves, each twice as long as the one before (Holzmüller et al. 2024).
-    - "invscaling": `1 / (rows_seen + 1)^power_t`, scikit-learn's, constant within an epoch.
     """
     tiny = jnp.finfo(jnp.float32).tiny
     warmup = jnp.maximum(hyper.warmup, 1e-6 if plan.schedule == "one_cycle" else 0)  # which begins low
@@ -101,8 +101,6 @@ def schedule(plan: Plan, hyper: Hyper, t: Scalar, rows_seen: Scalar) -> Scalar:
             return jnp.where(t < warmup, up, last + (1 - last) * _half_wave(falling))
         case "cosine_log":
             return 0.5 - 0.5 * jnp.cos(2 * jnp.pi * jnp.log2(1 + 15 * t))
-        case "invscaling":
-            return (rows_seen + 1) ** -hyper.power_t
         case _:
             return 1.0
 

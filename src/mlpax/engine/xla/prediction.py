@@ -33,7 +33,11 @@ def device_of(name: str) -> object:
         If this machine has no such device.
     """
     kind, _, number = name.partition(":")
-    found = jax.devices(kind)
+    try:
+        found = jax.devices(kind)
+    except RuntimeError:
+        here = ", ".join(sorted({device.platform for device in jax.devices()}))
+        raise InputError(f"device={name!r}, but JAX has no {kind!r} here; it has {here}") from None
     if number and not (number.isdecimal() and int(number) < len(found)):
         raise InputError(f"device={name!r}, but the numbers of {kind!r} here are 0 to {len(found) - 1}")
     return found[int(number or 0)]
