@@ -45,8 +45,8 @@ def rows_of_csv(path: Path) -> int:
 
 def rows_of_duckdb(path: Path) -> int:
     duckdb: Any = importlib.import_module("duckdb")
-    found = duckdb.sql(f"SELECT count(*) FROM read_csv('{path}', sample_size=-1)").fetchone()
-    return int(found[0])
+    found = duckdb.sql(f"SELECT count(*) FROM read_csv('{path}', sample_size=-1)")
+    return int(found.limit(1).fetchall()[0][0])
 
 
 ORACLES: dict[str, Callable[[Path], int]] = {
