@@ -69,7 +69,7 @@ def describe(
     try:
         task = reading.task or infer_task(typed(frame[target], kinds[target]))
         labels_of(frame[target], task, kinds[target])
-        tell_task(frame[target], task, reading, told)
+        tell_task(typed(frame[target], kinds[target]), task, reading, told)
     except InputError as error:
         refused.setdefault(target, error)
     inputs = frame.select(name for name in frame.columns if name != target and name not in refused)

@@ -240,7 +240,7 @@ def tell_numerals(
         if len(units) > MOST_UNITS or not most:
             return None
         if clash := _clash(column, numerals, units, odd):
-            return Told(None, [_as_category(column, clash, odd)])
+            return Told(None, [_as_category(column, clash, odd if len(units) < 2 else odd.clear())])
     notices += tell_marks(values, present, missing) + _tell_odd(column, odd)
     notices += _tell_form(column, numerals, x)
     spellings = odd["text"].unique(maintain_order=True).head(MOST_ODD)

@@ -243,7 +243,7 @@ def from_frame(
         raise InputError(
             f"class_weight {reading.class_weight!r} is for classes; target {target!r} sets a regression"
         )
-    tell_task(rows[target], task, reading, notice)
+    tell_task(typed(rows[target], kinds[target]), task, reading, notice)
     groups = _groups(rows[hold.group]) if hold.group else None
     hold = hold if valid_frame is None else replace(hold, validation=0.0)
     train, validated, tested = split(y, hold, classes=bool(classes), groups=groups)

@@ -429,6 +429,8 @@ class Perceptron(Callbacks):
         self.n_iter_ = len(history)
         self.t_ += seen
         rate = training.hyper.learning_rate * float(state.watch.rate)
+        if training.plan.schedule == "invscaling":  # the same in float64
+            rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
         self._optimizer = Progress(rate, state._replace(params=(), best=()), self._rule)
         self._no_improvement_count = int(state.watch.waited)
         self.loss_curve_ += [record["loss"] for record in history]
