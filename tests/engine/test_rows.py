@@ -252,7 +252,7 @@ def test_all_finite_where_the_sum_is_not():
 
 
 def test_the_variance_of_outputs_far_from_0():
-    y = [*np.random.default_rng(0).normal(size=(100000, 2)), 100, 10000]
+    y = np.random.default_rng(0).normal([100, 10_000], size=(100_000, 2))
     data = place(np.zeros((len(y), 1), np.float32), y, batch_size=64)
     np.testing.assert_allclose(data.variance, y.var(axis=0), rtol=1e-3)
     counts = np.arange(100)[:, None]

@@ -68,8 +68,8 @@ def describe(
     task = reading.task or "regression"
     try:
         task = reading.task or infer_task(typed(frame[target], kinds[target]))
-        labels_of(frame[target], task, kinds[target])
-        tell_task(typed(frame[target], kinds[target]), task, reading, told)
+        labels = labels_of(frame[target], task, kinds[target])
+        tell_task(target, labels, reading, told)
     except InputError as error:
         refused.setdefault(target, error)
     inputs = frame.select(name for name in frame.columns if name != target and name not in refused)

@@ -243,7 +243,7 @@ def from_frame(
         raise InputError(
             f"class_weight {reading.class_weight!r} is for classes; target {target!r} sets a regression"
         )
-    tell_task(typed(rows[target], kinds[target]), task, reading, notice)
+    tell_task(target, labels, reading, notice)
     groups = _groups(rows[hold.group]) if hold.group else None
     hold = hold if valid_frame is None else replace(hold, validation=0.0)
     train, validated, tested = split(y, hold, classes=bool(classes), groups=groups)
@@ -377,12 +377,14 @@ def _weights(frame: "pl.DataFrame", weight: str | None, kinds: dict[str, Kind]) 
     return x.astype(np.float32)
 
 
-def tell_task(values: "pl.Series", task: str, reading: Reading, notice: Notice) -> None:
+def tell_task(target: str, labels: Labels, reading: Reading, notice: Notice) -> None:
     """Say which task was decided on, unless the user has named it."""
     if reading.task is None:
-        distinct = values.drop_nulls().n_unique()
-        why = f"{values.name!r} has {distinct} distinct {'values' if task == 'regression' else 'classes'}"
-        notice(Guess(f"the task is {task}: {why}; --task says otherwise", f"--task {task}"))
+        task, classes = labels.task, len(labels.classes)
+        distinct = f"{classes} distinct classes" if classes else f"{len(np.unique(labels.y))} distinct values"
+        notice(
+            Guess(f"the task is {task}: {target!r} has {distinct}; --task says otherwise", f"--task {task}")
+        )
 
 
 def _check_target(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
