@@ -235,7 +235,7 @@ def from_frame(
     _check_roles(frame, target, reading, hold.group)
     kinds = tell_kinds(frame.drop([hold.group] if hold.group else []), reading, notice)
     labels = labels_of(frame[target], reading.task, kinds[target])
-    present, task, classes, y = labels
+    present, _, classes, y = labels
     rows = frame.filter(present)
     if lacking := frame.height - len(y):
         notice(f"dropped {counted(lacking, 'row')} without a target")
