@@ -1,7 +1,6 @@
 """The errors that mlpax raises on purpose, and helpers that word their messages."""
 
 import difflib
-import shlex
 from collections.abc import Callable, Iterable
 
 __all__ = [
@@ -35,6 +34,11 @@ class Guess(str):
         guess = super().__new__(cls, text)
         guess.option = option
         return guess
+
+
+def options_of(notices: Iterable[str]) -> list[str]:
+    """Return the options that make sure what notices say was guessed, each once."""
+    return list(dict.fromkeys(text.option for text in notices if isinstance(text, Guess) and text.option))
 
 
 def strictly(notice: Notice) -> Notice:
@@ -101,11 +105,6 @@ def listed(names: Iterable[str]) -> str:
     """Return names for a message, separated by commas and cut to one line of 200 characters."""
     text = ", ".join(names)
     return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def shell(text: str) -> str:
-    """Return a text as one word for a POSIX shell."""
-    return shlex.quote(text)
 
 
 def counted(n: int, thing: str) -> str:

@@ -8,8 +8,8 @@ import random
 import polars as pl
 import pytest
 
-from mlpax.data import csv_files, encodings
-from mlpax.data.csv_files import FileOptions, read_csv, scan_csv
+from mlpax.data import csv_files, encodings, tables
+from mlpax.data.csv_files import FileOptions, read_csv
 from mlpax.errors import Guess, InputError
 
 ROWS = "".join(f"{i},{i / 2},n{i % 3}\n" for i in range(30))
@@ -119,7 +119,7 @@ def test_comments_among_rows_are_said(tmp_path):
 
 def test_repeated_headers_and_totals_are_said(tmp_path):
     _, rows, said = read(tmp_path, f"{TABLE}a,b,c\n{ROWS}")
-    assert (len(rows), said) == (60, ["t.csv: 1 row that repeat the names of the columns left out"])
+    assert (len(rows), said) == (60, ["t.csv: 1 repeated header left out"])
     for total in ("Total", "Grand Total", "SUM:", "Summe"):
         _, rows, said = read(tmp_path, f"{TABLE}{total},435,\n")
         assert len(rows) == 30
@@ -217,6 +217,14 @@ def test_bytes_that_do_not_fit_are_never_replaced(tmp_path, monkeypatch):
     assert encodings.as_utf8(tmp_path, b"plain", None, print) == b"plain"
 
 
+def test_lines_keep_their_numbers_behind_comments(tmp_path):
+    assert "has 2 cells in line 33, but 3 columns" in says(tmp_path, TABLE + "# half, of\n1,2\n")
+
+
+def test_a_cell_too_long_for_any_reader_is_refused(tmp_path):
+    assert "has no row whose cells are under 131,072 characters" in says(tmp_path, "a,b\n" + "x" * 200_000)
+
+
 # The user's word
 
 
@@ -243,6 +251,16 @@ def test_pieces_of_a_large_file_are_the_table(tmp_path, monkeypatch, size, quote
     whole = read_csv(path)
     monkeypatch.setattr(csv_files, "PIECE", size)
     monkeypatch.setattr(csv_files, "SAMPLE", 60)
-    batches = list(scan_csv(path, FileOptions(), lambda text: None, 9))
+    monkeypatch.setattr(tables, "STREAMED", 1)
+    batches = list(tables.read_batches(path, 9))
     assert pl.concat(batches).equals(whole)
     assert max(batch.height for batch in batches) <= 3
+
+
+def test_each_piece_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_files, "PIECE", 50)
+    monkeypatch.setattr(csv_files, "SAMPLE", 20)
+    monkeypatch.setattr(tables, "STREAMED", 1)
+    path = write(tmp_path, TABLE + "1,2\r,x\n")
+    with pytest.raises(InputError, match=r"has a carriage return within line 32"):
+        list(tables.read_batches(path))

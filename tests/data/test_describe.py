@@ -8,7 +8,7 @@ import pytest
 from mlpax.data.describe import describe as describe_
 from mlpax.data.reading import Reading
 from mlpax.data.tables import as_frame
-from mlpax.errors import Guess, InputError
+from mlpax.errors import Guess, InputError, options_of
 from small_data import classified, dataset_of
 
 
@@ -25,7 +25,7 @@ def test_describe():
         }
     )  # fmt: skip
     notices: list[str] = []
-    target, task, facts, options = describe(frame, notice=notices.append)
+    target, task, facts = describe(frame, notice=notices.append)
     assert (target, task) == ("kind", "classification")
     assert facts == [
         ("row", "number", 0, 8, "may number the rows"),
@@ -35,8 +35,8 @@ def test_describe():
         ("when", "date", 0, 2, ""),
         ("kind", "category", 0, 2, "target of a classification: a 75%, b 25%"),
     ]
-    assert options == ["--target kind", "--task classification"]
-    assert [text.option for text in notices if isinstance(text, Guess)] == options
+    assert options_of(notices) == ["--target kind", "--task classification"]
+    assert [text.option for text in notices if isinstance(text, Guess)] == options_of(notices)
     sized = describe(frame, Reading(target="size"))
     assert (sized.task, sized.facts) == ("regression", [*facts[:3], facts[3]._replace(
         remark="target of a regression"), facts[4], facts[5]._replace(remark="")])  # fmt: skip
@@ -84,4 +84,6 @@ def test_describe_shows_eight_classes():
 def test_an_index_is_told():
     frame = classified(20).select(pl.Series("", range(20)), pl.all())
     assert describe(frame)[2][0] == ("", "drop", 0, 20, "left out")
-    assert "--column =drop" in describe(frame).options
+    notices: list[str] = []
+    describe(frame, notice=notices.append)
+    assert "--column =drop" in options_of(notices)

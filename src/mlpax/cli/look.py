@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from mlpax.cli.options import COLUMNS, FILE, Setting, fields_of, reading_of, said, with_options
 from mlpax.cli.screen import say, table, table_of_runs
 from mlpax.data.reading import Reading
-from mlpax.errors import Guess, InputError, counted, listed, shell, strictly
+from mlpax.errors import InputError, counted, listed, options_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,15 +57,10 @@ def describe(
 
     reading = reading_of(settings)
     notices: list[str] = []
-
-    def told(text: str) -> None:
-        notices.append(text)
-
-    notice = strictly(told) if reading.strict else told
+    notice = reading.told(notices.append)
     frame = tables.read_table(file, reading.file, notice)
     found = describe.describe(frame, reading, notice)
-    given = (text.option for text in notices if isinstance(text, Guess) and text.option)
-    command = " ".join(["mlpax train", shell(str(file)), *said(reading), *dict.fromkeys(given)])
+    command = " ".join(["mlpax train", quote(str(file)), *said(reading), *options_of(notices)])
     if json_:
         columns = [fact._asdict() for fact in found.facts]
         facts = {"rows": frame.height, "target": found.target, "task": found.task, "columns": columns}

@@ -5,13 +5,13 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from inspect import Parameter, Signature, signature
+from shlex import quote
 from typing import Annotated, Protocol
 
 import typer
 from typer.core import TyperCommand
 
 from mlpax.data.reading import Reading, columns_named
-from mlpax.errors import shell
 
 __all__ = ["COLUMNS", "FILE", "Field", "InPanels", "Setting", "fields_of", "reading_of", "said",
            "with_options"]  # fmt: skip
@@ -84,8 +84,8 @@ def _option(field: Field, panel: str) -> Parameter:
     )
 
 
-def reading_of(given: Mapping[str, object], start: Reading = Reading()) -> Reading:
-    """Return how to read the data from the options of a command line; those not given are `start`'s.
+def reading_of(given: Mapping[str, object]) -> Reading:
+    """Return how to read the data from the options of a command line.
 
     Raises
     ------
@@ -94,12 +94,12 @@ def reading_of(given: Mapping[str, object], start: Reading = Reading()) -> Readi
     """
     changes = {name: value for name, value in given.items() if value not in (None, [])}
     if "column" in changes:
-        changes["column"] = {**start.column, **columns_named(typing.cast("list[str]", changes["column"]))}
+        changes["column"] = columns_named(typing.cast("list[str]", changes["column"]))
     for name in ("drop", "missing"):
         if name in changes:
             words = typing.cast("list[str]", changes[name])
             changes[name] = tuple(part.strip() for word in words for part in word.split(","))
-    return dataclasses.replace(start, **changes)  # type: ignore[arg-type]
+    return Reading(**changes)  # type: ignore[arg-type]
 
 
 def said(reading: Reading) -> list[str]:
@@ -111,10 +111,10 @@ def said(reading: Reading) -> list[str]:
             case bool():
                 words.append(flag)
             case tuple():
-                words += [flag, shell(",".join(typing.cast("tuple[str, ...]", value)))]
+                words += [flag, quote(",".join(typing.cast("tuple[str, ...]", value)))]
             case dict():
                 kinds = typing.cast("dict[str, str]", value)
-                words += [word for c, kind in kinds.items() for word in (flag, shell(f"{c}={kind}"))]
+                words += [word for c, kind in kinds.items() for word in (flag, quote(f"{c}={kind}"))]
             case _:
-                words += [flag, shell(str(value))]
+                words += [flag, quote(str(value))]
     return words

@@ -77,7 +77,7 @@ class Number:
         found = _scaled(x, (self.median,), (self.scale,), self.missing)
         if not self.numerals.bounds:
             return found
-        return np.hstack([found, bounds_of(values, self.numerals)[:, None].astype(np.float32)])
+        return np.hstack([found, bounds_of(values, self.numerals)[:, None]])
 
     def to_json(self) -> Record:
         return {"kind": self.kind, **asdict(self), "numerals": self.numerals.to_json()}
@@ -101,9 +101,9 @@ class Date:
     ----------
     name : str
     format : str
-        How dates in text are written, such as "%Y-%m-%d"; empty if the training rows were no text.
+        How text writes dates, see `dates.read_dates`.
     medians, scales : tuple of float
-        As of `Number`, for each part of a date, see `kinds.DATE_PARTS`.
+        As of `Number`, for each part of a date, see `dates.DATE_PARTS`.
     missing : bool
         Whether training rows lacked the date.
     marks : tuple of str

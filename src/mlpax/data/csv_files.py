@@ -115,16 +115,15 @@ def read_csv(
     return _without_total(_frame(path, body, dialect, notice), path, notice)
 
 
-def scan_csv(path: Path, options: FileOptions, notice: Notice, cells: int) -> "Iterator[pl.DataFrame]":
-    """Yield the same table in batches of about so many cells. Memory is bounded if the text is UTF-8."""
+def scan_csv(path: Path, options: FileOptions, notice: Notice) -> "Iterator[pl.DataFrame]":
+    """Yield the same table in pieces of about `PIECE` bytes; whole if the text is not UTF-8."""
     with open(path, "rb") as file:
         start = file.read(SAMPLE)
         start += file.readline()
         if options.encoding is not None or not _is_utf8(start):
-            yield from read_csv(path, options, notice).iter_slices(cells)
+            yield read_csv(path, options, notice)
             return
         dialect, rest = _taken_apart(path, as_utf8(path, start, None, notice), options, notice)
-        rows = max(1, cells // len(dialect.names))
         size, ended, before = path.stat().st_size, False, 0
         while not ended:
             data = rest + file.read(PIECE)
@@ -134,10 +133,10 @@ def scan_csv(path: Path, options: FileOptions, notice: Notice, cells: int) -> "I
                 raise InputError(
                     f"{path} is not UTF-8 throughout, which reading in parts needs; convert it first"
                 )
+            _refuse_stray_returns(path, piece, dialect.end, dialect.lines)
             frame = _frame(path, piece, dialect, notice)
             before += frame.height
-            frame = _without_total(frame, path, notice, before) if ended else frame
-            yield from frame.iter_slices(rows)
+            yield _without_total(frame, path, notice, before) if ended else frame
             dialect = dialect._replace(lines=dialect.lines + piece.count(dialect.end.encode()))
 
 
@@ -214,7 +213,9 @@ def _taken_apart(path: Path, data: bytes, options: FileOptions, notice: Notice) 
     quote = _quote(lines[above + lead :], separators)
     rows = {one: _rows(lines[above + lead :], one, quote) for one in separators}
     separator = max(separators, key=lambda one: _fit(rows[one], one))
-    table = _Start(path, end, separator, quote, lines, above + lead, rows[separator])
+    table = _Start(path, separator, quote, lines, above + lead, rows[separator])
+    if not table.rows:
+        raise InputError(f"{path} has no row whose cells are under {csv.field_size_limit():,} characters")
     names, count = _names(table, options, notice)
     dialect = Dialect(separator, quote, end, names, count, _numeric(table, len(names)))
     place = 0
@@ -227,7 +228,6 @@ class _Start(NamedTuple):
     """The start of a text table."""
 
     path: Path
-    end: str
     separator: str
     quote: str
     lines: list[str]
@@ -448,9 +448,7 @@ def _census(body: bytes, dialect: Dialect) -> _Census:
         quoted = np.searchsorted(separators, closing) - np.searchsorted(separators, opening)
         widths -= np.bincount(np.searchsorted(last, opening), quoted, len(last)).astype(int)[: len(last)]
     if not outside.all() and len(dialect.names) > 1:
-        naive = (
-            np.diff(np.searchsorted(separators, ends), prepend=0) + 1
-        )  # cells of each line, whatever quoted
+        naive = np.diff(np.searchsorted(separators, ends), prepend=0) + 1  # cells of each line as if bare
         alike = np.minimum.reduceat(naive == len(dialect.names), lines)
         texts = body.decode(errors="replace").split(dialect.end)
         counts = np.diff(lines, append=len(ends))
@@ -574,22 +572,25 @@ def _is_unclosed(cell: str, quote: str) -> bool:
     return cell.startswith(quote) and not (cell.endswith(quote) and len(cell) > 1)
 
 
-def _refuse_stray_returns(path: Path, data: bytes, end: str) -> None:
-    """Refuse carriage returns that end a line for some readers and none for others."""
+def _refuse_stray_returns(path: Path, data: bytes, end: str, above: int = 0) -> None:
+    """Refuse carriage returns that end a line for some readers and none for others.
+
+    `above` lines stand before the data in the file.
+    """
     if end != "\n" or data.count(b"\r") == data.count(b"\r\n"):
         return
     x = np.frombuffer(data + b"\n", np.uint8)
     places = np.flatnonzero((x[:-1] == ord("\r")) & (x[1:] != ord("\n")))
     places = places[np.searchsorted(np.flatnonzero(x == ord('"')), places) % 2 == 0]
     if len(places):
-        line = data.count(b"\n", 0, int(places[0])) + 1
+        line = above + data.count(b"\n", 0, int(places[0])) + 1
         raise InputError(
             f"{path} has a carriage return within line {line}; end all lines alike, or remove it"
         )
 
 
 def _without_comments(path: Path, body: bytes, dialect: Dialect, notice: Notice) -> bytes:
-    """Return the rows without comment lines: those that start with # and have other cells than a row."""
+    """Return the rows with blank lines for comments: for lines that start with # and are no rows."""
     sign, end = b"#", dialect.end.encode()
     if len(dialect.names) == 1 or not (body.startswith(sign) or end + sign in body):
         return body
@@ -601,7 +602,7 @@ def _without_comments(path: Path, body: bytes, dialect: Dialect, notice: Notice)
         comment = not inside and line.startswith(sign)
         if comment and line.count(dialect.separator.encode()) != len(dialect.names) - 1:
             left.append(line)
-            continue
+            line = b""  # which is left out later, and keeps the numbers of the lines
         kept.append(line)
         inside ^= line.count(quote) % 2 == 1
     if left:
@@ -630,8 +631,7 @@ def _without_repeats(frame: "pl.DataFrame", path: Path, notice: Notice) -> "pl.D
     repeats = frame.select(pl.all_horizontal(pl.col(n).fill_null("") == n for n in frame.columns)).to_series()
     if not repeats.any():
         return frame
-    text = f"{path.name}: {counted(int(repeats.sum()), 'row')} that repeat the names of the columns left out"
-    notice(Guess(text))
+    notice(Guess(f"{path.name}: {counted(int(repeats.sum()), 'repeated header')} left out"))
     return frame.filter(~repeats)
 
 

@@ -1,11 +1,13 @@
 """How a column of text writes dates and times, and dates as numbers."""
 
 import math
+from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from mlpax.errors import Guess, InputError, RowError, counted, shell
+from mlpax.data.numerals import MOST_ODD, too_many
+from mlpax.errors import Guess, InputError, RowError, counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,7 +18,6 @@ __all__ = ["DATE_PARTS", "Told", "date_parts", "is_date_format", "read_clock", "
 DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
 FORMATS = ("", "day-first", "month-first")  # how 03/04/2024 is read; "": it does not occur
 SAMPLE = 1000  # cells that tell whether it pays to look at all
-MOST_ODD, ODD_SHARE = 20, 0.01  # cells that are no dates in a column of dates
 CENTURY = 69  # years of two digits below are of 2000, as in POSIX
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
@@ -107,12 +108,12 @@ def tell_dates(values: "pl.Series", order: str | None = None, *, forced: bool = 
     name, n_odd = values.name, int(odd.sum())
     if n_odd == count or (2 * n_odd >= count and not forced):
         return None
-    number, category = (f"--column {shell(f'{name}={kind}')}" for kind in ("date", "category"))
+    number, category = (f"--column {quote(f'{name}={kind}')}" for kind in ("date", "category"))
     if n_odd:
         row = cast(int, odd.arg_max())
         more = f" and {counted(n_odd - 1, 'other cell')}" if n_odd > 1 else ""
         text = f"column {name!r} holds dates but {values[row]!r} in row {row + 1}{more}"
-        if not forced and n_odd > min(MOST_ODD, ODD_SHARE * count):
+        if not forced and too_many(n_odd, count):
             raise InputError(f"{text}; {number} takes these as missing, {category} takes all as categories")
         notices.append(Guess(f"{text}, taken as missing", number))
     zoned = parts["zone"].fill_null("") != ""
@@ -351,8 +352,7 @@ def tell_clock(values: "pl.Series") -> bool:
     some = values.drop_nulls().gather_every(max(1, count // SAMPLE))
     if count == 0 or _seconds(some).count() < 0.9 * len(some):
         return False
-    odd = count - _seconds(values).count()
-    return odd <= min(MOST_ODD, ODD_SHARE * count)
+    return not too_many(count - _seconds(values).count(), count)
 
 
 def read_clock(values: "pl.Series") -> "pl.Series":

@@ -4,11 +4,11 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from mlpax.data.columns import fit_columns
-from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed
+from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed, with_values
 from mlpax.data.numerals import counts_of
 from mlpax.data.reading import Reading
 from mlpax.data.targets import infer_task, labels_of, settled, tell_columns, tell_task
-from mlpax.errors import Guess, InputError, Notice
+from mlpax.errors import InputError, Notice
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,7 +39,6 @@ class Described(NamedTuple):
     target: str
     task: str
     facts: list[Fact]
-    options: list[str]  # each says of one guess that it is right
 
 
 def describe(
@@ -55,38 +54,33 @@ def describe(
     notice : callable, optional
         Called with the lines that training would print of the columns.
     """
-    options: list[str] = []
-
-    def told(text: str) -> None:
-        if isinstance(text, Guess) and text.option:
-            options.append(text.option)
-        notice(text)
-
-    target, reading = settled(frame, reading, told)
+    target, reading = settled(frame, reading, notice)
     refused: dict[str, InputError] = {}
-    kinds = tell_kinds(frame, reading, told, refused)
+    kinds = tell_kinds(frame, reading, notice, refused)
     task = reading.task or "regression"
     try:
         task = reading.task or infer_task(typed(frame[target], kinds[target]))
         labels = labels_of(frame[target], task, kinds[target])
-        tell_task(target, labels, reading, told)
+        tell_task(target, labels, reading, notice)
     except InputError as error:
         refused.setdefault(target, error)
     inputs = frame.select(name for name in frame.columns if name != target and name not in refused)
+    inputs = with_values(inputs, kinds)
     remarks = {target: f"target of a {task}"}
     if task == "classification":
         remarks[target] += _shares(frame[target])
     with contextlib.suppress(InputError):  # no column is left
         columns = fit_columns(inputs, kinds)
-        tell_columns(inputs, columns, kinds, told)
+        tell_columns(inputs, columns, kinds, notice)
         remarks |= {c.name: LEFT_OUT.get(c.kind, "") for c in columns.columns}
         remarks |= {
             c.name: "may number the rows"
             for c in columns.columns
-            if c.kind == "number" and numbers_rows(frame[c.name], kinds[c.name])
+            if c.kind == "number" and numbers_rows(inputs[c.name], kinds[c.name])
         }
-    facts = [_fact(v, kinds[v.name], remarks.get(v.name, ""), refused.get(v.name)) for v in frame]
-    return Described(target, task, facts, options)
+    read = frame.with_columns(inputs)
+    facts = [_fact(v, kinds[v.name], remarks.get(v.name, ""), refused.get(v.name)) for v in read]
+    return Described(target, task, facts)
 
 
 def _fact(values: "pl.Series", kind: Kind, remark: str, refused: InputError | None) -> Fact:

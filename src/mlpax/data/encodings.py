@@ -65,10 +65,10 @@ def as_utf8(path: Path, data: bytes, encoding: str | None, notice: Notice) -> by
             if name != "utf-8-sig":
                 notice(f"{path.name} is {name.upper()}, as its first bytes say")
             return _decoded(path, data, name)
-    if data.isascii() and b"\0" not in data:
-        return data
     if b"\0" in data:
         return _with_zeros(path, data, notice)
+    if data.isascii():
+        return data
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -122,13 +122,10 @@ def _guessed(path: Path, data: bytes, place: int, notice: Notice) -> bytes:
         )
     lines = [line for line in data.splitlines() if not line.isascii()]
     sample = b"\n".join(lines[:: max(1, sum(map(len, lines)) // SAMPLE)])
-    others = (
-        []
-        if _is_latin(sample)
-        else [match.encoding for match in from_bytes(sample, cp_isolation=OTHER_SCRIPTS)]
-    )
-    if not others and not _is_latin(sample):
-        others = ["cp932" if _is_japanese(sample) else "gb18030", "big5", "cp949", "cp1251"]
+    others: list[str] = []
+    if not _is_latin(sample):
+        others = [match.encoding for match in from_bytes(sample, cp_isolation=OTHER_SCRIPTS)]
+        others = others or ["cp932" if _is_japanese(sample) else "gb18030", "big5", "cp949", "cp1251"]
     for name in [*others, "cp1250" if _is_central(sample) else "cp1252", "cp1250"]:
         try:
             decoded = data.decode(name)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from mlpax.data.numerals import (
     without,
 )
 from mlpax.data.reading import Reading
-from mlpax.errors import Guess, InputError, Notice, RowError, listed, shell
+from mlpax.errors import Guess, InputError, Notice, RowError, listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -85,9 +86,6 @@ def tell_kinds(
     """
     import polars as pl
 
-    for name in reading.kinds:
-        if name not in frame.columns:
-            raise InputError(f"no column {name!r} in the data; there are {listed(frame.columns)}")
     told = {values.name: _told(values, reading) for values in frame}
     doubtful = [name for name, column in told.items() if isinstance(column.error, Doubtful)]
     sure = {
@@ -96,7 +94,7 @@ def tell_kinds(
         if column.kind.name == "number" and frame[name].dtype == pl.String
     }
     if any(numerals.decimal == "," for numerals in sure.values()):  # then 1.234 may be 1234
-        pointed = [name for name, numerals in sure.items() if numerals == PLAIN]
+        pointed = [name for name, numerals in sure.items() if numerals.plain]
         doubtful += [name for name in pointed if frame[name].str.contains(".", literal=True).any()]
     if doubtful:  # the others may show the file's decimal mark
         shown = {decimal_shown(frame[name], sure[name]) for name in sure.keys() - {*doubtful}} - {None}
@@ -230,8 +228,8 @@ def _said_of_dates(
 
 def _sure(text: str, name: str, kind: str, other: str) -> Guess:
     """Return the guess that a column is of a kind, with the options for that and for another."""
-    said = f"{text}; --column {shell(f'{name}={other}')} says otherwise"
-    return Guess(said, f"--column {shell(f'{name}={kind}')}")
+    said = f"{text}; --column {quote(f'{name}={other}')} says otherwise"
+    return Guess(said, f"--column {quote(f'{name}={kind}')}")
 
 
 def _code(present: "pl.Series") -> str | None:

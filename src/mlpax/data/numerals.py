@@ -3,11 +3,12 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from mlpax.errors import Guess, InputError, RowError, counted, shell
+from mlpax.errors import Guess, InputError, RowError, counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MARKS",
     "MISSING",
+    "MOST_ODD",
     "PLAIN",
     "Doubtful",
     "Numerals",
@@ -26,6 +28,7 @@ __all__ = [
     "tell_lost_digits",
     "tell_marks",
     "tell_numerals",
+    "too_many",
     "without",
 ]
 
@@ -41,7 +44,7 @@ MARKS = frozenset((
     "not known", "not reported", "not recorded", "no data", "nodata", "no value", "n/d", "n.d.", "nd",
     "n/k", "n/r", "tbd", "tba", "k.a.", "k. a.",
 ))  # fmt: skip
-MOST_ODD, ODD_SHARE = 20, 0.01  # cells that are no numbers in a column of numbers
+MOST_ODD, ODD_SHARE = 20, 0.01  # cells of another kind in a column of numbers or dates
 FEW = 20  # distinct numbers beside other text are codes
 MOST_UNITS = 5  # of text with more kinds of words behind a number nothing is said
 SAMPLE = 2000  # cells that tell whether it pays to look at all
@@ -59,6 +62,7 @@ NUMBER = (
     r"(?P<digits>\d(?:[\d.,' _]*\d)?[.,]?|[.,]\d+)(?P<exponent>[eE][-+]?\d{1,3})?"
     rf" ?(?P<behind>{UNIT})?(?P<sign_3>-)?(?P<closes>\))?$"
 )
+PARTS = ("opens", "bound", "sign", "before", "sign_2", "digits", "exponent", "behind", "sign_3", "closes")
 BARE = r"^[-+]?[0-9.,]+$"
 # The marks that numbers may have: decimal, thousands. The plain ones come first.
 WRITTEN = [(decimal, thousands) for thousands in ("", ",", ".", " ", "'", "_") for decimal in (".", ",")
@@ -98,6 +102,11 @@ class Numerals:
     bounds: bool = False
     missing: tuple[str, ...] = ()
     lenient: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether numbers are written as Python writes them, whatever stands for a missing cell."""
+        return replace(self, missing=(), lenient=False) == PLAIN
 
     def to_json(self) -> dict[str, object]:
         return {**asdict(self), "missing": list(self.missing)}
@@ -145,6 +154,11 @@ def without(values: "pl.Series", spellings: Sequence[str] = ()) -> "pl.Series":
     return values.set(values.is_in(numbers).fill_null(value=False), None) if numbers else values
 
 
+def too_many(odd: int, filled: int) -> bool:
+    """Whether so many cells are of another kind that they are no slips in a column of `filled` cells."""
+    return odd > min(MOST_ODD, ODD_SHARE * filled)
+
+
 def counts_of(values: "pl.Series") -> list[tuple[Any, int]]:
     """Return the different cells of a column and how often each occurs, the most frequent first."""
     return values.rename("value").value_counts(sort=True).rows()
@@ -177,8 +191,8 @@ def tell_marks(
     if not always and all(text in MISSING for text, _ in counts):  # as sure as an empty cell
         return [said]
     if always:
-        said += f"; --column {shell(values.name + '=category')} takes it as a level"
-    return [Guess(said, f"--missing {shell(','.join(text for text, _ in counts))}")]
+        said += f"; --column {quote(values.name + '=category')} takes it as a level"
+    return [Guess(said, f"--missing {quote(','.join(text for text, _ in counts))}")]
 
 
 def tell_numerals(
@@ -352,13 +366,12 @@ def _parts(texts: "pl.Series") -> "pl.DataFrame":
     import polars as pl
 
     if texts.str.contains(BARE).all():  # as decimal commas are; the pattern takes ten times as long
-        names = re.compile(NUMBER.replace(r"\p{Sc}", "x")).groupindex
         nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
         found = {
             "sign": texts.str.extract("^([-+])"),
             "digits": texts.str.strip_prefix("-").str.strip_prefix("+"),
         }
-        return pl.DataFrame({name: found.get(name, nothing) for name in names})
+        return pl.DataFrame({name: found.get(name, nothing) for name in PARTS})
     return _tidy(texts).str.extract_groups(NUMBER).struct.unnest()
 
 
@@ -504,7 +517,7 @@ def _clash(column: _Column, numerals: Numerals, units: dict[str, str], odd: "pl.
     bare = column.present.filter((column.plain != 0).fill_null(value=False))
     if numerals.unit == "%" and len(bare):
         return f"column {name!r} has percentages, {column.at(units['%'])}, beside {column.at(bare[0])}"
-    if odd.height > min(MOST_ODD, ODD_SHARE * column.filled):
+    if too_many(odd.height, column.filled):
         none = f"{odd.height} of its {column.filled} cells are none, such as"
         return f"column {name!r} holds numbers, but {none} {column.at(odd['text'][0])}"
     return ""
@@ -519,7 +532,7 @@ def _as_category(column: _Column, clash: str, odd: "pl.DataFrame") -> Guess:
         If they are many.
     """
     name = column.present.name
-    number, category = (f"--column {shell(f'{name}={kind}')}" for kind in ("number", "category"))
+    number, category = (f"--column {quote(f'{name}={kind}')}" for kind in ("number", "category"))
     if column.present.n_unique() <= FEW:
         return Guess(f"{clash}, and is a category; {number} reads numbers", category)
     number = _missing_option(odd) or number
@@ -529,7 +542,7 @@ def _as_category(column: _Column, clash: str, odd: "pl.DataFrame") -> Guess:
 def _missing_option(odd: "pl.DataFrame") -> str:
     """Return the option that takes these cells as missing, if they are of one text."""
     text: str = odd["text"][0] if odd["text"].n_unique() == 1 else ""
-    return f"--missing {shell(text)}" if text and "," not in text else ""
+    return f"--missing {quote(text)}" if text and "," not in text else ""
 
 
 def _tell_odd(column: _Column, odd: "pl.DataFrame") -> list[str]:
@@ -539,14 +552,14 @@ def _tell_odd(column: _Column, odd: "pl.DataFrame") -> list[str]:
     name, n = column.present.name, odd.height
     more = f" and {counted(n - 1, 'other cell')}" if n > 1 else ""
     text = f"column {name!r} holds numbers but {column.at(odd['text'][0])}{more}, taken as missing"
-    return [Guess(text, _missing_option(odd) or f"--column {shell(f'{name}=number')}")]
+    return [Guess(text, _missing_option(odd) or f"--column {quote(f'{name}=number')}")]
 
 
 def _tell_form(column: _Column, numerals: Numerals, x: "pl.Series") -> list[str]:
     """Return what is to be said of numbers that are not written plainly."""
     name = column.present.name
     cells = column.cells.filter(x.is_not_null())
-    plain = replace(numerals, decimal=".", missing=(), lenient=False) == PLAIN
+    plain = replace(numerals, decimal=".").plain
     if plain and column.bare:
         return []
     if plain and not cells["opens"].count() and not cells["sign_3"].count():
@@ -560,8 +573,8 @@ def _tell_form(column: _Column, numerals: Numerals, x: "pl.Series") -> list[str]
     bare = column.present.filter((column.plain != 0).fill_null(value=False))
     if numerals.unit and len(bare):
         said += f", and {column.at(bare[0])} is taken for one of the same unit"
-    return [Guess(f"{said}; --column {shell(f'{name}=category')} reads categories",
-                  f"--column {shell(f'{name}=number')}")]  # fmt: skip
+    return [Guess(f"{said}; --column {quote(f'{name}=category')} reads categories",
+                  f"--column {quote(f'{name}=number')}")]  # fmt: skip
 
 
 def tell_lost_digits(values: "pl.Series") -> list[str]:
@@ -576,5 +589,5 @@ def tell_lost_digits(values: "pl.Series") -> list[str]:
         return []
     name, row = values.name, cast(int, (values == texts[0]).arg_max()) + 1
     text = f"column {name!r} holds {texts[0]!r} in row {row}, of whose digits the last are lost"
-    category = f"--column {shell(f'{name}=category')} keeps them"
-    return [Guess(f"{text}; {category}", f"--column {shell(f'{name}=number')}")]
+    category = f"--column {quote(f'{name}=category')} keeps them"
+    return [Guess(f"{text}; {category}", f"--column {quote(f'{name}=number')}")]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpax.data.csv_files import FileOptions
-from mlpax.errors import InputError, unknown
+from mlpax.errors import InputError, Notice, strictly, unknown
 from mlpax.recipes import TASKS
 
 __all__ = ["COLUMN_KINDS", "Reading", "columns_named"]
@@ -87,6 +87,10 @@ class Reading:
         """The columns whose kind the user names."""
         left_out = dict.fromkeys(self.drop, "drop") | ({} if self.id is None else {self.id: "id"})
         return {**self.column, **left_out}
+
+    def told(self, notice: Notice) -> Notice:
+        """Return the notice, or if reading is strict one that refuses each guess."""
+        return strictly(notice) if self.strict else notice
 
     def given(self) -> dict[str, Any]:
         """Return the options that differ from their default, with paths made absolute."""

@@ -15,7 +15,7 @@ from mlpax.data.named_sets import NAMES
 from mlpax.data.numerals import Numerals
 from mlpax.data.reading import Reading
 from mlpax.data.targets import cells_of_target, classes_of, encode, from_frame, guess_target
-from mlpax.errors import InputError, Notice, counted, listed, strictly, unknown
+from mlpax.errors import InputError, Notice, counted, listed, unknown
 from mlpax.recipes import RECIPES, Recipe, named
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Table:
     ) -> Ready:
         """Read the table, hold out rows, and settle the recipe."""
         _check_options(str(self.path), reading, reading.given().keys() - OF_FOLDERS)
-        notice = strictly(notice) if reading.strict else notice
+        notice = reading.told(notice)
         frame = self._frame(reading, notice)
         valid_frame = None
         if reading.valid_data:

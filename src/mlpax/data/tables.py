@@ -112,7 +112,7 @@ def read_batches(
         yield from frame.iter_slices(max(1, cells // frame.width))
         return
     empty = True
-    streamed = scan_csv(path, options, notice, cells) if kind == "csv" else _streamed_parquet(path, cells)
+    streamed = scan_csv(path, options, notice) if kind == "csv" else _streamed_parquet(path, cells)
     try:
         for batch in streamed:
             empty = empty and batch.height == 0

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from mlpax.data.dataset import Dataset, HoldOut, split
 from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed, with_values
 from mlpax.data.numerals import MISSING, Numerals, counts_of
 from mlpax.data.reading import Reading
-from mlpax.errors import Guess, InputError, Notice, counted, listed, shell, unknown
+from mlpax.errors import Guess, InputError, Notice, counted, listed, unknown
 from mlpax.recipes import TASKS
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def guess_target(frame: "pl.DataFrame", target: str | None, notice: Notice = pri
     found = next((c for name in TARGETS for c in frame.columns if c.lower() == name), None)
     chosen = found or frame.columns[-1]
     why = "by its name" if found else "the last column"
-    notice(Guess(f"the target is {chosen!r}, {why}; --target names another", f"--target {shell(chosen)}"))
+    notice(Guess(f"the target is {chosen!r}, {why}; --target names another", f"--target {quote(chosen)}"))
     return chosen
 
 
@@ -72,15 +73,19 @@ def settled(frame: "pl.DataFrame", reading: Reading, notice: Notice) -> tuple[st
     Raises
     ------
     InputError
-        See `guess_target`.
+        If there is no column of a name that the user gives, or the target is to be left out.
     """
     target = guess_target(frame, reading.target, notice)
+    for name in reading.kinds:
+        guess_target(frame, name)
+    if reading.kinds.get(target) in ("id", "drop"):
+        raise InputError(f"column {target!r} is the target, which is not left out; --target names another")
     column = dict(reading.column)
     index = index_of(frame, target)
     if index is not None and index not in reading.kinds:
         text = f"the first column, {index!r}, numbers the rows and is left out"
-        keep = shell(f"{index}=number")
-        notice(Guess(f"{text}; --column {keep} keeps it", f"--column {shell(f'{index}=drop')}"))
+        keep = quote(f"{index}=number")
+        notice(Guess(f"{text}; --column {keep} keeps it", f"--column {quote(f'{index}=drop')}"))
         column[index] = "drop"
     if reading.task == "classification":
         column.setdefault(target, "category")
@@ -279,13 +284,11 @@ def from_frame(
 
 
 def _check_roles(frame: "pl.DataFrame", target: str, reading: Reading, group: str | None) -> None:
-    for column in (group, reading.weight, *reading.kinds):
+    for column in (group, reading.weight):
         if column is not None:
             guess_target(frame, column)
     if target in (group, reading.weight):
         raise InputError(f"column {target!r} is the target; group and weight are other columns")
-    if reading.kinds.get(target) in ("id", "drop"):
-        raise InputError(f"column {target!r} is the target, which is not left out; --target names another")
     if reading.class_weight not in (None, "balanced"):
         raise unknown("class_weight", reading.class_weight, ["balanced"])
     if reading.task not in (None, *TASKS):
@@ -352,7 +355,7 @@ def cells_of_target(values: "pl.Series", classes: tuple[Any, ...], numerals: Num
 
 def _as_classes(values: "pl.Series", read: "pl.Series", kind: Kind) -> "pl.Series":
     """Return classes as they are written, so that no digit is lost; null where `read`, the value, is."""
-    if kind.numerals != Numerals():
+    if not kind.numerals.plain:
         return read
     return values.zip_with(read.is_not_null(), values.clear(1))
 
@@ -418,7 +421,7 @@ def tell_columns(inputs: "pl.DataFrame", columns: Columns, kinds: dict[str, Kind
     if names := [c.name for c in columns.columns if c.kind == "constant"]:
         notice(f"columns left out, being constant: {listed(names)}")
     for c in columns.columns:
-        name = shell(c.name)
+        name = quote(c.name)
         if c.kind == "text":
             text = f"{c.name!r} is left out, being another text in nearly every row"
             notice(Guess(f"{text}; --id {name} writes it beside predictions", f"--drop {name}"))
@@ -437,7 +440,7 @@ def _tell_levels(column: Category, values: "pl.Series", notice: Notice) -> None:
         notice(f"of the levels of {column.name!r} the {MOST_LEVELS:,} most frequent are told apart")
     elif distinct > FEW and 2 * distinct > len(values):
         text = f"{column.name!r} is a category of {distinct} levels in {counted(len(values), 'row')}"
-        notice(f"{text}, of which those of one row are one; --drop {shell(column.name)} leaves it out")
+        notice(f"{text}, of which those of one row are one; --drop {quote(column.name)} leaves it out")
 
 
 def _tell_duplicates(

@@ -18,7 +18,7 @@ from mlpax.data.columns import as_frame
 from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
 from mlpax.data.sources import Wanted, table_to_train
-from mlpax.errors import DataWarning, Guess, InputError, strictly
+from mlpax.errors import DataWarning, Guess, InputError
 from mlpax.estimators.rows import ClassWeight, RandomState
 from mlpax.model.fit_model import fit_model
 from mlpax.recipes import Recipe
@@ -126,9 +126,8 @@ class _Table(BaseEstimator):
 def _to_train(frame: "pl.DataFrame", wanted: Wanted, reading: Reading) -> tuple[Dataset, Recipe]:
     """Return the rows to train on and the recipe; warn of what was guessed."""
     notices: list[str] = []
-    notice = strictly(notices.append) if reading.strict else notices.append
     try:
-        dataset, recipe, _ = table_to_train(frame, wanted, reading, notice=notice)
+        dataset, recipe, _ = table_to_train(frame, wanted, reading, notice=reading.told(notices.append))
     except InputError as error:
         raise InputError(_in_python(str(error))) from None
     for text in notices:

@@ -375,21 +375,27 @@ class Model:
         int
             Rows written.
         """
+        import polars as pl
         from polars.io.plugins import register_io_source
 
-        path, rows, empty = Path(path), 0, self._predictions(None, files, 0)
+        def of_files(found: np.ndarray) -> "list[pl.Series]":
+            return [] if files is None else [pl.Series("file", files[rows : rows + len(found)], pl.String)]
+
+        path, rows, id = Path(path), 0, self.columns.id if self.columns else None
+        nothing = np.empty((0, self.sizes[-1]), np.float32)
+        no_names = [] if id is None else [pl.Series(id, [], pl.String)]
+        empty = self._predictions(nothing, of_files(nothing) + no_names)
 
         def frames(*_: object) -> "Iterator[pl.DataFrame]":
             nonlocal rows
             for batch in batches:
-                # An array is in memory already, and the check of a picture's range needs all of its rows.
-                for piece in self._frame(batch).iter_slices(CHUNK) if self.columns else [batch]:
-                    try:
-                        frame = self._predictions(piece, files, rows)
-                    except RowError as error:
-                        raise error.shifted(rows) from None
-                    rows += frame.height
-                    yield frame
+                try:
+                    for X, names in self._pieces(batch):
+                        found = self.forward(X)
+                        yield self._predictions(found, of_files(found) + names)
+                        rows += len(found)
+                except RowError as error:
+                    raise error.shifted(rows) from None
 
         with atomic(path) as file:
             if path.suffix == ".parquet":
@@ -400,33 +406,30 @@ class Model:
                     frame.write_csv(file, include_header=False)
         return rows
 
-    def _predictions(self, X: object, files: Sequence[str] | None, start: int) -> "pl.DataFrame":
-        """Return the frame to write for rows, `files` named from `start` on; for None, an empty frame."""
+    def _pieces(self, batch: object) -> "Iterator[tuple[np.ndarray, list[pl.Series]]]":
+        """Yield rows as `forward` takes them, with the column that names them if there is one."""
+        if self.columns is None:  # an array: the check of a picture's range needs all of its rows
+            yield self.inputs(batch), []
+            return
+        id = self.columns.id
+        for piece in self._frame(batch).iter_slices(CHUNK):
+            X = self.columns(piece)
+            if id is not None and id not in piece.columns:
+                raise InputError(f"column {id!r}, which names the rows, is missing")
+            yield X, [] if id is None else [as_text(piece[id])]
+
+    def _predictions(self, found: np.ndarray, front: "list[pl.Series]") -> "pl.DataFrame":
+        """Return the frame to write for outputs, behind the columns that name the rows."""
         import polars as pl
 
-        found = np.empty((0, self.sizes[-1]), np.float32) if X is None else self.outputs(X)
-        columns = [] if files is None else [pl.Series("file", files[start : start + len(found)], pl.String)]
-        if self.columns and self.columns.id:
-            columns.append(self._names_of_rows(X, self.columns.id))
         if self.task == "regression":
             values = zip(self._names_of_values(), found.T, strict=True)
-            return pl.DataFrame([*columns, *(pl.Series(name, of_target) for name, of_target in values)])
+            return pl.DataFrame([*front, *(pl.Series(name, of_target) for name, of_target in values)])
         p = self.probabilities(found)
         of_kind = pl.Series(self.classes).dtype
         predicted = [self.classes[int(i)] for i in found.argmax(axis=1)]
         shares = [pl.Series(f"probability_{c}", np.round(p[:, i], 6)) for i, c in enumerate(self.classes)]
-        return pl.DataFrame([*columns, pl.Series("prediction", predicted, of_kind), *shares])
-
-    def _names_of_rows(self, X: object, name: str) -> "pl.Series":
-        """Return the column that names the rows, as text."""
-        import polars as pl
-
-        if X is None:
-            return pl.Series(name, [], pl.String)
-        frame = self._frame(X)
-        if name not in frame.columns:
-            raise InputError(f"column {name!r}, which names the rows, is missing")
-        return as_text(frame[name])
+        return pl.DataFrame([*front, pl.Series("prediction", predicted, of_kind), *shares])
 
     def _names_of_values(self) -> list[str]:
         """Return a column's name for each output of a regression: its target's name, or its number."""
