@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import time
 
 import pytest
 
@@ -30,14 +31,16 @@ def test_one_writer_at_a_time(tmp_path):
         pass
 
 
-def test_a_dead_processs_lock_is_taken_over_and_said(tmp_path):
-    (tmp_path / LOCK).write_text(f"process 12345 on {socket.gethostname()}")
+@pytest.mark.parametrize("host", [socket.gethostname(), f"another-container, boot {locks._boot()}"])
+def test_a_dead_processs_lock_is_taken_over_and_said(tmp_path, host):
+    """Within a boot of a machine, the kernel knows whether a lock is held, in whatever container."""
+    (tmp_path / LOCK).write_text(f"process 12345 on {host}")
     said = []
     with locked(tmp_path, said.append):
-        assert (tmp_path / LOCK).read_text() == f"process {os.getpid()} on {socket.gethostname()}"
-    assert said == [
-        f"taking over from process 12345 on {socket.gethostname()}, which has ended without finishing"
-    ]
+        this = f"process {os.getpid()} on {socket.gethostname()}, boot {locks._boot()}"
+        assert (tmp_path / LOCK).read_text() == this
+    name = host.partition(",")[0]
+    assert said == [f"taking over from process 12345 on {name}, which has ended without finishing"]
     with locked(tmp_path, said.append):  # left in order: nothing to say
         pass
     assert len(said) == 1
@@ -48,6 +51,67 @@ def test_another_hosts_lock_is_not_ours_to_judge(tmp_path):
     with pytest.raises(InputError, match=f"process 1 on elsewhere.*remove .*{LOCK}"), locked(tmp_path):
         pass
     assert (tmp_path / LOCK).read_text() == "process 1 on elsewhere"
+
+
+def test_another_machines_lock_is_taken_over_if_nobody_renews_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "LEASE", 0.3)
+    (tmp_path / LOCK).write_text("process 1 on elsewhere, boot 8e9a")
+    said = []
+    with locked(tmp_path, said.append):
+        pass
+    assert [text.split(" process")[0] for text in said] == [
+        "watching for 0 seconds whether",
+        "taking over from",
+    ]
+
+
+def test_another_machines_lock_that_is_renewed_is_respected(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "LEASE", 0.6)
+    lock = tmp_path / LOCK
+    lock.write_text("process 1 on elsewhere, boot 8e9a")
+    renew = threading.Timer(0.1, os.utime, [lock])
+    renew.start()
+    with pytest.raises(InputError, match="is being written by process 1 on elsewhere"), locked(tmp_path):
+        pass
+    renew.join()
+    assert lock.read_text() == "process 1 on elsewhere, boot 8e9a"
+
+
+def test_a_holder_renews_its_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "LEASE", 0.3)
+    with locked(tmp_path):
+        before = (tmp_path / LOCK).stat().st_mtime_ns
+        deadline = time.monotonic() + 5
+        while (tmp_path / LOCK).stat().st_mtime_ns == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_a_holder_that_was_replaced_writes_no_more(tmp_path):
+    with locked(tmp_path) as still_ours:
+        (tmp_path / LOCK).write_text("process 7 on elsewhere, boot 8e9a")
+        with pytest.raises(InputError, match="taken over by process 7 on elsewhere"):
+            still_ours()
+    assert (tmp_path / LOCK).read_text() == "process 7 on elsewhere, boot 8e9a"
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_lock_that_is_another_file_is_refused_and_left(tmp_path, link):
+    diary, run = tmp_path / "diary", tmp_path / "run"
+    diary.write_text("dear diary")
+    run.mkdir()
+    link(diary, run / LOCK)
+    with pytest.raises(InputError, match=f"{LOCK} is a "), locked(run):
+        pass
+    assert holder(run) == ""
+    assert diary.read_text() == "dear diary"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_lock_that_is_no_file_is_refused(tmp_path, make):
+    make(tmp_path / LOCK)
+    with pytest.raises(InputError, match=f"{LOCK} is no file; remove it"), locked(tmp_path):
+        pass
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

@@ -357,13 +357,14 @@ def test_a_failed_write_is_said_with_the_next_epoch(tmp_path, monkeypatch):
 
 def test_damaged_checkpoints_do_not_push_out_whole_ones(tmp_path):
     state = {"W": np.zeros(3)}
+    history = [{"epoch": n, "loss": 1.0, "seconds": 0.1} for n in range(1, 31)]
     for epoch in (10, 20, 30):
-        checkpoints.save(tmp_path, state, {"epoch": epoch, "run": "r", "history": []})
+        checkpoints.save(tmp_path, state, {"epoch": epoch, "run": "r", "history": history[:epoch]})
     for epoch in (20, 30):
         (tmp_path / f"epoch-{epoch:06d}.npz").write_bytes(b"torn")
     _, record, damaged = checkpoints.latest(tmp_path, state, "r")
     assert (record["epoch"], len(damaged)) == (10, 2)
-    checkpoints.save(tmp_path, state, {"epoch": 11, "run": "r", "history": []})
+    checkpoints.save(tmp_path, state, {"epoch": 11, "run": "r", "history": history[:11]})
     checkpoints.prune(tmp_path, 11, best=5)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["epoch-000010.npz", "epoch-000011.npz"]
 

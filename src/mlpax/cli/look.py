@@ -314,7 +314,7 @@ def list_runs(
     """List the runs in a folder, with their scores."""
     from mlpax.runs import run_files
 
-    rows = run_files.summaries(folder)
+    rows = run_files.summaries(folder, say)
     if json_:
         print(json.dumps([row._asdict() for row in rows]))
         return
@@ -332,9 +332,10 @@ def compare(
     from mlpax.runs import run_files
 
     _check_out(out)
-    configs = [run_files.read_config(run) for run in runs]
-    histories = {str(run): run_files.read_history(run) for run in runs}
-    rows = [run_files.summary(run) for run in runs]
+    whole = run_files.undamaged(runs, say)
+    configs = [run_files.read_config(run) for run in whole]
+    rows = [run_files.summary(run) for run in whole]
+    histories = {str(run): run_files.read_history(run) for run in whole}
     plots.save(plots.comparison(histories), out)
     if len({(config.dataset, config.fingerprint) for config in configs}) > 1:
         names = listed(sorted({config.dataset for config in configs}))

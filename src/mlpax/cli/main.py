@@ -8,7 +8,7 @@ import shutil
 import sys
 import typing
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -185,12 +185,30 @@ def train(
     dataset, chosen, recipe = source(data, data_dir).to_train(
         wanted, reading, (lambda text: None) if silent else screen.say, progress=not silent
     )
-    path = out or run.new_folder(Path("runs"), short_name(data), recipe)
     folder = None if data_dir is None else str(data_dir.resolve())
-    start = partial(
-        run.train, path, dataset, chosen, recipe_name=recipe, data_dir=folder, options=reading, resume=resume
-    )
-    _train(start, path, chosen, every=checkpoint_every, log=log, quiet=quiet, as_json=json_)
+    with nullcontext(out) if out else _new_folder(short_name(data), recipe) as path:
+        start = partial(
+            run.train, path, dataset, chosen, recipe_name=recipe, data_dir=folder, options=reading,
+            resume=resume,
+        )  # fmt: skip
+        _train(start, path, chosen, every=checkpoint_every, log=log, quiet=quiet, as_json=json_)
+
+
+@contextmanager
+def _new_folder(dataset: str, recipe: str) -> Generator[Path]:
+    """Yield a new folder for a run, and remove it if the run left nothing in it."""
+    from mlpax.runs.run import new_folder
+
+    parent = Path("runs")
+    there = parent.exists()
+    path = new_folder(parent, dataset, recipe)
+    try:
+        yield path
+    finally:
+        with suppress(OSError):  # the usual case: it is not empty
+            path.rmdir()
+            if not there:
+                parent.rmdir()
 
 
 @app.command()

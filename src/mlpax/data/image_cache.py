@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlpax.atomic import TEMPORARY, atomic
+from mlpax.atomic import TEMPORARY, atomic, own
 
 __all__ = ["find", "keep", "place"]
 
@@ -31,7 +31,7 @@ def find(cache: Path, pictures: int, features: int, skip_bad: bool) -> tuple[np.
     """Rows and which pictures they are of; None where nothing whole is kept. Labels are the folders'."""
     try:
         # NumPy leaves open what it opened and then finds damaged.
-        with open(cache, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with open(own(cache), "rb") as file, np.load(file, allow_pickle=False) as arrays:
             X, kept = arrays["X"], arrays["kept"]
     except Exception:  # a damaged file can raise anything, and is replaced
         return None
@@ -40,7 +40,7 @@ def find(cache: Path, pictures: int, features: int, skip_bad: bool) -> tuple[np.
     if X.dtype != np.uint8 or X.shape != (np.sum(kept), features):
         return None
     with suppress(OSError):
-        os.utime(cache)  # what is used is young
+        os.utime(cache, follow_symlinks=False)  # what is used is young
     return X, kept
 
 
@@ -48,15 +48,17 @@ def keep(cache: Path, X: np.ndarray, kept: np.ndarray) -> None:
     """Write them whole or not at all."""
     with suppress(OSError):  # a full or read-only disk costs time at the next call, and nothing else
         cache.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(cache.parent)
-        with atomic(cache) as file:
-            np.savez(file, X=X, kept=kept)
+        if not cache.parent.is_symlink():  # else files elsewhere would be deleted
+            _sweep(cache.parent)
+            with atomic(cache) as file:
+                np.savez(file, X=X, kept=kept)
 
 
 def _sweep(folder: Path) -> None:
     """Remove what killed processes left, and the arrays unused for longest where all exceed the bound."""
     total, hour_ago = 0, time.time() - 3600
-    files = [(file, file.stat()) for file in folder.iterdir()]
+    ours = (file for file in folder.iterdir() if file.suffix in (".npz", TEMPORARY))
+    files = [(file, file.lstat()) for file in ours]
     for file, stat in sorted(files, key=lambda pair: pair[1].st_mtime, reverse=True):
         total += stat.st_size
         if total > BOUND or (file.name.endswith(TEMPORARY) and stat.st_mtime < hour_ago):

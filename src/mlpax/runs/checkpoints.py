@@ -1,21 +1,28 @@
 """The train state as one atomic npz file of named arrays, read back without trusting the file."""
 
-import io
 import json
 import math
 import os
+import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from mlpax.atomic import TEMPORARY, atomic
+from mlpax.atomic import TEMPORARY, atomic, check_folder, own
 from mlpax.errors import InputError
 
-__all__ = ["Arrays", "latest", "prune", "save", "sweep"]
+__all__ = ["Arrays", "check_history", "latest", "prune", "save", "sweep"]
 
 FORMAT = 2
+NEEDED = {"epoch", "loss", "seconds"}  # figures that every epoch has
+NPY = re.compile(  # the header of an array as np.savez writes it
+    rb"\x93NUMPY\x01\x00..\{'descr': '(?P<dtype>[<|][biuf]\d)', 'fortran_order': False,"
+    rb" 'shape': \((?P<shape>[\d, ]{0,200})\), \} *\n",
+    re.DOTALL,
+)
 Arrays = dict[str, np.ndarray]
 
 
@@ -30,6 +37,7 @@ def save(folder: Path, arrays: Arrays, record: dict[str, Any]) -> Path:
     record : dict
         What else the run needs to go on, as JSON: `epoch`, `history`, `run` (whose it is).
     """
+    check_folder(folder)
     folder.mkdir(exist_ok=True)
     path = folder / f"epoch-{record['epoch']:06d}.npz"
     text = json.dumps({"format": FORMAT} | record).encode()  # NaN too: figures may overflow
@@ -40,6 +48,7 @@ def save(folder: Path, arrays: Arrays, record: dict[str, Any]) -> Path:
 
 def _paths(folder: Path) -> list[Path]:
     """The checkpoints, oldest first."""
+    check_folder(folder)
     return sorted(folder.glob("epoch-*.npz"), key=_order)
 
 
@@ -59,12 +68,14 @@ def prune(folder: Path, epoch: int, best: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
+def sweep(run: Path) -> None:
     """Remove the temporary files that killed processes left; one that lives may be writing its own."""
-    for path in folder.rglob(f".*{TEMPORARY}"):
-        process = path.name.removesuffix(TEMPORARY).rpartition(".")[2]
-        if not process.isdigit() or int(process) == os.getpid() or not _lives(int(process)):
-            path.unlink(missing_ok=True)
+    for folder in (run, run / "checkpoints"):
+        check_folder(folder)
+        for path in folder.glob(f".*{TEMPORARY}"):
+            process = path.name.removesuffix(TEMPORARY).rpartition(".")[2]
+            if not process.isdigit() or int(process) == os.getpid() or not _lives(int(process)):
+                path.unlink(missing_ok=True)
 
 
 def _lives(process: int) -> bool:
@@ -119,29 +130,61 @@ def latest(folder: Path, like: Arrays, run: str) -> tuple[Arrays, dict[str, Any]
 
 
 def _read(path: Path, like: Arrays, run: str) -> tuple[Arrays, dict[str, Any]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = json.loads(bytes(_array(archive, "record", path.stat().st_size)))
-            record = cast(dict[str, Any], found if isinstance(found, dict) else {})
-            if record.get("format") not in (1, FORMAT):
-                raise InputError("of another format")
-            if record.get("run") != run:
-                raise InputError("of another run: its recipe or data differ")
-            if not isinstance(record.get("history"), list) or type(record.get("epoch")) is not int:
-                raise InputError("its record lacks the history")
-            stored = _names_of_format_1(archive, like) if record["format"] == 1 else {n: n for n in like}
-            arrays = {
-                name: _array(archive, stored[name], path.stat().st_size) if stored[name] else start
-                for name, start in like.items()
-            }
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, InputError):
+    with open(own(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            with zipfile.ZipFile(file) as archive:
+                record = _record(json.loads(bytes(_array(archive, "record", size))), path, run)
+                stored = _names_of_format_1(archive, like) if record["format"] == 1 else {n: n for n in like}
+                arrays = {
+                    name: _array(archive, stored[name], size) if stored[name] else start
+                    for name, start in like.items()
+                }
+        except InputError:
             raise
-        raise InputError(f"damaged ({str(error)[:100]})") from None
+        except Exception as error:  # a damaged archive can raise anything
+            raise InputError(f"damaged ({' '.join(str(error).split())[:100]})") from None
     for name, array in arrays.items():
         if array.shape != like[name].shape or array.dtype != like[name].dtype:
             raise InputError(f"{name} is {array.dtype}{array.shape}, not this run's")
+        if name.startswith(("params/", "best/")) and not np.isfinite(array).all():
+            raise InputError(f"{name} holds NaN or infinite values, which no run writes")
+    if "epoch" in arrays and arrays["epoch"] != record["epoch"]:
+        raise InputError(f"its state is of epoch {arrays['epoch']}, its record of epoch {record['epoch']}")
     return arrays, record
+
+
+def _record(found: object, path: Path, run: str) -> dict[str, Any]:
+    """Return a checkpoint's record, if it is whole, of this run, and of the epoch that the name states."""
+    record = cast(dict[str, Any], found if isinstance(found, dict) else {})
+    if record.get("format") not in (1, FORMAT):
+        raise InputError("of another format")
+    if record.get("run") != run:
+        raise InputError("of another run: its recipe or data differ")
+    epoch, history = record.get("epoch"), record.get("history")
+    if not isinstance(history, list) or type(epoch) is not int:
+        raise InputError("its record lacks the history or the epoch")
+    if path.name != f"epoch-{epoch:06d}.npz":
+        raise InputError(f"its record is of epoch {epoch}")
+    rows = cast(list[object], history)
+    if len(rows) != epoch or epoch < 1:
+        raise InputError(f"its history has {len(rows)} epochs, not {epoch}")
+    check_history(rows)
+    return record
+
+
+def check_history(rows: Sequence[object]) -> None:
+    """Raise an error unless each row has the same figures, and the epochs are 1, 2, and so on."""
+    names: list[str] = []
+    for epoch, found in enumerate(rows, 1):
+        row = cast(dict[str, object], found if isinstance(found, dict) else {})
+        names = names or [*row]
+        if row.get("epoch") != epoch:
+            raise InputError(f"row {epoch} of its history is not of epoch {epoch}")
+        if [*row] != names or not row.keys() >= NEEDED:
+            raise InputError(f"row {epoch} of its history lacks figures, or has others than the first")
+        if not all(type(value) in (int, float) for value in row.values()):
+            raise InputError(f"row {epoch} of its history holds what is no number")
 
 
 def _names_of_format_1(archive: zipfile.ZipFile, like: Arrays) -> dict[str, str]:
@@ -165,12 +208,12 @@ def _array(archive: zipfile.ZipFile, name: str, limit: int) -> np.ndarray:
     info = archive.getinfo(f"{name}.npy")
     if info.compress_type != zipfile.ZIP_STORED or info.file_size > limit:
         raise ValueError(f"{name} claims {info.file_size} bytes")
-    content = io.BytesIO(archive.read(info))  # which checks its CRC
-    version = np.lib.format.read_magic(content)
-    if version != (1, 0):
-        raise ValueError(f"{name} has npy version {version}")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(content)
-    payload = content.read()
-    if fortran or dtype.hasobject or math.prod(shape) * dtype.itemsize != len(payload):
+    content = archive.read(info)  # which checks its CRC
+    header = NPY.match(content)  # NumPy's parser would take other headers too, and evaluates them
+    if not header:
+        raise ValueError(f"{name} is no array")
+    dtype = np.dtype(header["dtype"].decode())
+    shape = tuple(int(n) for n in header["shape"].split(b",") if n.strip())
+    if math.prod(shape) * dtype.itemsize != len(content) - header.end():
         raise ValueError(f"{name} claims shape {shape} of {dtype}")
-    return np.frombuffer(payload, dtype).reshape(shape)
+    return np.frombuffer(content, dtype, offset=header.end()).reshape(shape)

@@ -9,15 +9,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
 
+from mlpax.atomic import own
 from mlpax.errors import InputError
 
 __all__ = ["LOCK", "holder", "locked", "signals"]
 
 LOCK = "run.lock"
+LEASE = 30.0  # seconds after which a lock that another machine does not renew is taken over
+UNKNOWN = "unknown"  # the boot of a machine that has no such file
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+NAMED = re.compile(r"(process \d{1,10}) on ([!-~]{1,253}?)(?:, boot ([0-9a-z-]{1,40}))?")
 MOMENT = 0.5  # seconds within which a repeated signal is the same one
 SHOW_CURSOR = b"\x1b[?25h"
 
@@ -27,7 +31,10 @@ def locked(path: Path, notice: Callable[[str], object] = lambda text: None) -> G
     """Lock the directory `path` for this process. Create the directory if it does not exist.
 
     The operating system releases the lock when the process ends, even after a crash. The lock file names the
-    process that holds it.
+    process that holds it, and the boot of its machine. On some shared disks a machine does not see the locks
+    of another. Therefore the holder also renews the time of the lock file every few seconds. If a process on
+    another machine has left the lock, this one watches the file for half a minute. It takes over if nobody
+    renews it.
 
     Parameters
     ----------
@@ -39,46 +46,91 @@ def locked(path: Path, notice: Callable[[str], object] = lambda text: None) -> G
     ------
     still_ours : callable
         Call it before a write. It raises FileNotFoundError if the locked directory was removed, even if
-        another run has created a directory of the same name.
+        another run has created a directory of the same name, and InputError if another process has taken
+        over.
 
     Raises
     ------
     InputError
-        If another process holds the lock, or the directory cannot be written.
+        If another process holds the lock, the directory cannot be written, or the lock file is a link.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        file = open(path / LOCK, "a+", errors="replace")  # noqa: SIM115 - stays open during the run
+        file = own(path / LOCK, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise InputError(f"cannot write to {path}: {error.strerror}; choose another folder") from None
+    us = f"process {os.getpid()} on {socket.gethostname()}, boot {_boot()}"
 
     def still_ours() -> None:
-        if not os.path.samestat(os.fstat(file.fileno()), os.stat(path / LOCK)):
+        if not os.path.samestat(os.fstat(file), os.stat(path / LOCK)):
             raise FileNotFoundError(errno.ENOENT, "the folder was removed under the run", str(path))
+        if (now := _named(file)) != us:
+            raise InputError(f"{path} was taken over by {_shown(now)}")
 
-    with file:
+    try:
         for _ in range(5):
             if _locks(file, shared=False):
                 break
             time.sleep(0.02)  # `holder` may be looking at this moment
         else:
-            who = _named(file) or "another process"
-            raise InputError(f"{path} is being written by {who}; wait for it")
-        last, host = _named(file), socket.gethostname()
-        if last and not last.endswith(f" on {host}"):  # this machine may not see the locks of another
-            raise InputError(f"{path} was left by {last}; if that is over, remove {path / LOCK}")
-        if last:
-            notice(f"taking over from {last}, which has ended without finishing")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {host}")
-        file.flush()
+            raise InputError(f"{path} is being written by {_shown(_named(file))}; wait for it")
+        if last := _named(file):
+            _take_over(path, last, notice)
+        _write(file, us)
+        over = threading.Event()
+        thread = threading.Thread(target=_renew, args=(file, over), daemon=True)
+        thread.start()
         try:
             yield still_ours
         finally:
-            file.truncate(0)  # do not remove it: another process may already wait for this very file
+            over.set()
+            thread.join()
+            if _named(file) == us:
+                _write(file, "")  # do not remove it: another process may already wait for this very file
+    finally:
+        os.close(file)
 
 
-def _locks(file: TextIO, *, shared: bool) -> bool:
+def _take_over(path: Path, last: str, notice: Callable[[str], object]) -> None:
+    """Return if the process that a lock file names has ended; raise an InputError if it may still write."""
+    _, host, boot = _parts(last)
+    ours = host == socket.gethostname() or boot == _boot() != UNKNOWN
+    if not ours:
+        if not boot:  # an earlier version, which did not renew its lock
+            raise InputError(f"{path} was left by {_shown(last)}; if that is over, remove {path / LOCK}")
+        notice(f"watching for {LEASE:.0f} seconds whether {_shown(last)} still writes {path}")
+        before, until = _renewed(path), time.monotonic() + LEASE
+        while time.monotonic() < until:
+            time.sleep(LEASE / 30)
+            if _renewed(path) != before:
+                raise InputError(f"{path} is being written by {_shown(last)}; wait for it")
+    notice(f"taking over from {_shown(last)}, which has ended without finishing")
+
+
+def _renewed(path: Path) -> int:
+    """Return when a lock was last renewed; opening the file anew asks the disk's server."""
+    file = own(path / LOCK)
+    try:
+        return os.fstat(file).st_mtime_ns
+    finally:
+        os.close(file)
+
+
+def _renew(file: int, over: threading.Event) -> None:
+    while not over.wait(LEASE / 6):
+        with suppress(OSError):
+            os.utime(file)
+
+
+def _boot() -> str:
+    """Return what tells this run of this machine's kernel from all others; containers share it."""
+    try:
+        return BOOT.read_text().strip()
+    except OSError:
+        return UNKNOWN
+
+
+def _locks(file: int, *, shared: bool) -> bool:
     """Lock a file, unless another process holds it; return whether that succeeded."""
     import fcntl  # not on Windows
 
@@ -89,20 +141,38 @@ def _locks(file: TextIO, *, shared: bool) -> bool:
     return True
 
 
-def _named(file: TextIO) -> str:
+def _write(file: int, text: str) -> None:
+    os.ftruncate(file, 0)
+    os.pwrite(file, text.encode(), 0)
+
+
+def _named(file: int) -> str:
     """Return the process that a lock file names; "" if the file is empty or damaged."""
-    file.seek(0)
-    found = re.fullmatch(r"process \d+ on \S+", file.read(300))
-    return found[0] if found else ""
+    text = os.pread(file, 400, 0).decode(errors="replace")
+    return text if NAMED.fullmatch(text) else ""
+
+
+def _parts(named: str) -> tuple[str, str, str]:
+    """Return the process, the host and the boot that `_named` found."""
+    found = NAMED.fullmatch(named)
+    return (found[1], found[2], found[3] or "") if found else ("another process", "", "")
+
+
+def _shown(named: str) -> str:
+    process, host, _ = _parts(named)
+    return f"{process} on {host}" if host else process
 
 
 def holder(path: Path) -> str:
     """Return the process of this machine that is writing the directory `path`; "" if there is none."""
     try:
-        with open(path / LOCK, errors="replace") as file:
-            return "" if _locks(file, shared=True) else _named(file) or "another process"
-    except OSError:
+        file = own(path / LOCK)
+    except (OSError, InputError):
         return ""
+    try:
+        return "" if _locks(file, shared=True) else _shown(_named(file))
+    finally:
+        os.close(file)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlpax.atomic import check_folder
 from mlpax.errors import InputError, unknown
 
 __all__ = ["logger"]
@@ -37,6 +38,7 @@ def logger(kind: str, run: Path) -> Generator[Callable[[dict[str, float]], None]
     def log(record: dict[str, float]) -> None:
         nonlocal writer
         if writer is None:  # only now does the run own its folder
+            check_folder(folder)
             for old in folder.glob("events.*"):
                 old.unlink()
             writer = SummaryWriter(str(folder))

@@ -1,17 +1,20 @@
 """Train in a run directory: atomic checkpoints, exact resume."""
 
 import dataclasses
+import itertools
 import math
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mlpax.atomic import TEMPORARY
+from mlpax.atomic import TEMPORARY, check_folder
 from mlpax.data import images
 from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
@@ -34,11 +37,18 @@ class Every(NamedTuple):
 
 
 def new_folder(parent: Path, dataset: str, recipe: str) -> Path:
-    """Return the first path `<parent>/<dataset>-<recipe>-<n>` that does not exist yet."""
-    n = 1
-    while (path := parent / f"{dataset}-{recipe}-{n}").exists():
-        n += 1
-    return path
+    """Create the first folder `<parent>/<dataset>-<recipe>-<n>` that does not exist yet, and return its path.
+
+    Processes that start at once get folders of their own.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    for n in itertools.count(1):
+        path = parent / f"{dataset}-{recipe}-{n}"
+        if not os.path.lexists(path):
+            with suppress(FileExistsError):  # made by another process at this moment
+                path.mkdir()
+                return path
+    raise AssertionError
 
 
 def train(
@@ -285,13 +295,14 @@ class _Writer:
 
 def _check_folder(path: Path, resume: bool) -> None:
     """Raise an error unless a run can start, or resume, in `path`. Write nothing."""
-    exists = (path / "config.json").exists()
+    exists = os.path.lexists(path / "config.json")
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; a run takes a folder")
     if resume and not exists:
         raise InputError(f"{path} holds no run to resume; start one without resume")
     if exists and not resume:
         raise InputError(f"{path} already holds a run; resume it, or choose another folder")
+    check_folder(path / "checkpoints")
     others = path.iterdir() if path.is_dir() and not exists else ()
     if any(p.name != LOCK and not p.name.endswith(TEMPORARY) for p in others):  # a killed start leaves these
         raise InputError(f"{path} has other things in it; choose an empty or a new folder")

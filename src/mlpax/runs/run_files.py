@@ -1,29 +1,38 @@
 """Read and write the files of a run directory: settings, epochs, result."""
 
+import builtins
 import csv
 import dataclasses
 import datetime
 import hashlib
 import io
 import json
+import os
 import platform
-from collections.abc import Mapping
+import types
+import typing
+from collections import abc
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from mlpax.atomic import atomic
+from mlpax.atomic import atomic, own
 from mlpax.data.reading import Reading
 from mlpax.engine.plan import monitored
 from mlpax.engine.stopping import larger_is_better
-from mlpax.errors import InputError
+from mlpax.errors import InputError, Notice
 from mlpax.recipes import Recipe
+from mlpax.runs.checkpoints import check_history
 from mlpax.runs.locks import holder
 
 __all__ = ["Config", "Result", "Summary", "read_config", "read_history", "read_result", "summaries",
-           "write_config", "write_history", "write_json"]  # fmt: skip
+           "undamaged", "write_config", "write_history", "write_json"]  # fmt: skip
 
 FORMAT = 1
+LIMIT = 2**28  # bytes of a file; the metrics of a million epochs have half as many
+ENDS = ("finished", "stopped early", "interrupted", "diverged")
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,41 @@ def write_config(path: Path, config: Config) -> None:
     write_json(path / "config.json", value | dataclasses.asdict(config) | {"options": config.options.given()})
 
 
+def _read(file: Path) -> str:
+    """Return the text of a run's own file."""
+    with open(own(file), "rb") as opened:
+        if (size := os.fstat(opened.fileno()).st_size) > LIMIT:
+            raise ValueError(f"it has {size:,} bytes; a run writes at most {LIMIT:,}")
+        return opened.read(LIMIT).decode()
+
+
+def _read_json(file: Path) -> dict[str, object]:
+    def refuse(token: str) -> typing.NoReturn:
+        raise ValueError(f"it holds {token}, which is no number")
+
+    value: object = json.loads(_read(file), parse_constant=refuse)
+    if not isinstance(value, dict):
+        raise ValueError("it is no object")
+    return typing.cast(dict[str, object], value)
+
+
+@contextmanager
+def _named(file: Path) -> Generator[None]:
+    """Turn whatever a damaged file raises into one error that names the file."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from None
+    except (ValueError, TypeError, KeyError, RecursionError, csv.Error) as error:
+        if isinstance(error, InputError) and str(error).startswith(str(file)):
+            raise
+        lacks = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        said = "nested too deeply" if isinstance(error, RecursionError) else lacks
+        raise InputError(f"{file} is damaged: {' '.join(said.split())[:200]}") from None
+
+
 def read_config(path: Path) -> Config:
     """Return the settings of the run in `path`.
 
@@ -102,24 +146,59 @@ def read_config(path: Path) -> Config:
     """
     file = path / "config.json"
     try:
-        value = {"backend": "xla"} | json.loads(file.read_text())  # the first version recorded none
-        if value["format"] > FORMAT:
-            raise InputError(f"{file} was written by a newer mlpax; upgrade with pip install --upgrade mlpax")
-        fields = {f.name: value[f.name] for f in dataclasses.fields(Config)}
-        fields["options"] = Reading(**value["options"])
-        fields["recipe"] = Recipe(**value["recipe"] | {"hidden": tuple(value["recipe"]["hidden"])})
-        texts = ("dataset", "fingerprint", "recipe_name", "device", "backend")
-        if not all(isinstance(fields[name], str) for name in texts) or not isinstance(
-            fields["versions"], dict
-        ):
-            raise ValueError("a field is of the wrong type")
-        return Config(**fields)
-    except OSError:
+        with _named(file):
+            value = {"backend": "xla"} | _read_json(file)  # the first version recorded none
+            if value["format"] != FORMAT:
+                newer = isinstance(value["format"], int) and value["format"] > FORMAT
+                remedy = "; upgrade with pip install --upgrade mlpax" if newer else ""
+                raise InputError(f"{file} has format {value['format']!r}, not {FORMAT}{remedy}")
+            fields = {f.name: value[f.name] for f in dataclasses.fields(Config)}
+            for name, kind in typing.get_type_hints(Config).items():
+                if name == "recipe":
+                    fields[name] = Recipe(**_fields(fields[name], Recipe))
+                elif name == "options":
+                    fields[name] = Reading(**_fields(fields[name], Reading))
+                else:
+                    _check(name, fields[name], kind)
+            return Config(**fields)  # type: ignore[arg-type]
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"no run at {path}; give a folder that mlpax train has made") from None
-    except (ValueError, TypeError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{file} is damaged: {error}") from None
+
+
+def _fields(value: object, of: type) -> dict[str, typing.Any]:
+    """Return the fields of a dataclass from JSON, each of its type."""
+    if not isinstance(value, dict):
+        raise ValueError(f"its {of.__name__.lower()} is {value!r:.50}, not an object")
+    hints, given = typing.get_type_hints(of), typing.cast(dict[str, typing.Any], value)
+    for name, one in given.items():
+        if name not in hints:
+            raise ValueError(f"it has an unknown setting {name!r:.50}")
+        _check(name, one, hints[name])
+    return given
+
+
+def _check(name: str, value: object, hint: object) -> None:
+    if not _fits(value, hint):
+        raise ValueError(f"its {name} is {value!r:.50}, which is of the wrong type")
+
+
+def _fits(value: object, hint: object) -> bool:
+    """Return whether a value of JSON is of a field's type; a list stands for a tuple."""
+    found, inside = type(value), typing.get_args(hint)
+    values = typing.cast(dict[str, object], value).values() if found is dict else ()
+    match typing.get_origin(hint) or hint:
+        case types.UnionType | typing.Union:
+            return any(_fits(value, one) for one in inside)
+        case typing.Literal:
+            return value in inside
+        case builtins.tuple:
+            return found is list and all(_fits(one, inside[0]) for one in typing.cast(list[object], value))
+        case builtins.dict | abc.Mapping:
+            return found is dict and all(_fits(one, inside[1]) for one in values)
+        case builtins.float:
+            return found in (int, float)
+        case kind:
+            return found is kind
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
@@ -135,48 +214,56 @@ def read_history(path: Path) -> list[dict[str, float]]:
     """Return the rows of the run's metrics.csv; an empty list before the first epoch."""
     file = path / "metrics.csv"
     try:
-        with open(file, newline="") as lines:
-            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
-        if rows and not {"epoch", "loss", "seconds"} <= rows[0].keys():
-            raise ValueError("it lacks the epochs, their losses or their seconds")
-        return rows
+        with _named(file):
+            lines = io.StringIO(_read(file), newline="")
+            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines, strict=True)]
+            check_history(rows)
+            return rows
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{file} is damaged: {error}") from None
 
 
 def read_result(path: Path) -> Result | None:
     """Return how the run last ended; None if it has never ended, because it still runs or was killed."""
+    file = path / "result.json"
     try:
-        value: dict[str, object] = json.loads((path / "result.json").read_text())
-        result = Result(**value)  # type: ignore[arg-type]
-        kinds = {"state": str, "epochs": int, "best_epoch": int, "seconds": (int, float), "metrics": dict}
-        if not all(isinstance(value[name], kind) for name, kind in kinds.items()):
-            raise ValueError("a field is of the wrong type")
-        return result
+        with _named(file):
+            value = _read_json(file)
+            hints = typing.get_type_hints(Result)
+            for name, hint in hints.items():
+                _check(name, value[name], hint)
+            result = Result(**{name: value[name] for name in hints})  # type: ignore[arg-type]
+            if result.state not in ENDS or min(result.epochs, result.best_epoch, result.seconds) < 0:
+                raise ValueError(f"its state is {result.state!r:.50}, or it counts below 0")
+            return result
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path / 'result.json'} is damaged: {error}") from None
 
 
 class Summary(NamedTuple):
     """One run in one row."""
 
     run: str
-    data: str
-    recipe: str
-    state: str  # "running", "finished", "stopped early", "interrupted", "diverged" or "unreadable"
-    epochs: str  # trained/planned
-    kept: int  # the epoch whose weights are kept; 0 before the first epoch
-    score: float | None  # the monitored metric of the kept network
-    metric: str
-    seconds: float
+    data: str = ""
+    recipe: str = ""
+    state: str = ""  # "running", "finished", "stopped early", "interrupted", "diverged" or "unreadable"
+    epochs: str = ""  # trained/planned
+    kept: int = 0  # the epoch whose weights are kept; 0 before the first epoch
+    score: float | None = None  # the monitored metric of the kept network
+    metric: str = ""
+    seconds: float = 0.0
 
 
-def summaries(folder: Path) -> list[Summary]:
+def summaries(folder: Path, notice: Notice = lambda text: None) -> list[Summary]:
     """Return the runs directly inside a folder, by name. Other folders are skipped.
+
+    A damaged run does not hide the others: it is listed as "unreadable".
+
+    Parameters
+    ----------
+    folder : Path
+    notice : callable, optional
+        Called with one line for each damaged run.
 
     Raises
     ------
@@ -185,15 +272,35 @@ def summaries(folder: Path) -> list[Summary]:
     """
     if not folder.is_dir():
         raise InputError(f"no folder {folder}; runs are made by mlpax train")
-    return [_summary(path) for path in sorted(folder.iterdir()) if (path / "config.json").is_file()]
+    found: list[Summary] = []
+    for path in sorted(folder.iterdir()):
+        if os.path.lexists(path / "config.json"):
+            try:
+                found.append(summary(path))
+            except InputError as error:
+                notice(str(error))
+                found.append(Summary(path.name, state="unreadable"))
+    return found
 
 
-def _summary(path: Path) -> Summary:
-    """Return the summary of a run, even if it is damaged, so that it does not hide the other runs."""
-    try:
-        return summary(path)
-    except InputError:  # `mlpax compare RUN` says why
-        return Summary(path.name, "", "", "unreadable", epochs="", kept=0, score=None, metric="", seconds=0.0)
+def undamaged(paths: Sequence[Path], notice: Notice) -> list[Path]:
+    """Return the runs that can be read. Give notice of the others in one line each.
+
+    Raises
+    ------
+    InputError
+        If a folder holds no run, or no run can be read.
+    """
+    found: list[Path] = []
+    for path in paths:
+        try:
+            summary(path)
+            found.append(path)
+        except InputError as error:
+            if (path is paths[-1] and not found) or not os.path.lexists(path / "config.json"):
+                raise
+            notice(str(error))
+    return found
 
 
 def summary(path: Path) -> Summary:
