@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from mlpax.data import csv_files, encodings, tables
-from mlpax.data.csv_files import FileOptions, read_csv
+from mlpax.data.csv_files import read_csv
+from mlpax.data.reading import FileOptions
 from mlpax.errors import Guess, InputError
 
 ROWS = "".join(f"{i},{i / 2},n{i % 3}\n" for i in range(30))

@@ -2,12 +2,14 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import mutants
 import pytest
 
 from mlpax.errors import InputError
@@ -178,3 +180,13 @@ def test_a_start_that_fails_leaves_no_folder(mlpax, tmp_path):
     code, _, err = mlpax("train", "digits", "--batch-size", "5000")
     assert (code, len(err.splitlines())) == (2, 1)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("attack", [mutants.folder, mutants.checkpoint])
+def test_mutants_are_a_value_or_our_error(tmp_path, attack):
+    outcomes = set()
+    for seed in range(300):
+        place = tmp_path / str(seed)
+        place.mkdir()
+        outcomes.add(attack(random.Random(seed), place))
+    assert outcomes == {"a value", "our error"}

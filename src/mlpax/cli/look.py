@@ -336,7 +336,8 @@ def compare(
     configs = [run_files.read_config(run) for run in whole]
     rows = [run_files.summary(run) for run in whole]
     histories = {str(run): run_files.read_history(run) for run in whole}
-    plots.save(plots.comparison(histories), out)
+    begun = {run: history for run, history in histories.items() if history}  # the others have no curve
+    plots.save(plots.comparison(begun or histories), out)
     if len({(config.dataset, config.fingerprint) for config in configs}) > 1:
         names = listed(sorted({config.dataset for config in configs}))
         say(f"the runs have different data or held-out rows, so their scores are not comparable: {names}")

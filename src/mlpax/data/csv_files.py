@@ -7,7 +7,6 @@ import itertools
 import lzma
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,12 +14,13 @@ import numpy as np
 
 from mlpax.data.encodings import as_utf8
 from mlpax.data.headers import is_header, is_number
+from mlpax.data.reading import FileOptions
 from mlpax.errors import Guess, InputError, Notice, counted
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["FileOptions", "is_packed", "read_csv", "scan_csv", "starts"]
+__all__ = ["is_packed", "read_csv", "scan_csv", "starts"]
 
 SEPARATORS = (";", "\t", "|", ",", " ")
 SAMPLE = 1 << 20  # bytes that tell the separator and the header
@@ -40,37 +40,6 @@ OTHERS = {  # first bytes of files that are no text
 }
 COMMENT = re.compile(r"\s*(#|%|//)")
 TOTAL = re.compile(r"(?i)(grand |sub)?-?\s?(total|sum|summe|gesamt|insgesamt|somme|totale|suma)s?\.?:?$")
-
-
-@dataclass(frozen=True)
-class FileOptions:
-    """What the user says of a text file.
-
-    Attributes
-    ----------
-    encoding : str, optional
-        A name that Python knows, such as "cp1252".
-    separator : str, optional
-        What stands between cells, one character; or "tab".
-    header : str, optional
-        The number of the line with the names of the columns, from 1; or "none".
-    """
-
-    encoding: str | None = None
-    separator: str | None = None
-    header: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.separator is not None and not (len(self.separator_) == 1 and self.separator_.isascii()):
-            raise InputError(f"separator {self.separator!r} is not one character of ASCII, nor tab")
-        if self.header not in (None, "none") and not re.fullmatch("[1-9][0-9]{0,5}", str(self.header)):
-            raise InputError(f"header {self.header!r} is no line number from 1, nor none")
-
-    @property
-    def separator_(self) -> str:
-        """The separator as one character; empty if none is given."""
-        word = self.separator or ""
-        return "\t" if word in ("tab", "\\t") else word
 
 
 class Dialect(NamedTuple):

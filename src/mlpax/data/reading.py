@@ -1,16 +1,16 @@
 """The options that say how data are read."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlpax.data.csv_files import FileOptions
 from mlpax.errors import InputError, Notice, strictly, unknown
 from mlpax.recipes import TASKS
 
-__all__ = ["COLUMN_KINDS", "Reading", "columns_named"]
+__all__ = ["COLUMN_KINDS", "FileOptions", "Reading", "columns_named"]
 
 COLUMN_KINDS = ("number", "category", "date", "id", "drop")
 DATE_ORDERS = ("day-first", "month-first")
@@ -19,6 +19,37 @@ MARKS = {"decimal": (".", ","), "thousands": (",", ".", " ", "'", "_")}
 
 def _option(default: Any, help: str, *options: str, **more: Any) -> Any:
     return field(default=default, metadata={"help": help, "options": options, **more})
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What the user says of a text file.
+
+    Attributes
+    ----------
+    encoding : str, optional
+        A name that Python knows, such as "cp1252".
+    separator : str, optional
+        What stands between cells, one character; or "tab".
+    header : str, optional
+        The number of the line with the names of the columns, from 1; or "none".
+    """
+
+    encoding: str | None = None
+    separator: str | None = None
+    header: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.separator is not None and not (len(self.separator_) == 1 and self.separator_.isascii()):
+            raise InputError(f"separator {self.separator!r} is not one character of ASCII, nor tab")
+        if self.header not in (None, "none") and not re.fullmatch("[1-9][0-9]{0,5}", str(self.header)):
+            raise InputError(f"header {self.header!r} is no line number from 1, nor none")
+
+    @property
+    def separator_(self) -> str:
+        """The separator as one character; empty if none is given."""
+        word = self.separator or ""
+        return "\t" if word in ("tab", "\\t") else word
 
 
 @dataclass(frozen=True, kw_only=True)

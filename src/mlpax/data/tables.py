@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mlpax.data.arrays import is_arrays, read_arrays
-from mlpax.data.csv_files import FileOptions, is_packed, read_csv, scan_csv, starts
+from mlpax.data.csv_files import is_packed, read_csv, scan_csv, starts
+from mlpax.data.reading import FileOptions
 from mlpax.errors import InputError, Notice, listed
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ __all__ = ["Arrays", "check_history", "latest", "prune", "save", "sweep"]
 FORMAT = 2
 NEEDED = {"epoch", "loss", "seconds"}  # figures that every epoch has
 NPY = re.compile(  # the header of an array as np.savez writes it
-    rb"\x93NUMPY\x01\x00..\{'descr': '(?P<dtype>[<|][biuf]\d)', 'fortran_order': False,"
+    rb"\x93NUMPY\x01\x00(?P<length>..)\{'descr': '(?P<dtype>[<|][biuf]\d)', 'fortran_order': False,"
     rb" 'shape': \((?P<shape>[\d, ]{0,200})\), \} *\n",
     re.DOTALL,
 )
@@ -210,7 +210,7 @@ def _array(archive: zipfile.ZipFile, name: str, limit: int) -> np.ndarray:
         raise ValueError(f"{name} claims {info.file_size} bytes")
     content = archive.read(info)  # which checks its CRC
     header = NPY.match(content)  # NumPy's parser would take other headers too, and evaluates them
-    if not header:
+    if not header or header.end() != 10 + int.from_bytes(header["length"], "little"):
         raise ValueError(f"{name} is no array")
     dtype = np.dtype(header["dtype"].decode())
     shape = tuple(int(n) for n in header["shape"].split(b",") if n.strip())

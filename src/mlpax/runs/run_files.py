@@ -9,6 +9,7 @@ import io
 import json
 import os
 import platform
+import re
 import types
 import typing
 from collections import abc
@@ -32,6 +33,7 @@ __all__ = ["Config", "Result", "Summary", "read_config", "read_history", "read_r
 
 FORMAT = 1
 LIMIT = 2**28  # bytes of a file; the metrics of a million epochs have half as many
+FIGURE = re.compile(r"[-+0-9.e]{1,30}|-?inf|nan")
 ENDS = ("finished", "stopped early", "interrupted", "diverged")
 
 
@@ -216,11 +218,18 @@ def read_history(path: Path) -> list[dict[str, float]]:
     try:
         with _named(file):
             lines = io.StringIO(_read(file), newline="")
-            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines, strict=True)]
+            rows = [{k: _figure(v) for k, v in row.items()} for row in csv.DictReader(lines, strict=True)]
             check_history(rows)
             return rows
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _figure(cell: str) -> float:
+    """Return a cell as a number; Python's own reading would also take 1_0 and digits of other scripts."""
+    if not FIGURE.fullmatch(cell):
+        raise ValueError(f"{cell!r:.50} is no number")
+    return float(cell)
 
 
 def read_result(path: Path) -> Result | None:
