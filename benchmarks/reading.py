@@ -13,7 +13,6 @@ import csv
 import importlib
 import importlib.util
 import io
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import Record
+from benchmarks.record import Record, commit
 
 ROOT = Path(__file__).parents[1]
 
@@ -90,7 +89,7 @@ def main() -> None:
             "seed": options.seed,
             "files": options.files,
             "seconds": round(time.perf_counter() - start, 1),
-            "commit": _commit(),
+            "commit": commit(),
             "outcomes": dict(ends),
             "wrong": wrong,
             "kinds": {kind: dict(counts) for kind, counts in kinds.items()},
@@ -114,11 +113,6 @@ def _rows(count: Callable[[Path], int], path: Path, rows: int) -> str:
     except Exception:  # whatever it raises
         return "refused"
     return "as many" if found == rows else "fewer" if found < rows else "more"
-
-
-def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

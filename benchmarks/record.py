@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,13 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def commit() -> str:
+    """The short hash of the commit that runs."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, cwd=RESULTS, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
 
 
 def processor_time() -> tuple[float, float, float]:
