@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", *DOCS]
-ALL = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+ALL = [*PAGES, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY"))]
 WORDS = 700  # of the README, code and tables included
 
 
@@ -103,6 +103,17 @@ def test_a_walk_names_what_there_is_and_comes_back_to_no_room(title, steps):
 
 def test_there_are_four_walks():
     assert len(walks()) == 4
+
+
+def test_the_threat_model_names_tests_that_there_are():
+    """Each row of the promises names one, and all are collected."""
+    page = (ROOT / "docs" / "security.md").read_text()
+    (table,) = re.findall(r"^\| file \| promised .*?\n((?:\|.*\n)+)", page, re.MULTILINE)
+    for row in table.splitlines()[1:]:
+        files = re.findall(r"`(tests/[\w/]+\.py)`", row)
+        assert files, row
+        for file in files:
+            assert re.search(r"^def test_", (ROOT / file).read_text(), re.MULTILINE), file
 
 
 def test_the_readme_is_short():

@@ -1,6 +1,7 @@
 """The errors that mlpax raises on purpose, and helpers that word their messages."""
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
 
 __all__ = [
@@ -14,6 +15,14 @@ __all__ = [
     "Notice",
     "RowError",
 ]
+
+# Characters that move a terminal's cursor, break the line, change the order of reading, or are not seen:
+# controls, line separators, marks of direction, zero-width characters, tags; and bytes of a file name that
+# are not UTF-8. The joiners U+200C and U+200D stay: Persian, Hindi and emoji are written with them.
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 Notice = Callable[[str], object]  # is called with each line that tells the user what was done
 
@@ -57,8 +66,16 @@ class DataWarning(UserWarning):
     """What an estimator guessed of a table, and the argument that makes it sure."""
 
 
+def escaped(text: str) -> str:
+    """Return a text as one line in which every character is seen: an escape character as `\\x1b`."""
+    return UNSEEN.sub(lambda match: match.group().encode("unicode_escape", "surrogatepass").decode(), text)
+
+
 class MlpaxError(Exception):
     """Base class of all errors that mlpax raises on purpose. The message is one line for the user."""
+
+    def __str__(self) -> str:
+        return escaped(super().__str__())  # names in it may hold anything
 
 
 class InputError(MlpaxError, ValueError):

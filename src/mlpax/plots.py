@@ -1,7 +1,6 @@
 """Draw figures from plain histories and arrays."""
 
 import math
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mlpax.atomic import atomic
-from mlpax.errors import InputError, shortened
+from mlpax.errors import InputError, escaped, shortened
 from mlpax.scores import calibration_error, regression
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import
@@ -29,13 +28,10 @@ COLORS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, "#000000")
 STYLES = ("-", "--", ":")
 PARTS = {"train": ("training", "-", BLUE), "valid": ("validation", "--", RED)}
 
-# Control characters, and bytes of a file name that are not UTF-8.
-UNDRAWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-
 
 def _name(text: object, most: int = 24) -> str:
     """Return a text of the user's as one short line that matplotlib draws literally."""
-    text = shortened(UNDRAWABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(text).split())), most)
+    text = shortened(escaped(str(text)).strip(), most)
     text = f" {text}" if text.startswith("_") else text  # a legend skips labels that start with "_"
     return text.replace("$", r"\$")  # text between two $ would be mathematics
 

@@ -123,6 +123,28 @@ def test_predictions_in_parquet_are_of_the_classes_kind(tmp_path):
         assert pl.read_parquet(tmp_path / "none.parquet").schema == frame.schema
 
 
+def test_texts_that_a_spreadsheet_would_run_are_marked_if_asked_for(tmp_path):
+    """As written by default; with `safe_csv` behind an apostrophe, but numbers as they are."""
+    cells = ["=1+1", "+1", "-5", "-5+1", "@x", "\t=1", "\r=1", "a=b", "'q", "＝1"]
+    safe = ["'=1+1", "+1", "-5", "'-5+1", "'@x", "'\t=1", "'\r=1", "a=b", "'q", "'＝1"]
+    model = dataclasses.replace(small(), targets=(Target(classes=("=a", "-b", "+c")),))
+    X = RNG.normal(size=(10, 6))
+    predicted = model.predict(X).tolist()
+    model.write_predictions([X], tmp_path / "p.csv", files=cells)
+    frame = pl.read_csv(tmp_path / "p.csv", infer_schema=False)
+    assert (frame["file"].to_list(), frame["prediction"].to_list()) == (cells, predicted)
+    model.write_predictions([X[:4], X[4:]], tmp_path / "p.csv", files=cells, safe_csv=True)
+    frame = pl.read_csv(tmp_path / "p.csv", infer_schema=False)
+    assert frame.columns == ["file", "prediction", "probability_=a", "probability_-b", "probability_+c"]
+    assert (frame["file"].to_list(), frame["prediction"].to_list()) == (safe, [f"'{c}" for c in predicted])
+    numbers = dataclasses.replace(model, targets=(Target(classes=(-1, -2, 3)),))
+    numbers.write_predictions([X], tmp_path / "n.csv", safe_csv=True)
+    assert pl.read_csv(tmp_path / "n.csv")["prediction"].to_list() == numbers.predict(X).tolist()
+    with pytest.raises(InputError, match=r"safe_csv is for CSV files, and .*p\.parquet is Parquet"):
+        model.write_predictions([X], tmp_path / "p.parquet", safe_csv=True)
+    assert not (tmp_path / "p.parquet").exists()
+
+
 def test_pictures_of_another_scale_are_refused():
     params = [(np.ones((4, 2), np.float32), np.zeros(2, np.float32))]
     model = Model((Network(params),), (Target(classes=(0, 1)),), image_shape=(2, 2))

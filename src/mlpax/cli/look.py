@@ -1,7 +1,6 @@
 """Commands that only read: data, trained networks, runs."""
 
 import dataclasses
-import json
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlpax.cli.options import COLUMNS, FILE, Setting, fields_of, reading_of, said, with_options
-from mlpax.cli.screen import say, table, table_of_runs
+from mlpax.cli.screen import say, show, show_json, table, table_of_runs
 from mlpax.data.reading import Reading
 from mlpax.errors import InputError, counted, listed, options_of
 
@@ -64,14 +63,14 @@ def describe(
     if json_:
         columns = [fact._asdict() for fact in found.facts]
         facts = {"rows": frame.height, "target": found.target, "task": found.task, "columns": columns}
-        print(json.dumps(facts | {"notices": notices, "command": command}))
+        show_json(facts | {"notices": notices, "command": command})
         return
     size = f"{counted(frame.height, 'row')}, {counted(frame.width, 'column')}"
-    print(f"{size}; the target is {found.target!r}, a {found.task}")
+    show(f"{size}; the target is {found.target!r}, a {found.task}")
     table([found.facts[0]._fields, *found.facts])
     for text in notices:
         say(text)
-    print(f"\nTo train on what is said here:\n{command}")
+    show("", "To train on what is said here:", command)
 
 
 def rows_of(config: "Config", data_dir: Path | None = None, moved: Path | None = None) -> "Dataset":
@@ -150,13 +149,13 @@ def evaluate(
         say("the temperature of the probabilities was fitted on these rows; the figures are without it")
     figures = model.figures(model.forward(X), y, calibrated=new)
     if json_:
-        print(json.dumps(figures))
+        show_json(figures)
         return
     table(
         [(SCORES.get(k, k.replace("_", " ")), v) for k, v in figures.items() if isinstance(v, (int, float))]
     )
     if "confusion" in figures and len(model.classes) <= 20:
-        print("\nF1, and the number of rows predicted as each class:")
+        show("", "F1, and the number of rows predicted as each class:")
         counts = zip(model.classes, figures["f1"].values(), figures["confusion"], strict=True)
         rows = [("true", "F1", *model.classes), *((c, f1, *row) for c, f1, row in counts)]
         table(rows, names=(0, *range(2, len(rows[0]))))
@@ -174,6 +173,12 @@ def predict(
         Path,
         typer.Option(help="CSV or Parquet file to write: predictions and probabilities."),
     ],
+    safe_csv: Annotated[
+        bool,
+        typer.Option(
+            "--safe-csv", help="Write ' before texts of a CSV file that a spreadsheet would run as a formula."
+        ),
+    ] = False,
     data_dir: DataDir = None,
     **settings: Setting | None,
 ) -> None:
@@ -188,8 +193,8 @@ def predict(
     if out.exists() and Path(data).exists() and out.samefile(data):
         raise InputError(f"{out} holds the rows to predict; --out takes another file")
     batches, files = source(data, data_dir, model=model).to_predict(model, say, reading_of(settings))
-    rows = model.write_predictions(batches, out, files=files)
-    print(f"{out}: {rows} predictions")
+    rows = model.write_predictions(batches, out, files=files, safe_csv=safe_csv)
+    show(f"{out}: {rows} predictions")
 
 
 def _check_out(out: Path) -> None:
@@ -225,10 +230,10 @@ def importance(
     what = f"{'loss' if model.classes else 'rise'} of {model.score_name}"
     plots.save(plots.importance(rows, what), out)
     if json_:
-        print(json.dumps([row._asdict() for row in rows]))
+        show_json([row._asdict() for row in rows])
         return
     table([("column", what, "deviation"), *rows])
-    print(out)
+    show(out)
 
 
 def plot(
@@ -271,7 +276,7 @@ def plot(
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         plots.save(figure, folder / f"{name}.png")
-        print(folder / f"{name}.png")
+        show(folder / f"{name}.png")
 
 
 def inspect(
@@ -295,7 +300,7 @@ def inspect(
         **model.provenance,
     }
     if json_:
-        print(json.dumps(facts | {"recipe": model.recipe}))
+        show_json(facts | {"recipe": model.recipe})
         return
     between = {"layers": " - ", "image": "x"}
     for name, value in facts.items():
@@ -316,7 +321,7 @@ def list_runs(
 
     rows = run_files.summaries(folder, say)
     if json_:
-        print(json.dumps([row._asdict() for row in rows]))
+        show_json([row._asdict() for row in rows])
         return
     table_of_runs(rows)
 
@@ -345,14 +350,14 @@ def compare(
     differing = [name for name, value in settings[0].items() if any(one[name] != value for one in settings)]
     if json_:
         own = [{"settings": {name: one[name] for name in differing}} for one in settings]
-        print(json.dumps([row._asdict() | more for row, more in zip(rows, own, strict=True)]))
+        show_json([row._asdict() | more for row, more in zip(rows, own, strict=True)])
         return
     table_of_runs(rows)
     if differing:
-        print("\nSettings that differ:")
+        show("", "Settings that differ:")
         lines = [(name, *(_shown(one[name]) for one in settings)) for name in differing]
         table([("", *(row.run for row in rows)), *lines], names=range(1, len(rows) + 1))
-    print(f"\n{out}")
+    show("", out)
 
 
 def _shown(value: object) -> str:

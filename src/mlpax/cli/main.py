@@ -1,7 +1,6 @@
 """The command line. Each command parses its arguments, calls one function and prints the result."""
 
 import dataclasses
-import json
 import math
 import os
 import shutil
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlpax import __version__
-from mlpax.cli import look, screen
+from mlpax.cli import look
 from mlpax.cli.look import DataDir, Json, Moved, RunArgument
 from mlpax.cli.options import COLUMNS, FILE, Field, InPanels, Setting, fields_of, reading_of, with_options
-from mlpax.cli.screen import bar, table
+from mlpax.cli.screen import bar, epoch_line, figure, say, show, show_json, table
 from mlpax.data.reading import Reading
 from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError
 from mlpax.recipes import RECIPES, Recipe
@@ -56,7 +55,7 @@ def main(argv: list[str] | None = None) -> typing.NoReturn:
             raise
         text, status = _verdict(error)
         if text:
-            print(f"mlpax: {text}", file=sys.stderr)
+            say(text)
         sys.exit(status)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -93,10 +92,10 @@ def _options(  # pyright: ignore[reportUnusedFunction]
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     if version:
-        print(f"mlpax {__version__}")
+        show(f"mlpax {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        print(context.get_help())
+        show(*context.get_help().splitlines())
         raise typer.Exit(2)
 
 
@@ -183,7 +182,7 @@ def train(
     silent = quiet or json_
     wanted = Wanted(recipe, changes)
     dataset, chosen, recipe = source(data, data_dir).to_train(
-        wanted, reading, (lambda text: None) if silent else screen.say, progress=not silent
+        wanted, reading, (lambda text: None) if silent else say, progress=not silent
     )
     folder = None if data_dir is None else str(data_dir.resolve())
     with nullcontext(out) if out else _new_folder(short_name(data), recipe) as path:
@@ -260,7 +259,7 @@ def _train(
     logs = logger(log, path) if log else nullcontext()
     silent = quiet or as_json
     on_terminal = sys.stdout.isatty() and not silent
-    with logs as logged, bar(recipe.epochs) if on_terminal else nullcontext(print) as show:
+    with logs as logged, bar(recipe.epochs) if on_terminal else nullcontext(show) as show_epoch:
 
         def on_epoch(row: dict[str, float]) -> None:
             if logged:
@@ -268,7 +267,7 @@ def _train(
             if silent:
                 return
             try:
-                show(screen.epoch_line(row, recipe.epochs))
+                show_epoch(epoch_line(row, recipe.epochs))
                 sys.stdout.flush()
             except OSError as error:  # the reader has left, or the disk is full
                 _drop_output()
@@ -276,11 +275,13 @@ def _train(
                 raise MlpaxError(f"cannot write the output: {error.strerror}; {remedy}") from None
 
         with _told(path):
-            result = start(every=often, on_epoch=on_epoch, notice=screen.say)
+            result = start(every=often, on_epoch=on_epoch, notice=say)
     if as_json:
-        print(json.dumps({"run": str(path), **result._asdict()}))
+        show_json({"run": str(path), **result._asdict()})
+    elif quiet:
+        show(path)
     else:
-        print(path if quiet else _ending(path, recipe, result))
+        show(*_ending(path, recipe, result))
 
 
 @contextmanager
@@ -298,19 +299,19 @@ def _told(path: Path) -> Generator[None]:
         raise MlpaxError(f"cannot write to {path}: {error.strerror or error}{remedy}") from None
 
 
-def _ending(path: Path, recipe: Recipe, result: "Result") -> str:
+def _ending(path: Path, recipe: Recipe, result: "Result") -> list[str]:
     """Return the last line of a training: how it ended, and the test figures, or else the validation's.
 
-    If the line is wider than the terminal, the figures go to a second line.
+    If the line is wider than the terminal, the figures are a second line.
     """
     scores = [name for name in result.metrics if name.startswith(("test_", "valid_"))]
     scores = [name for name in scores if name.startswith("test_")] or scores
     last = "" if recipe.patience or result.best_epoch == result.epochs else ", the last kept"
     ended = f"{path}: {result.state}; best epoch {result.best_epoch} of {result.epochs}{last},"
-    figures = "".join(f"{screen.figure(name, result.metrics[name])}, " for name in scores)
+    figures = "".join(f"{figure(name, result.metrics[name])}, " for name in scores)
     figures += f"trained in {result.seconds:.2f} sec."
     wide = sys.stdout.isatty() and len(f"{ended} {figures}") > shutil.get_terminal_size().columns
-    return f"{ended}\n  {figures}" if wide else f"{ended} {figures}"
+    return [ended, f"  {figures}"] if wide else [f"{ended} {figures}"]
 
 
 def _drop_output() -> None:
@@ -333,7 +334,7 @@ def _sets(context: typer.Context, data_dir: DataDir = None, json_: Json = False)
 
         rows = named_sets.catalogue(data_dir)
         if json_:
-            print(json.dumps([row._asdict() for row in rows]))
+            show_json([row._asdict() for row in rows])
             return
         table(rows)
 
@@ -343,4 +344,4 @@ def fetch(name: Annotated[str, typer.Argument(help="fashion_mnist, kmnist or mni
     """Download a data set into the user's cache and check its SHA-256."""
     from mlpax.data import named_sets
 
-    print(named_sets.fetch(name, progress=sys.stdout.isatty()))
+    show(named_sets.fetch(name, progress=sys.stdout.isatty()))

@@ -1,20 +1,55 @@
-"""Print what a person sees on the terminal: epoch lines, a progress bar, tables."""
+"""Print what a person sees on the terminal: answers, notices, epoch lines, a progress bar, tables.
 
+All that the commands print leaves through `show`, `show_json`, `say` or `bar`. A name from a file, whatever
+characters it holds, can therefore neither move the cursor nor begin a line.
+"""
+
+import json
 import shutil
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from mlpax.errors import shortened
+from rich.cells import cell_len
+
+from mlpax.errors import escaped, shortened
 
 if TYPE_CHECKING:
     from mlpax.runs.run_files import Summary
 
-__all__ = ["bar", "epoch_line", "figure", "say", "table", "table_of_runs"]
+__all__ = ["bar", "epoch_line", "figure", "say", "show", "show_json", "table", "table_of_runs"]
 
 WIDTH = 80  # columns of the narrowest terminal that our lines should fit
-SHORTEST = 8  # characters that a shortened name keeps
+SHORTEST = 8  # columns that a shortened name keeps
+LONGEST = 480  # characters of a notice or an error: a line of 500 with "mlpax: ", however "…" is encoded
+
+
+def _seen(text: str, stream: TextIO) -> str:
+    """Return a text as one line that a stream can encode, with all else escaped."""
+    encoding = stream.encoding or "utf-8"
+    return escaped(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def show(*lines: object) -> None:
+    """Print lines of the answer on stdout."""
+    for line in lines:
+        print(_seen(str(line), sys.stdout))
+
+
+def show_json(answer: object) -> None:
+    """Print the answer as JSON on stdout. Texts are exact: JSON has escapes of its own. NaN becomes null."""
+    print(json.dumps(json.loads(json.dumps(answer), parse_constant=lambda name: None)))
+
+
+def say(text: object) -> None:
+    """Print a line for the user on stderr, so that stdout holds only the answer.
+
+    A line of more than 500 characters loses its middle. What is wrong stands at its start, the remedy at
+    its end.
+    """
+    line = shortened(_seen(str(text), sys.stderr), LONGEST)
+    print(_seen(f"mlpax: {line}", sys.stderr), file=sys.stderr)
 
 
 def epoch_line(record: dict[str, float], epochs: int) -> str:
@@ -55,11 +90,6 @@ def _decimal(value: float, digits: int) -> str:
     return f"{value:.4g}" if 0 < abs(value) < 1e-3 or abs(value) >= 1e6 else f"{value:.{digits}f}"
 
 
-def say(text: str) -> None:
-    """Print a line for the user on stderr, so that stdout holds only the answer."""
-    print(f"mlpax: {text}", file=sys.stderr)
-
-
 def figure(name: str, value: float) -> str:
     """Return a metric in words: `test accuracy 98.10%`, `valid rmse 0.5231`."""
     return f"{name.replace('_', ' ')} {f'{value:.2%}' if name.endswith('accuracy') else _decimal(value, 4)}"
@@ -74,11 +104,12 @@ def bar(epochs: int) -> Generator[Callable[[str], None]]:
     with Progress(count, BarColumn(), TimeRemainingColumn(), transient=True) as progress:
         task = progress.add_task("", total=epochs)
 
-        def show(text: str) -> None:
-            progress.console.print(text, highlight=False, soft_wrap=True)
+        def show_above(text: str) -> None:
+            line = _seen(text, sys.stdout)
+            progress.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
             progress.advance(task)
 
-        yield show
+        yield show_above
 
 
 def table_of_runs(rows: "list[Summary]") -> None:
@@ -109,11 +140,22 @@ def table(rows: Sequence[Sequence[object]], names: Sequence[int] = ()) -> None:
         Columns that may be shortened if the table is wider than the terminal. Output that goes to a file or
         a pipe is never shortened.
     """
-    cells = [[_decimal(c, 4) if isinstance(c, float) else str(c) for c in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     space = shutil.get_terminal_size((sys.maxsize, 24)).columns - 2 * (len(widths) - 1)
     while sum(widths) > space and (long := [i for i in names if widths[i] > SHORTEST]):
         widths[max(long, key=lambda i: widths[i])] -= 1
     for row in cells:
-        shown = [shortened(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
-        print("  ".join(shown).rstrip())
+        show("  ".join(map(_fitted, row, widths)).rstrip())
+
+
+def _cell(value: object) -> str:
+    return _decimal(value, 4) if isinstance(value, float) else _seen(str(value), sys.stdout)
+
+
+def _fitted(text: str, width: int) -> str:
+    """Return a text that takes this many columns of the terminal, of which a Chinese letter takes two."""
+    most = width
+    while cell_len(text) > width:
+        text, most = shortened(text, most), most - 1
+    return text + " " * (width - cell_len(text))

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,9 @@ __all__ = ["FORMAT", "Calibration", "Model", "Network", "Target"]
 
 Figures = scores.Classification | scores.Regression
 
+# The start of a text that a spreadsheet takes for a formula, unless the whole text is a number.
+FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
+NUMBER = r"^[+-]?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?$"
 CHUNK = 8192  # rows of a table at a time: bounds the memory of `write_predictions`
 
 
@@ -355,7 +360,12 @@ class Model:
         )
 
     def write_predictions(
-        self, batches: Iterable[object], path: str | Path, *, files: Sequence[str] | None = None
+        self,
+        batches: Iterable[object],
+        path: str | Path,
+        *,
+        files: Sequence[str] | None = None,
+        safe_csv: bool = False,
     ) -> int:
         """Write a line for each row: its prediction, and the probability of each class. Memory is bounded.
 
@@ -369,11 +379,20 @@ class Model:
             Parquet if the name ends in `.parquet`, else CSV.
         files : sequence of str, optional
             The file that each row was read from. It becomes the first column, `file`.
+        safe_csv : bool, default False
+            Whether to write `'` before each text of a CSV file that a spreadsheet would take for a formula:
+            one that begins with `=`, `+`, `-`, `@`, a tab or a line break. Texts of numbers, such as `-5`,
+            are left.
 
         Returns
         -------
         int
             Rows written.
+
+        Raises
+        ------
+        InputError
+            If `safe_csv` is given for a Parquet file; see also `outputs`.
         """
         import polars as pl
         from polars.io.plugins import register_io_source
@@ -382,6 +401,10 @@ class Model:
             return [] if files is None else [pl.Series("file", files[rows : rows + len(found)], pl.String)]
 
         path, rows, id = Path(path), 0, self.columns.id if self.columns else None
+        if safe_csv and path.suffix == ".parquet":
+            raise InputError(
+                f"safe_csv is for CSV files, and {path} is Parquet, which holds no formulas; leave it out"
+            )
         nothing = np.empty((0, self.sizes[-1]), np.float32)
         no_names = [] if id is None else [pl.Series(id, [], pl.String)]
         empty = self._predictions(nothing, of_files(nothing) + no_names)
@@ -401,9 +424,9 @@ class Model:
             if path.suffix == ".parquet":
                 register_io_source(frames, schema=empty.schema).sink_parquet(file)
             else:
-                empty.write_csv(file)
-                for frame in frames():
-                    frame.write_csv(file, include_header=False)
+                for frame in chain([empty], frames()):
+                    safe = _without_formulas(frame) if safe_csv else frame
+                    safe.write_csv(file, include_header=frame is empty)
         return rows
 
     def _pieces(self, batch: object) -> "Iterator[tuple[np.ndarray, list[pl.Series]]]":
@@ -474,6 +497,16 @@ class Model:
         }
         with atomic(path) as file:
             file.write(safetensors.numpy.save(arrays, {"mlpax": text}))
+
+
+def _without_formulas(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Return a frame whose texts and names no spreadsheet takes for formulas; see `write_predictions`."""
+    import polars as pl
+
+    texts = pl.col(pl.String)
+    formula = texts.str.contains(FORMULA) & ~texts.str.contains(NUMBER)
+    safe = frame.with_columns(pl.when(formula).then("'" + texts).otherwise(texts).name.keep())
+    return safe.rename(lambda name: f"'{name}" if re.match(FORMULA, name) else name)
 
 
 def _arrays(network: Network) -> dict[str, np.ndarray]:
