@@ -177,7 +177,8 @@ def main() -> None:
     options = parser.parse_args()
     options.threads = 2
     rng = random.Random(options.seed)
-    counts: dict[str, int] = dict.fromkeys(("runs", "same_bits", "kills", "kills_in_a_write", "full_disks"), 0)
+    names = ("runs", "same_bits", "kills", "kills_in_a_write", "full_disks")
+    counts: dict[str, int] = dict.fromkeys(names, 0)
     began = time.perf_counter()
     with Record("kill", options) as results, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
