@@ -34,7 +34,9 @@ clean:
 	rm -rf .venv
 
 # The environment is made again when what it is made from changes.
-.venv/installed: pyproject.toml constraints.txt
+NATIVE = $(wildcard src/mlpax/engine/native/*.cpp src/mlpax/engine/native/*.h)
+
+.venv/installed: pyproject.toml constraints.txt $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "mlpax needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv

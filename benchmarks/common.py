@@ -14,11 +14,12 @@ import numpy as np
 
 from mlpax.data import named_sets
 from mlpax.engine import training
+from mlpax.engine.native import epoch as native
 from mlpax.engine.rows import Data, Scaling, fit_scaling, place
 from mlpax.engine.xla.epoch import run_pass
 from mlpax.engine.xla.losses import accuracy
 from mlpax.engine.xla.network import Params, batch_forward
-from mlpax.recipes import Recipe, article
+from mlpax.recipes import Backend, Recipe, article
 
 PAUSE = 0.1  # seconds before each clock, in which the last contestant's waiting threads fall asleep
 
@@ -66,22 +67,32 @@ def share_right(params: Params, data: Any, scaling: Scaling = Scaling(0.0, 1 / 2
 
 
 class Trainer:
-    """Our side: the epochs of `mlpax.fit` without their evaluation."""
+    """Our side: the epochs of `mlpax.fit` without their evaluation, by either backend."""
 
-    def __init__(self, data: Any, recipe: Recipe, rows: Data | None = None) -> None:
+    def __init__(
+        self, data: Any, recipe: Recipe, rows: Data | None = None, backend: Backend = "auto"
+    ) -> None:
+        recipe = recipe.replace(backend=backend)
         self.recipe, self.scaling = recipe, fit_scaling(data.X_train, recipe.inputs)
         layout = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
         rows = rows or place(data.X_train, data.y_train, **layout, **self.scaling._asdict())
         self.training = training.training_of(recipe, rows, None, "dense", ())
-        self.rows = jax.device_put(rows)
         sizes = (data.X_train.shape[1], *recipe.hidden, 10)
         params = training.initial_params(sizes, recipe)
         self.state = training.initial_state(params, self.training, recipe.seed)
+        plan, hyper, orders, self.backend = self.training
         self.epochs = 0
+        if self.backend == "native":
+            self.call = native.caller(rows, None, plan, hyper, orders, self.state)
+        else:
+            self.rows = jax.device_put(rows)
 
     def epoch(self) -> None:
         """Draw the order of the rows, run the epoch's program, wait for it."""
-        plan, hyper, orders = self.training
+        if self.backend == "native":
+            self.state, *_ = self.call(self.state, 1)
+            return
+        plan, hyper, orders, _ = self.training
         order = orders(self.epochs, 1)[0] if orders else None
         self.epochs += 1
         self.state, loss = run_pass(self.state, self.rows, order, hyper, plan=plan)
@@ -89,7 +100,8 @@ class Trainer:
 
     @property
     def params(self) -> Params:
-        return cast(Params, self.state.params)
+        layers = cast(Params, self.state.params)
+        return [(jnp.asarray(W), jnp.asarray(b)) for W, b in layers]
 
     def accuracy(self, data: Any) -> float:
         return share_right(self.params, data, self.scaling)

@@ -39,11 +39,13 @@ def main() -> None:
         count = len(X)
         on_device = [jnp.asarray(a) for a in X], [jnp.asarray(a) for a in y]
 
-        ours = common.Trainer(data, article(len(data.X_train)))
+        recipe = article(len(data.X_train))
+        ours, by_xla = common.Trainer(data, recipe), common.Trainer(data, recipe, backend="xla")
         weights = jax.tree.map(np.array, ours.params)
         jitted = jax.jit(update)
         forms: dict[tuple[str, str], peers.Contestant] = {
-            ("mlpax", "train_epoch"): (ours.epoch, lambda: ours.params),
+            ("mlpax", ours.backend): (ours.epoch, lambda: ours.params),
+            ("mlpax", "xla"): (by_xla.epoch, lambda: by_xla.params),
             ("article, jit per update", "batches on the device"): peers.article(weights, *on_device, jitted),
             ("article, jit per update", "NumPy batches"): peers.article(weights, X, y, jitted),
             ("article, op by op", "no jit"): peers.article(weights, *on_device, update),
@@ -76,7 +78,7 @@ def main() -> None:
                 "name": name,
                 "form": form,
                 "milliseconds": summary([1000 * t for t in times[name, form]], 2),
-                "times_mlpax": ratios(times[name, form], times["mlpax", "train_epoch"]),
+                "times_mlpax": ratios(times[name, form], times["mlpax", ours.backend]),
                 "test_accuracy": accuracies[name, form],
             }
             | ({"scaled_from_batches": SLICE} if (name, form) == by_op else {})

@@ -115,6 +115,7 @@ def peak(result: Result) -> str:
     sizes, best = result["results"]["batch_sizes"], result["results"]["peak_gflops"]["median"]
     rows = [
         [
+            "-".join(map(str, (784, *s.get("hidden", [128]), 10))),
             str(s["batch_size"]),
             *(f"{s[key]['median']:,.0f}" for key in ("milliseconds", "gflops")),
             f"{s['share_of_peak']['median']:.0%}",
@@ -123,7 +124,7 @@ def peak(result: Result) -> str:
     ]
     n = f"{sizes[0]['gflops']['n']} rounds; the peak, {best:,.0f} GFLOP/s, is a large product's"
     n += "; shares within a round"
-    head = ["batch", "epoch, ms", "GFLOP/s", "share of the peak"]
+    head = ["network", "batch", "epoch, ms", "GFLOP/s", "share of the peak"]
     return f"{grid(head, rows)}\n\n{caption(result, ('jax',), n)}"
 
 

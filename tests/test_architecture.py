@@ -20,7 +20,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # its room, and from the rooms that `MAY_ENTER` names.
 ROOMS = {
     "": "errors atomic seeds recipes scores plots",
-    "engine": "plan rows stopping weights table_network forward xla.network xla.losses xla.objective"
+    "engine": "plan rows stopping state schedules metrics weights table_network forward native.library"
+    " native.epoch xla.network xla.losses xla.objective"
     " xla.optimizers xla.epoch xla.full_batch xla.prediction training",
     "data": "reading arrays numerals dates encodings headers csv_files tables kinds columns dataset"
     " named_sets image_cache images targets sources describe",
@@ -36,12 +37,12 @@ MAY_ENTER = {
     "model": " engine data",
     "runs": " engine data model",
     "estimators": " engine data model",
-    "cli": " data model runs",
+    "cli": " engine data model runs",
 }
 # Modules that only name what others hold, at a path that users import.
-DOORS = {"__init__", "engine.__init__", "engine.xla.__init__", "data.__init__", "model.__init__",
-         "runs.__init__", "estimators.__init__", "cli.__init__", "datasets", "screen", "network",
-         "losses"}  # fmt: skip
+DOORS = {"__init__", "engine.__init__", "engine.native.__init__", "engine.xla.__init__", "data.__init__",
+         "model.__init__", "runs.__init__", "estimators.__init__", "cli.__init__", "datasets", "screen",
+         "network", "losses"}  # fmt: skip
 
 # These answer before JAX is loaded: nothing of theirs may import the heavy libraries outside a function.
 LIGHT = [
@@ -204,7 +205,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 8790
+    assert house.survey(SOURCE.parents[1]).lines <= 9310
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -45,6 +45,7 @@ OPTIONS = {
     "inputs": "standardise",
     "optimizer": "adm",
     "schedule": "cosin",
+    "backend": "natve",
 }
 NO_RANGE = {"train_metrics", "shuffle", "drop_last", "monitor"}
 
@@ -66,6 +67,7 @@ def test_unknown_option_gets_the_nearest_name(name, value):
     with pytest.raises(InputError) as error:
         Recipe(**{name: value})
     near = {"standardise": "standardize", "hee": "he", "rleu": "relu", "adm": "adam", "cosin": "cosine"}
+    near |= {"natve": "native"}
     assert near[value] in options
     assert str(error.value) == f"unknown {name} {value!r}; did you mean {near[value]!r}?"
 
@@ -172,6 +174,7 @@ BEFORE_THE_PROGRAM = {
     "drop_last": True,
     "validation": 0.3,
     "seed": 9,
+    "backend": "xla",
 }
 
 

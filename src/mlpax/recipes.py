@@ -15,6 +15,7 @@ InitialScale = Literal["he", "glorot", "lecun", "article"]
 Optimizer = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "lion", "rmsprop"]
 Schedule = Literal["constant", "linear", "cosine", "one_cycle", "cosine_log", "plateau"]
 Inputs = Literal["standardize", "unit", "raw"]
+Backend = Literal["auto", "native", "xla"]
 
 TASKS = ("classification", "regression")  # what a network is trained for
 
@@ -91,6 +92,9 @@ class Recipe:
     min_delta: float = _setting(0.0, "smallest change of the monitored metric that is an improvement")
     monitor: str = _setting("", "metric that decides which epoch is best, such as valid_accuracy or loss")
     train_metrics: bool = _setting(True, "measure the metrics on the training rows, too")
+    backend: Backend = _setting(
+        "auto", "what trains; native is C++ for CPUs, which auto takes where it can", options=Backend
+    )
     seed: int = _setting(0, "seed of everything random: held-out rows, weights, order, dropout", high=2**32)
 
     def __post_init__(self) -> None:

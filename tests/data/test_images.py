@@ -515,8 +515,8 @@ def test_what_is_no_folder_of_classes_is_refused(tmp_path):
     path = tmp_path / "data"
     remedy = "; give a folder with a sub-folder for each class"
     assert says(read_image_folder, path) == f"{path} does not exist{remedy}"
-    for absurd in ("x" * 5000, "nul\0byte"):
-        assert says(read_image_folder, absurd) == f"{absurd} does not exist{remedy}"
+    for absurd, shown in (("x" * 5000, "x" * 5000), ("nul\0byte", r"nul\x00byte")):
+        assert says(read_image_folder, absurd) == f"{shown} does not exist{remedy}"
     file = save(path / "x.png", noise(4, 4))
     assert says(read_image_folder, file) == f"{file} is a file{remedy}"
     (path / ".hidden").mkdir()

@@ -10,7 +10,8 @@ import pytest
 
 from mlpax import recipes
 from mlpax.engine.plan import Hyper, Plan, hyper_of, plan_of
-from mlpax.engine.xla.optimizers import adam_hat, schedule, update_rule
+from mlpax.engine.schedules import schedule
+from mlpax.engine.xla.optimizers import adam_hat, update_rule
 from mlpax.recipes import Recipe
 
 RATE, MOMENTUM, BETA_1, BETA_2, EPSILON = 0.1, 0.8, 0.7, 0.9, 0.01
@@ -187,7 +188,7 @@ def test_one_vector_of_all_parameters_takes_the_same_steps(name):
 def course_of(name, warmup=0.0, **numbers):
     """The rate's factor as a function of the share of the run."""
     hyper = Hyper(warmup=warmup, **numbers)
-    return lambda t: schedule(Plan(schedule=name), hyper, t)
+    return lambda t: schedule(Plan(schedule=name), hyper, t, jnp)
 
 
 def test_cosine_log_is_four_waves_each_twice_as_long():

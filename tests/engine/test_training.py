@@ -223,10 +223,10 @@ def test_rate_follows_its_schedule_over_the_whole_run():
 
 def test_blocks_equal_single_epochs():
     """`epochs` over ten orders, and ten calls of `train_pass` with the same orders."""
-    recipe = RECIPE.replace(epochs=10)
+    recipe = RECIPE.replace(epochs=10, backend="xla")
     data = rows()
     training = how(data, None, recipe)
-    plan, hyper, _ = training
+    plan, hyper, *_ = training
     orders = training.orders(0, 10)
     state = initial_state(initial_params(SIZES, recipe), training, recipe.seed)
     block, records = run_epochs(state, data, None, orders, hyper, plan=plan, count=10)
@@ -585,7 +585,7 @@ def test_a_resumed_run_is_the_unbroken_one(mode):
         start = initial_state(initial_params(SIZES, RESUMED), training, RESUMED.seed)
         for state, records in islice(epochs(start, data, valid, training), k):
             history += records
-        state = state_of(arrays_of(state), start)
+        state = state_of(arrays_of(state, training), start, training)
         for state, records in epochs(state, data, valid, training):
             history += records
         assert_same_bits(state, whole)
@@ -642,8 +642,8 @@ def test_traced_settings_seeds_and_rows_of_a_bucket_share_one_program(mode):
     for n in (51, 64):
         run(rows(n, weight=W[:n] + 1, shift=0.5, scale=2.0), rows(17), recipe, counted.objective)
     ended = run(rows(), rows(20), recipe, counted.objective)[1]
-    resumed = state_of(arrays_of(ended), ended)
     longer = how(rows(), rows(20), recipe.replace(epochs=12), counted.objective)
+    resumed = state_of(arrays_of(ended, longer), ended, longer)
     list(epochs(resumed, rows(), rows(20), longer))
     assert counted.traces == first
     assert run_pass._cache_size() == programs

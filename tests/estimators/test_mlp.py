@@ -196,6 +196,7 @@ def test_a_search_over_rates_and_penalties_is_one_program(monkeypatch):
 
 
 def test_knobs_never_compile(monkeypatch):
+    monkeypatch.setenv("MLPAX_BACKEND", "xla")
     traces = count_traces(monkeypatch)
     for more in ({}, {"alpha": 1.0}, {"tol": 0.5}, {"max_iter": 3}, {"beta_1": 0.5}, {"n_iter_no_change": 2},
                  {"epsilon": 1e-3}, {"random_state": 9}, {"learning_rate_init": 0.1}):  # fmt: skip
@@ -423,6 +424,7 @@ def test_the_number_of_outputs_stays():
 
 def test_many_rows_of_a_small_network_share_no_call(monkeypatch):
     """Their orders would be larger than they are."""
+    monkeypatch.setenv("MLPAX_BACKEND", "xla")
     seen, run_epochs = [], xla.run_epochs
     monkeypatch.setattr(fitting, "MANY_ORDERS", 10_000)
     monkeypatch.setattr(

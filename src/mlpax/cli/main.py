@@ -92,7 +92,10 @@ def _options(  # pyright: ignore[reportUnusedFunction]
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     if version:
-        show(f"mlpax {__version__}")
+        from mlpax.engine.native.library import instructions, missing
+
+        native = missing() or f"here, for {instructions()}"
+        show(f"mlpax {__version__}; the native library: {native}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         show(*context.get_help().splitlines())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from mlpax.errors import InputError, unknown
-from mlpax.recipes import Activation, Recipe
+from mlpax.recipes import Activation, Backend, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import optax
     from jax import Array
 
-__all__ = ["ACTIVATIONS", "LARGER_IS_BETTER", "OUTSIDE", "Hyper", "Objective", "Plan", "Pytree",
+__all__ = ["ACTIVATIONS", "BACKENDS", "LARGER_IS_BETTER", "OUTSIDE", "Hyper", "Objective", "Plan", "Pytree",
            "each_layer", "hyper_of", "monitored", "plan_of"]  # fmt: skip
 
 Pytree = (
@@ -20,6 +20,7 @@ Pytree = (
 )
 
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+BACKENDS: tuple[str, ...] = get_args(Backend)
 LARGER_IS_BETTER = frozenset({"accuracy", "subset_accuracy", "r2"})  # of the metrics; a loss falls
 OUTSIDE = "outside"  # monitors a figure that the host measures, such as a scikit-learn scorer
 

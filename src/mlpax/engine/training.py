@@ -1,6 +1,7 @@
-"""The host's loop over epochs, and `fit`."""
+"""The host's loop over epochs on either backend, and `fit`."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,21 +10,23 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from mlpax.engine.plan import OUTSIDE, Hyper, Objective, Plan, Pytree, hyper_of, plan_of
+from mlpax.engine.forward import has_accelerator
+from mlpax.engine.native import epoch as native
+from mlpax.engine.native import library
+from mlpax.engine.plan import BACKENDS, OUTSIDE, Hyper, Objective, Plan, Pytree, hyper_of, plan_of
 from mlpax.engine.rows import Data, Orders, orders_of
+from mlpax.engine.state import State
 from mlpax.engine.stopping import due
 from mlpax.engine.weights import draw_weights
-from mlpax.errors import DivergedError, InputError
+from mlpax.errors import DivergedError, InputError, unknown
 from mlpax.recipes import Recipe, power_of_two
 from mlpax.seeds import rng
 
 if TYPE_CHECKING:
     from jax import Array
 
-    from mlpax.engine.xla.epoch import State
-
-__all__ = ["Record", "Training", "arrays_of", "chosen", "device_kind", "epochs", "fit", "initial_params",
-           "initial_state", "is_small", "state_of", "training_of"]  # fmt: skip
+__all__ = ["Record", "Training", "arrays_of", "backend_for", "chosen", "device_kind", "epochs", "fit",
+           "initial_params", "initial_state", "is_small", "state_of", "training_of"]  # fmt: skip
 
 Record = dict[str, float]  # one epoch's row of metrics.csv, in its column order
 
@@ -37,6 +40,41 @@ class Training(NamedTuple):
     plan: Plan
     hyper: Hyper
     orders: Orders | None  # None keeps the rows as they lie
+    backend: str = "xla"  # or "native"
+
+
+def backend_for(
+    wanted: str, plan: Plan, layers: int, *, dtype: type[np.floating] = np.float32, device: str | None = None
+) -> str:
+    """Return the backend that trains a plan: "native" if it can, else "xla".
+
+    Parameters
+    ----------
+    wanted : {"auto", "native", "xla"}
+        For "auto" the environment's `MLPAX_BACKEND` decides. If it is not set, the native backend trains
+        what it can, unless JAX has a GPU or a TPU.
+    plan : Plan
+    layers : int
+    dtype : numpy dtype, default float32
+        Of the arithmetic.
+    device : str, optional
+        Where to train.
+
+    Raises
+    ------
+    InputError
+        If the backend is unknown, or "native" cannot train the plan.
+    """
+    wanted = os.environ.get("MLPAX_BACKEND", "auto") if wanted == "auto" else wanted
+    if wanted not in BACKENDS:
+        raise unknown("backend", wanted, BACKENDS)
+    if wanted == "xla":
+        return "xla"
+    elsewhere = "" if device in (None, "cpu") else f"train on {device}"
+    cannot = library.missing() or elsewhere or library.unsupported(plan, layers, dtype)
+    if cannot and wanted == "native":
+        raise InputError(f"backend 'native' cannot be taken: {cannot}; backend 'auto' takes XLA here")
+    return "xla" if cannot or (wanted == "auto" and has_accelerator()) else "native"
 
 
 def training_of(
@@ -67,7 +105,7 @@ def training_of(
         recipe, network, metrics, validated=valid is not None, loss=loss, valid_metrics=valid_metrics
     )
     orders = orders_of(data, recipe.seed) if recipe.shuffle else None
-    return Training(plan, hyper_of(recipe), orders)
+    return Training(plan, hyper_of(recipe), orders, backend_for(recipe.backend, plan, len(recipe.hidden) + 1))
 
 
 def initial_params(sizes: Sequence[int], recipe: Recipe) -> "list[tuple[Array, Array]]":
@@ -98,29 +136,39 @@ def initial_params(sizes: Sequence[int], recipe: Recipe) -> "list[tuple[Array, A
         return initialize_weights(sizes, jax.random.PRNGKey(recipe.seed), 0.02)
 
 
-def initial_state(params: Pytree, training: Training, seed: int) -> "State":
-    """Return the state before the first epoch; `seed` is the dropout's."""
+def initial_state(
+    params: Pytree, training: Training, seed: int, dtype: type[np.floating] = np.float32
+) -> State:
+    """Return the state before the first epoch; `seed` is the dropout's, `dtype` the arithmetic's."""
+    if training.backend == "native":
+        return native.initial_state(params, training.plan, seed)
     from mlpax.engine.xla import epoch as xla
 
-    return xla.initial_state(params, training.plan, seed)
+    return xla.initial_state(params, training.plan, seed, dtype)
 
 
-def arrays_of(state: "State") -> dict[str, np.ndarray]:
+def arrays_of(state: State, training: Training) -> dict[str, np.ndarray]:
     """Return the state as named arrays on the host, for a checkpoint."""
+    if training.backend == "native":
+        return native.arrays_of(state)
     from mlpax.engine.xla import epoch as xla
 
     return xla.arrays_of(state)
 
 
-def state_of(arrays: dict[str, np.ndarray], like: "State") -> "State":
+def state_of(arrays: dict[str, np.ndarray], like: State, training: Training) -> State:
     """Return the state of a checkpoint's arrays; `like` is any state of the same plan and shapes."""
+    if training.backend == "native":
+        return native.state_of(arrays, like)
     from mlpax.engine.xla import epoch as xla
 
     return xla.state_of(arrays, like)
 
 
-def device_kind() -> str:
+def device_kind(backend: str) -> str:
     """Return the kind of device that trains, such as "cpu" or "NVIDIA H100"."""
+    if backend == "native":
+        return "cpu"
     import jax
 
     return jax.devices()[0].device_kind
@@ -132,15 +180,15 @@ def is_small(parameters: int, rows: int) -> bool:
 
 
 def epochs(
-    state: "State",
+    state: State,
     data: Data,
     valid: Data | None,
     training: Training,
     *,
     epochs_a_call: int | None = None,
     timed: bool = True,
-    outside: "Callable[[State], float] | None" = None,
-) -> "Iterator[tuple[State, list[Record]]]":
+    outside: Callable[[State], float] | None = None,
+) -> Iterator[tuple[State, list[Record]]]:
     """Train from `state` to the last epoch or to an early stop, and yield between calls of the program.
 
     Parameters
@@ -171,28 +219,19 @@ def epochs(
     DivergedError
         After yielding, when an epoch's loss was not finite. Not with `plan.stopping` "tolerance".
     """
-    import jax
-
-    from mlpax.engine.xla import epoch as xla
-
-    plan, hyper, _ = training
-    parameters = sum(math.prod(np.shape(p)) for p in jax.tree.leaves(state.params))
-    count = epochs_a_call or (EPOCHS_A_CALL if is_small(parameters, int(data.n)) else 1)
+    plan, hyper, _, backend = training
     done, loss, stopped = int(state.epoch), 0.0, bool(state.watch.stopped)
     if not due(done, stopped, loss, hyper, plan):
         return
-    data, valid = jax.device_put((data, valid))
+    how = _natively if backend == "native" else _by_xla
+    call, follow = how(state, data, valid, training, epochs_a_call, timed)
     names = ("loss", *plan.figures, OUTSIDE)  # the program returns them sorted
-    call = _pass_alone if timed and count == 1 else partial(_epochs_together, count=count)
-    if timed:
-        call(state, data, valid, training, 0)
     while due(done, stopped, loss, hyper, plan):
-        new, figures, seconds = call(state, data, valid, training, min(count, hyper.epochs - done))
+        new, figures, seconds = call(state, hyper.epochs - done)
         ran = int(new.epoch) - done  # Ctrl-C is heard here, while `state` is still the one before
         if outside:
             figures[OUTSIDE] = [outside(new)]
-            with xla.settings_of_ours():
-                new = xla.run_follow(new, figures[OUTSIDE][0], hyper, plan=plan)
+            new = follow(new, figures[OUTSIDE][0])
         records = [
             {
                 "epoch": done + 1 + k,
@@ -210,18 +249,51 @@ def epochs(
         )
 
 
-Called = tuple["State", dict[str, list[float]], float]
+Called = tuple[State, dict[str, list[float]], float]  # with the figures of each epoch, and the seconds
+Call = Callable[[State, int], Called]  # runs up to so many epochs
+Follow = Callable[[State, float], State]  # shows the stopping rule a figure from outside
+
+
+def _natively(
+    state: State, data: Data, valid: Data | None, training: Training, epochs_a_call: int | None, timed: bool
+) -> tuple[Call, Follow]:
+    plan, hyper, orders, _ = training
+    run = native.caller(data, valid, plan, hyper, orders, state)
+    count = epochs_a_call or EPOCHS_A_CALL
+    return lambda state, due: run(state, min(count, due)), partial(native.follow, hyper=hyper, plan=plan)
+
+
+def _by_xla(
+    state: State, data: Data, valid: Data | None, training: Training, epochs_a_call: int | None, timed: bool
+) -> tuple[Call, Follow]:
+    import jax
+
+    from mlpax.engine.xla import epoch as xla
+
+    plan, hyper, *_ = training
+    parameters = sum(math.prod(np.shape(p)) for p in jax.tree.leaves(state.params))
+    count = epochs_a_call or (EPOCHS_A_CALL if is_small(parameters, int(data.n)) else 1)
+    data, valid = jax.device_put((data, valid))
+    run = _pass_alone if timed and count == 1 else partial(_epochs_together, count=count)
+    if timed:
+        run(state, data, valid, training, 0)
+
+    def follow(state: State, value: float) -> State:
+        with xla.settings_of_ours():
+            return xla.run_follow(state, value, hyper, plan=plan)
+
+    return lambda state, due: run(state, data, valid, training, min(count, due)), follow
 
 
 def _epochs_together(
-    state: "State", data: Data, valid: Data | None, training: Training, due: int, *, count: int
+    state: State, data: Data, valid: Data | None, training: Training, due: int, *, count: int
 ) -> Called:
     """Run up to `due` epochs in one call of a program for `count`: state, figures and the call's seconds."""
     import jax
 
     from mlpax.engine.xla import epoch as xla
 
-    plan, hyper, orders = training
+    plan, hyper, orders, _ = training
     drawn = None
     if orders:
         drawn = np.zeros((count, data.X.shape[0]), np.int32)
@@ -235,13 +307,13 @@ def _epochs_together(
     return state, host, time.perf_counter() - start
 
 
-def _pass_alone(state: "State", data: Data, valid: Data | None, training: Training, due: int) -> Called:
+def _pass_alone(state: State, data: Data, valid: Data | None, training: Training, due: int) -> Called:
     """Run one epoch, or none if none is due: state, figures and the seconds of the training alone."""
     import jax
 
     from mlpax.engine.xla import epoch as xla
 
-    plan, hyper, orders = training
+    plan, hyper, orders, _ = training
     order = orders(int(state.epoch), 1)[0] if orders else None
     rows = data if due else data._replace(steps=np.int32(0))
     with xla.settings_of_ours(), ThreadPoolExecutor(1) as waiter:
@@ -256,7 +328,7 @@ def _pass_alone(state: "State", data: Data, valid: Data | None, training: Traini
     return state, host, seconds
 
 
-def chosen(state: "State", plan: Plan) -> Pytree:
+def chosen(state: State, plan: Plan) -> Pytree:
     """Return the parameters to keep: with early stopping those of the best epoch, else the last ones."""
     return state.best if plan.stopping != "never" and int(state.watch.epoch) else state.params
 

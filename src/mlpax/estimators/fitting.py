@@ -4,10 +4,10 @@ import inspect
 import operator
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +24,10 @@ from sklearn.utils.validation import (
 
 from mlpax.engine.forward import forward
 from mlpax.engine.plan import OUTSIDE, Hyper, Plan, each_layer
-from mlpax.engine.rows import bucket
+from mlpax.engine.rows import Data, bucket
+from mlpax.engine.state import State
 from mlpax.engine.stopping import due
-from mlpax.engine.training import Record, Training, epochs, is_small
+from mlpax.engine.training import Record, Training, backend_for, epochs, initial_state, is_small
 from mlpax.estimators.callbacks import Tell
 from mlpax.estimators.rows import (
     NOT_FINITE,
@@ -39,9 +40,6 @@ from mlpax.estimators.rows import (
     weights_of,
 )
 from mlpax.estimators.trained import as_model
-
-if TYPE_CHECKING:
-    from mlpax.engine.xla.epoch import State
 
 __all__ = ["SCHEDULES", "Perceptron"]
 
@@ -68,8 +66,8 @@ class Progress(NamedTuple):
     """Where a fit ended, for `partial_fit` to go on from. scikit-learn calls this its optimizer."""
 
     learning_rate: float  # of the next step
-    state: "State"  # on the host
-    of: tuple[object, str]  # solver and dtype that the update rule's state is of
+    state: State  # on the host
+    of: tuple[object, str, str]  # solver, dtype and backend that the update rule's state is of
 
 
 def _layers(
@@ -156,13 +154,13 @@ class Perceptron(Callbacks):
             self._start_best()  # a warm start that watches something else
         context = None if incremental else self._init_callback_context(max_subtasks=self.max_iter)
         tell = Tell(self, context, X, given) if context and getattr(self, "_skl_callbacks", None) else None
-        with self._on_its_device():
-            if self.solver == "lbfgs":
+        if self.solver == "lbfgs":
+            with self._on_its_device():
                 self._minimise(rows, tell)
-            else:
-                self._descend(rows, incremental, validation, tell)
-            if tell:
-                tell.end()
+        else:
+            self._descend(rows, incremental, validation, tell)
+        if tell:
+            tell.end()
         if not all(np.isfinite(p).all() for p in (*self.coefs_, *self.intercepts_)):
             raise ValueError(NOT_FINITE)
         return self
@@ -204,11 +202,6 @@ class Perceptron(Callbacks):
     @property
     def _arithmetic(self) -> type[np.floating]:
         return np.float64 if self.dtype == "float64" or self.solver == "lbfgs" else np.float32
-
-    @property
-    def _rule(self) -> tuple[object, str]:
-        """The update rule and the dtype that its state is of."""
-        return self.optimizer or self.solver, self._arithmetic.__name__
 
     def _plan(self, batch_size: int, *, validated: bool = False) -> Plan:
         """Return the plan: scikit-learn's rules of updating and stopping are values of its fields."""
@@ -289,18 +282,40 @@ class Perceptron(Callbacks):
     ) -> None:
         """Fit by minibatches, through the engine's loop."""
         rows, held_rows = self._held_out(rows, validation)
-        n, dtype = rows.X.shape[0], rows.X.dtype
+        n = rows.X.shape[0]
         batch_size = self._batch_size(n)
         whole = batch_size == n  # one minibatch of all rows: padded to share a program, whatever their order
         plan = self._plan(bucket(n, 8) if whole else batch_size, validated=held_rows is not None)
         data = placed(rows, plan.batch_size, plan.loss, self._arithmetic)
         valid = None if held_rows is None else held(held_rows, plan.loss, self._arithmetic)
         shuffles = Shuffles(self._random_state, n, data.X.shape[0]) if self.shuffle and not whole else None
-        training = Training(plan, self._hyper(incremental), shuffles)
+        layers, dtype = len(self.coefs_), self._arithmetic
+        backend = backend_for(self.backend, plan, layers, dtype=dtype, device=self.device)
+        training = Training(plan, self._hyper(incremental), shuffles, backend)
+        with self._on_its_device() if backend == "xla" else nullcontext():
+            state, history = self._run(training, data, valid, held_rows, incremental, tell)
+            if shuffles:
+                shuffles.rewind(len(history))
+            elif self.shuffle and not isinstance(self.random_state, Integral):
+                for _ in history:  # a generator of the caller's goes on as if the rows had been shuffled
+                    self._random_state.shuffle(np.arange(n))
+            self._record(training, state, history, len(history) * n, rows.X.dtype)
+
+    def _run(
+        self,
+        training: Training,
+        data: Data,
+        valid: Data | None,
+        held_rows: Rows | None,
+        incremental: bool,
+        tell: Tell | None,
+    ) -> tuple[State, list[Record]]:
+        """Train to the end, or until a callback or Ctrl-C stops it, and say why it ended."""
+        plan, dtype = training.plan, self.coefs_[0].dtype
         state = self._state(training, incremental)
         outside = self._scorer(held_rows, dtype) if held_rows and plan.monitor == OUTSIDE else None
         many = EPOCHS_A_CALL * data.X.shape[0] > MANY_ORDERS
-        small = is_small(sum(p.size for p in (*self.coefs_, *self.intercepts_)), n)
+        small = is_small(sum(p.size for p in (*self.coefs_, *self.intercepts_)), int(data.n))
         alone = tell or outside or many or not small
         loop = epochs(
             state,
@@ -326,13 +341,8 @@ class Perceptron(Callbacks):
             else:
                 self._say_why_it_ended(state, len(history), incremental)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
-        if shuffles:
-            shuffles.rewind(len(history))
-        elif self.shuffle and not isinstance(self.random_state, Integral):
-            for _ in history:  # a generator of the caller's goes on as if the rows had been shuffled
-                self._random_state.shuffle(np.arange(n))
-        self._record(training, state, history, len(history) * n, dtype)
+            warnings.warn("Training interrupted by user.", stacklevel=6)
+        return state, history
 
     def _held_out(self, rows: Rows, validation: Validation | None) -> tuple[Rows, Rows | None]:
         """Return the rows to train on, and validation rows: the caller's, or held out to stop early."""
@@ -343,7 +353,7 @@ class Perceptron(Callbacks):
         by_class = is_classifier(self) and self.n_outputs_ == 1  # as in scikit-learn
         return split(rows, self.validation_fraction, self._random_state, by_class)
 
-    def _say_why_it_ended(self, state: "State", done: int, incremental: bool) -> None:
+    def _say_why_it_ended(self, state: State, done: int, incremental: bool) -> None:
         if bool(state.watch.stopped):
             if self.verbose:
                 what = "Validation score" if self.early_stopping else "Training loss"
@@ -372,11 +382,11 @@ class Perceptron(Callbacks):
         ours = self.learning_rate in SCHEDULES or self.solver == "sgd"
         return self.learning_rate if ours else "constant"
 
-    def _scorer(self, held_rows: Rows, dtype: npt.DTypeLike) -> "Callable[[State], float]":
+    def _scorer(self, held_rows: Rows, dtype: npt.DTypeLike) -> Callable[[State], float]:
         """Return the function that scores an epoch's network by `scoring`."""
         scorer: Any = check_scoring(self, scoring=self.scoring)
 
-        def score(state: "State") -> float:
+        def score(state: State) -> float:
             self._keep(state.params, dtype)
             return self._scored(scorer, held_rows)
 
@@ -392,19 +402,17 @@ class Perceptron(Callbacks):
             warnings.filterwarnings("ignore", message="X does not have valid feature names")
             return float(scorer(self, X, y, **options))
 
-    def _state(self, training: Training, incremental: bool) -> "State":
+    def _state(self, training: Training, incremental: bool) -> State:
         """Return where the fit begins: at the start, or where the last `partial_fit` ended."""
-        from mlpax.engine.xla.epoch import initial_opt_state, initial_state
-
-        plan, hyper, _ = training
+        plan, hyper, *_ = training
         dtype = self._arithmetic
         params = _layers(self.coefs_, self.intercepts_, dtype)
         kept: Progress | None = getattr(self, "_optimizer", None) if incremental else None
         seed = self._random_state.randint(2**31) if plan.dropout and kept is None else 0
-        state = initial_state(params, plan, seed, dtype)
+        state = initial_state(params, training, seed, dtype)
         rate = 1.0
         if kept is not None:
-            opt_state = kept.state.opt_state if kept.of == self._rule else initial_opt_state(plan, params)
+            opt_state = kept.state.opt_state if kept.of == self._rule(training) else state.opt_state
             state = state._replace(opt_state=opt_state, key=kept.state.key, step=kept.state.step)
             rate = kept.learning_rate / hyper.learning_rate
         best = self.best_validation_score_ if self.best_loss_ is None else -self.best_loss_
@@ -418,20 +426,25 @@ class Perceptron(Callbacks):
         self.coefs_ = [np.asarray(W, dtype) for W, _ in params]
         self.intercepts_ = [np.asarray(b, dtype) for _, b in params]
 
+    def _rule(self, training: Training) -> tuple[object, str, str]:
+        """Return the update rule, and the dtype and the backend that its state is of."""
+        return self.optimizer or self.solver, self._arithmetic.__name__, training.backend
+
     def _record(
-        self, training: Training, state: "State", history: list[Record], seen: int, dtype: npt.DTypeLike
+        self, training: Training, state: State, history: list[Record], seen: int, dtype: npt.DTypeLike
     ) -> None:
         """Set every attribute that scikit-learn's fit leaves, and the validation loss."""
-        import jax
+        if training.backend == "xla":
+            import jax
 
-        state = jax.device_get(state)
+            state = jax.device_get(state)
         self._keep(state.params, dtype)
         self.n_iter_ = len(history)
         self.t_ += seen
         rate = training.hyper.learning_rate * float(state.watch.rate)
         if training.plan.schedule == "invscaling":  # the same in float64
             rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
-        self._optimizer = Progress(rate, state._replace(params=(), best=()), self._rule)
+        self._optimizer = Progress(rate, state._replace(params=(), best=()), self._rule(training))
         self._no_improvement_count = int(state.watch.waited)
         self.loss_curve_ += [record["loss"] for record in history]
         if history:

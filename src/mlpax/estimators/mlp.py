@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import (  # pyright: ignore[reportPrivateUs
     StrOptions,
 )
 
-from mlpax.engine.plan import ACTIVATIONS
+from mlpax.engine.plan import ACTIVATIONS, BACKENDS
 from mlpax.estimators.fitting import SCHEDULES, Perceptron
 from mlpax.estimators.rows import ClassWeight, RandomState
 
@@ -31,6 +31,7 @@ CONSTRAINTS: dict[str, object] = {
     "optimizer": [HasMethods(["init", "update"]), None],  # optax.GradientTransformation, without importing it
     "dtype": [StrOptions({"float32", "float64"})],
     "device": [str, None],
+    "backend": [StrOptions(set(BACKENDS))],
 }
 
 # scikit-learn has no types.
@@ -70,6 +71,9 @@ validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
         Of the arithmetic.
     device : str, optional
         Where to train, as "cpu", "gpu" or "gpu:1"; JAX's default otherwise.
+    backend : {"auto", "native", "xla"}, default "auto"
+        What trains: the native library, which is written for CPUs and needs no JAX, or XLA. "auto" takes the
+        native one where it can train what is asked.
 
     Attributes
     ----------
@@ -122,6 +126,7 @@ best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, n_f
         optimizer: "optax.GradientTransformation | None" = None,
         dtype: str = "float32",
         device: str | None = None,
+        backend: str = "auto",
     ):
         self._hold(locals())
 
@@ -173,5 +178,6 @@ class MLPRegressor(Perceptron, Regressor):
         optimizer: "optax.GradientTransformation | None" = None,
         dtype: str = "float32",
         device: str | None = None,
+        backend: str = "auto",
     ):
         self._hold(locals())

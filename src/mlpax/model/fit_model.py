@@ -99,15 +99,18 @@ def _images(dataset: Dataset, recipe: Recipe) -> Problem:
     def model(params: Layers) -> Model:
         layers = [(np.asarray(W), np.asarray(b)) for W, b in params]
         network = Network(layers, recipe.activation)
-        made = _model(dataset, recipe, network, scaling=scaling, image_shape=dataset.image_shape)
+        more = {"scaling": scaling, "image_shape": dataset.image_shape, "backend": training.backend}
+        made = _model(dataset, recipe, network, **more)
         return made if y_valid is dataset.y_test else _calibrated(made, X_valid, y_valid)
 
     data = place(X, y, **options)
     valid = place(X_valid, y_valid, **options) if len(X_valid) else None
+    training = training_of(recipe, data, valid, "dense", ("accuracy",), valid_metrics=("log_loss",))
+    recipe = recipe.replace(backend=training.backend)
     return Problem(
         data=data,
         valid=valid,
-        training=training_of(recipe, data, valid, "dense", ("accuracy",), valid_metrics=("log_loss",)),
+        training=training,
         params=initial_params((X.shape[1], *recipe.hidden, len(dataset.classes)), recipe),
         model=model,
     )
@@ -138,17 +141,19 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
     def model(params: TableParams) -> Model:
         embeddings, layers = fold(params, (mean, deviation))
         network = Network(layers, recipe.activation, with_new_codes(embeddings, codes))
-        made = _model(dataset, recipe, network, columns=columns)
+        made = _model(dataset, recipe, network, columns=columns, backend=training.backend)
         return _calibrated(made, X_valid, y_valid, dataset.weight_valid) if dataset.classes else made
 
     data = place(dataset.X_train, y, weight=dataset.weight, **options)
     valid = place(X_valid, y_valid, weight=dataset.weight_valid, **options) if len(X_valid) else None
     metrics = ("accuracy", "log_loss") if dataset.classes else ("rmse",)
     loss = "cross_entropy" if dataset.classes else "squared_error"
+    training = training_of(recipe, data, valid, "table", metrics, loss)
+    recipe = recipe.replace(backend=training.backend)
     return Problem(
         data=data,
         valid=valid,
-        training=training_of(recipe, data, valid, "table", metrics, loss),
+        training=training,
         params=start,
         model=model,
     )

@@ -18,6 +18,7 @@ from mlpax.atomic import TEMPORARY, check_folder
 from mlpax.data import images
 from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
+from mlpax.engine.native.library import instructions
 from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.model.fit_model import Problem, prepare
@@ -105,16 +106,19 @@ def train(
         If the disk is full or the directory was removed. The last checkpoint is intact.
     """
     path = Path(path)
-    problem = prepare(dataset, recipe)
+    begun = read_config(path).backend if resume and (path / "config.json").exists() else "auto"
+    # A run goes on by the backend that it began with.
+    problem = prepare(dataset, recipe if recipe.backend != "auto" else recipe.replace(backend=begun))
     config = Config(
         dataset=dataset.name,
         data_dir=data_dir,
         fingerprint=dataset.fingerprint,
         recipe_name=recipe_name,
         recipe=recipe,
-        versions={name: metadata.version(name) for name in ("mlpax", "jax", "jaxlib", "numpy", "optax")},
-        device=device_kind(),
+        versions=_versions(problem.training.backend),
+        device=device_kind(problem.training.backend),
         options=options,
+        backend=problem.training.backend,
     )
     if process := holder(path):
         raise InputError(f"{path} is being written by {process}; wait for it, or choose another folder")
@@ -163,7 +167,7 @@ class _Run:
         recipe, training = self.config.recipe, self.problem.training
         start = initial_state(self.problem.params, training, recipe.seed)
         arrays, record, damaged = checkpoints.latest(
-            self.path / "checkpoints", arrays_of(start), self.config.identity
+            self.path / "checkpoints", arrays_of(start, training), self.config.identity
         )
         if record.get("format") == 1:  # which did not say whether patience had ended the run
             arrays["watch/stopped"] = np.array(0 < recipe.patience <= int(arrays["watch/waited"]))
@@ -176,7 +180,7 @@ class _Run:
             self.problem = self.problem._replace(training=training._replace(plan=plan))
         for line in damaged:
             self.notice(f"passed over {line}; going on from epoch {record['epoch']}")
-        self.state, self.history = state_of(arrays, start), list[Record](record.get("history", []))
+        self.state, self.history = state_of(arrays, start, training), list[Record](record.get("history", []))
 
     def train(
         self, every: Every, on_epoch: Callable[[Record], object], caught: list[int]
@@ -290,7 +294,14 @@ class _Writer:
         state, history = self.run.state, list(self.run.history)
         self.written, self.time = len(history), time.monotonic()
         best = int(state.watch.epoch)
-        self.pending = self.thread.submit(self.run.write_checkpoint, arrays_of(state), history, best)
+        arrays = arrays_of(state, self.run.problem.training)
+        self.pending = self.thread.submit(self.run.write_checkpoint, arrays, history, best)
+
+
+def _versions(backend: str) -> dict[str, str]:
+    """Return the versions of what decides the bits."""
+    found = {name: metadata.version(name) for name in ("mlpax", "jax", "jaxlib", "numpy", "optax")}
+    return found | ({"native instructions": instructions()} if backend == "native" else {})
 
 
 def _check_folder(path: Path, resume: bool) -> None:
@@ -317,6 +328,8 @@ def _same(path: Path, old: Config, new: Config, notice: Callable[[str], object])
         raise InputError(f"this run's data set is {old.dataset!r}, not {new.dataset!r}")
     for field in dataclasses.fields(Recipe):
         was, now = getattr(old.recipe, field.name), getattr(new.recipe, field.name)
+        if field.name == "backend":
+            was, now = old.backend, new.backend
         if was != now:
             raise InputError(
                 f"this run was started with {field.name} {was}, not {now}; to continue with {was}:"

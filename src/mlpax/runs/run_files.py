@@ -54,7 +54,11 @@ class Config:
     @property
     def identity(self) -> str:
         """Return a hash of everything that determines the trained weights. Checkpoints carry it."""
-        text = json.dumps([self.fingerprint, dataclasses.asdict(self.recipe)], sort_keys=True)
+        recipe = dataclasses.asdict(self.recipe)
+        del recipe["backend"]  # `self.backend` says what it came to; the first runs have none
+        if self.backend != "xla":
+            recipe["backend"] = self.backend
+        text = json.dumps([self.fingerprint, recipe], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def kept_epoch(self, state: str, best_epoch: int, epochs: int) -> int:

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,12 @@ from jaxtyping import Array
 from mlpax.engine import stopping
 from mlpax.engine.plan import OUTSIDE, Hyper, Plan, Pytree
 from mlpax.engine.rows import Data
+from mlpax.engine.schedules import schedule
+from mlpax.engine.state import State
 from mlpax.engine.stopping import Watch
 from mlpax.engine.xla.losses import METRICS
 from mlpax.engine.xla.objective import objective_of
-from mlpax.engine.xla.optimizers import schedule, update_rule
+from mlpax.engine.xla.optimizers import update_rule
 
 __all__ = ["State", "arrays_of", "epoch", "epochs", "evaluate", "follow", "initial_opt_state",
            "initial_state", "inputs", "mean_loss", "measure", "minibatch", "run_epochs", "run_follow",
@@ -34,18 +36,6 @@ CHUNK = 8192  # rows of an evaluation that are looked at together
 
 # jaxlib 0.10 hands matrix products on a CPU to YNNPACK. At batches up to 128 Eigen takes a quarter less time.
 QUICK = {"xla_cpu_experimental_ynn_fusion_type": ""} if jax.__version__[:5] == "0.10." else {}
-
-
-class State(NamedTuple):
-    """Everything that the next epoch depends on, besides data and settings."""
-
-    params: Pytree
-    opt_state: Pytree
-    key: Array  # (2,) uint32, of the dropout
-    step: Array  # () updates done
-    epoch: Array  # () epochs done
-    best: Pytree  # parameters of the best epoch, if the plan keeps them
-    watch: Watch
 
 
 Running = tuple[optax.Params, optax.OptState, Array, Array]  # with the sums of losses and of weights
@@ -188,7 +178,7 @@ def train_pass(
         if axis is not None:  # one message instead of one for each parameter
             flat, back = ravel_pytree((loss, gradient))
             loss, gradient = back(lax.psum(flat, axis))
-        rate = peak * schedule(plan, hyper, (step.astype(dtype) + 0.5) / total)
+        rate = peak * schedule(plan, hyper, (step.astype(dtype) + 0.5) / total, jnp)
         updates, opt_state = update_rule(plan, rate, hyper).update(gradient, opt_state, params, value=loss)
         weight = _summed(jnp.sum(w), axis)
         return optax.apply_updates(params, updates), opt_state, summed + weight * loss, weights + weight

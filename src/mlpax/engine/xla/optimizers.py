@@ -1,4 +1,4 @@
-"""The update rule of a plan, from optax's transformations, and the course of the learning rate."""
+"""The update rule of a plan, from optax's transformations."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from mlpax.engine.plan import Hyper, Plan
 
-__all__ = ["adam_hat", "schedule", "update_rule"]
+__all__ = ["adam_hat", "update_rule"]
 
 Scalar = float | Array
 DECOUPLED = ("adamw", "lion")  # they decay the weights themselves, not through the gradient
@@ -75,36 +75,3 @@ def _steps(plan: Plan, rate: Scalar, hyper: Hyper) -> optax.GradientTransformati
             return optax.chain(optax.scale_by_rms(hyper.beta_2, hyper.epsilon), pace)
         case other:
             raise AssertionError(other)
-
-
-def schedule(plan: Plan, hyper: Hyper, t: Scalar) -> Scalar:
-    """Return the learning rate's factor, 0 to 1, at share `t` of the run.
-
-    - "constant", "plateau", "adaptive", "invscaling": 1. The last three change the rate from epoch to epoch,
-      by `stopping.follow` and `epoch.train_pass`.
-    - "linear", "cosine": up from 0 over `warmup`, then down to 0, straight or as half a cosine wave.
-    - "one_cycle": by half waves from 1/25 up to 1 over `warmup`, then down to 1/250,000 (Smith & Topin 2018).
-    - "cosine_log": four waves, each twice as long as the one before (Holzmüller et al. 2024).
-    """
-    tiny = jnp.finfo(jnp.float32).tiny
-    warmup = jnp.maximum(hyper.warmup, 1e-6 if plan.schedule == "one_cycle" else 0)  # which begins low
-    falling = jnp.clip((t - warmup) / jnp.maximum(1 - warmup, tiny), 0, 1)  # share of the way down
-    rising = jnp.minimum(t / jnp.maximum(warmup, tiny), 1)  # of the way up
-    match plan.schedule:
-        case "linear":
-            return jnp.where(t < warmup, rising, 1 - falling)
-        case "cosine":
-            return jnp.where(t < warmup, rising, _half_wave(falling))
-        case "one_cycle":
-            low, last = 1 / 25, 1 / 25 / 1e4
-            up = low + (1 - low) * (1 - _half_wave(rising))
-            return jnp.where(t < warmup, up, last + (1 - last) * _half_wave(falling))
-        case "cosine_log":
-            return 0.5 - 0.5 * jnp.cos(2 * jnp.pi * jnp.log2(1 + 15 * t))
-        case _:
-            return 1.0
-
-
-def _half_wave(share: Scalar) -> Array:
-    """From 1 down to 0."""
-    return 0.5 + 0.5 * jnp.cos(jnp.pi * share)

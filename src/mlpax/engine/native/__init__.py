@@ -1,0 +1,1 @@
+"""Training on a CPU by C++, without JAX."""

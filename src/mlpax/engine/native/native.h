@@ -1,0 +1,70 @@
+// Training of a multi-layer perceptron in float32, whole epochs a call: the interface for C and for Python.
+//
+// Nothing is checked here. `library.py` checks sizes, labels and row numbers before it calls.
+#pragma once
+#include <cstdint>
+
+constexpr int MLPAX_VERSION = 1;  // of this interface
+constexpr int MAX_LAYERS = 64;
+
+enum Activation { IDENTITY, RELU, TANH, LOGISTIC, GELU, SILU, SELU, MISH };
+enum Loss { CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, POISSON, POISSON_DEVIANCE };
+enum Optimizer { SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, RMSPROP, LION };
+enum Outcome { DONE, STOPPED, NO_MEMORY };
+
+#pragma GCC visibility push(default)
+extern "C" {
+
+struct Network {
+    int32_t layers;
+    int32_t sizes[MAX_LAYERS + 1];    // units, the inputs first
+    int32_t activation[MAX_LAYERS];   // of each layer; of the last one IDENTITY
+    float *W[MAX_LAYERS];             // (sizes[l], sizes[l + 1])
+    float *b[MAX_LAYERS];             // (sizes[l + 1],)
+};
+
+struct Rows {
+    const void *X;         // (rows, features): float32, or uint8 where `bytes`
+    const void *y;         // (rows,) int32 labels, or (rows, outputs) float32
+    const float *weight;   // (rows,), or null for 1 each
+    const float *shift;    // the network sees (X - shift) * scale: one number, or one a feature
+    const float *scale;
+    int32_t bytes, per_feature;
+};
+
+struct Settings {
+    int32_t loss, optimizer, batch;
+    int32_t summed;       // the gradient adds up the losses of several outputs, instead of averaging them
+    int32_t epsilon_hat;  // Adam adds epsilon outside the bias correction, as scikit-learn does
+    int32_t sums_steps;   // momentum sums up steps, as scikit-learn does, not gradients
+    float momentum, beta_1, beta_2, epsilon;
+    float decay;          // of the weights, times the weight; ADAMW and LION apply it beside the gradient
+    float penalty;        // scikit-learn's alpha: penalty / 2 * sum(W^2) / sum(weight) is part of the loss
+    float smoothing;      // of labels
+    float clip;           // largest norm of a gradient; 0 for none
+    float dropout;        // share of hidden units
+    uint64_t seed;        // of the dropout
+};
+
+struct Course {
+    int32_t epochs, steps;    // steps of each epoch
+    int64_t updates;          // before the first
+    const float *rates;       // (epochs, steps)
+    const int32_t *order;     // (epochs, orders), of which the first steps * batch count; or null
+    int64_t orders;
+    float *moment[2][2 * MAX_LAYERS];  // of W0, b0, W1, ...: what the update rule remembers, or null
+};
+
+int32_t mlpax_version();
+const char *mlpax_instructions();  // "avx512", "avx2" or "generic"
+
+// Train in place. `losses`, (epochs,), are the weighted means over each epoch; infinite where a parameter is
+// not finite after it, and then the epochs that follow are not run. A thread of the caller's may set `stop`.
+int32_t mlpax_train(const Network *, const Rows *, const Settings *, const Course *, int32_t threads,
+                    const volatile int32_t *stop, double *losses);
+
+// The outputs of the last layer, (count, outputs), for the first `count` rows.
+int32_t mlpax_outputs(const Network *, const Rows *, int64_t count, int32_t threads, float *outputs);
+
+}
+#pragma GCC visibility pop
