@@ -1,15 +1,14 @@
 """Commands that only read: data, trained networks, runs."""
 
 import dataclasses
-import json
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from mlpax.cli.options import COLUMNS, FILE, Setting, fields_of, reading_of, said, with_options
-from mlpax.cli.screen import say, table, table_of_runs
+from mlpax.cli.screen import answer, say, table, table_of_runs
 from mlpax.data.reading import Reading
 from mlpax.errors import InputError, counted, listed, options_of
 
@@ -64,7 +63,7 @@ def describe(
     if json_:
         columns = [fact._asdict() for fact in found.facts]
         facts = {"rows": frame.height, "target": found.target, "task": found.task, "columns": columns}
-        print(json.dumps(facts | {"notices": notices, "command": command}))
+        answer(facts | {"notices": notices, "command": command})
         return
     size = f"{counted(frame.height, 'row')}, {counted(frame.width, 'column')}"
     print(f"{size}; the target is {found.target!r}, a {found.task}")
@@ -150,7 +149,7 @@ def evaluate(
         say("the temperature of the probabilities was fitted on these rows; the figures are without it")
     figures = model.figures(model.forward(X), y, calibrated=new)
     if json_:
-        print(json.dumps(figures))
+        answer(figures)
         return
     table(
         [(SCORES.get(k, k.replace("_", " ")), v) for k, v in figures.items() if isinstance(v, (int, float))]
@@ -225,7 +224,7 @@ def importance(
     what = f"{'loss' if model.classes else 'rise'} of {model.score_name}"
     plots.save(plots.importance(rows, what), out)
     if json_:
-        print(json.dumps([row._asdict() for row in rows]))
+        answer([row._asdict() for row in rows])
         return
     table([("column", what, "deviation"), *rows])
     print(out)
@@ -283,7 +282,7 @@ def inspect(
     from mlpax.model.model_file import format_of, load
 
     model = load(file)
-    facts = {
+    facts: dict[str, object] = {
         "format": format_of(file),
         "task": model.task,
         "layers": list(model.sizes),
@@ -291,17 +290,23 @@ def inspect(
         "activation": model.activation,
         "classes": list(model.classes),
         "image": list(model.image_shape or ()),
-        **model.metrics,
-        **model.provenance,
     }
+    claims = {"metrics": model.metrics, "provenance": model.provenance, "recipe": model.recipe}
     if json_:
-        print(json.dumps(facts | {"recipe": model.recipe}))
+        answer(facts | claims)
         return
     between = {"layers": " - ", "image": "x"}
     for name, value in facts.items():
         if isinstance(value, (list, tuple)):
-            facts[name] = between.get(name, ", ").join(map(str, value))
-    table([(name.replace("_", " "), value) for name, value in facts.items() if value != ""])
+            facts[name] = between.get(name, ", ").join(map(str, cast("list[object]", value)))
+    table([(name, value) for name, value in facts.items() if value != ""])
+    if said := [
+        (name.replace("_", " "), value)
+        for part in ("metrics", "provenance")
+        for name, value in claims[part].items()
+    ]:
+        print("\nWhat the file says of itself:")
+        table(said)
 
 
 def list_runs(
@@ -316,7 +321,7 @@ def list_runs(
 
     rows = run_files.summaries(folder)
     if json_:
-        print(json.dumps([row._asdict() for row in rows]))
+        answer([row._asdict() for row in rows])
         return
     table_of_runs(rows)
 
@@ -343,7 +348,7 @@ def compare(
     differing = [name for name, value in settings[0].items() if any(one[name] != value for one in settings)]
     if json_:
         own = [{"settings": {name: one[name] for name in differing}} for one in settings]
-        print(json.dumps([row._asdict() | more for row, more in zip(rows, own, strict=True)]))
+        answer([row._asdict() | more for row, more in zip(rows, own, strict=True)])
         return
     table_of_runs(rows)
     if differing:

@@ -1,7 +1,6 @@
 """The command line. Each command parses its arguments, calls one function and prints the result."""
 
 import dataclasses
-import json
 import math
 import os
 import shutil
@@ -260,7 +259,7 @@ def _train(
         with _told(path):
             result = start(every=often, on_epoch=on_epoch, notice=screen.say)
     if as_json:
-        print(json.dumps({"run": str(path), **result._asdict()}))
+        screen.answer({"run": str(path), **result._asdict()})
     else:
         print(path if quiet else _ending(path, recipe, result))
 
@@ -315,7 +314,7 @@ def _sets(context: typer.Context, data_dir: DataDir = None, json_: Json = False)
 
         rows = named_sets.catalogue(data_dir)
         if json_:
-            print(json.dumps([row._asdict() for row in rows]))
+            screen.answer([row._asdict() for row in rows])
             return
         table(rows)
 

@@ -1,17 +1,19 @@
 """Print what a person sees on the terminal: epoch lines, a progress bar, tables."""
 
+import json
+import math
 import shutil
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mlpax.errors import shortened
 
 if TYPE_CHECKING:
     from mlpax.runs.run_files import Summary
 
-__all__ = ["bar", "epoch_line", "figure", "say", "table", "table_of_runs"]
+__all__ = ["answer", "bar", "epoch_line", "figure", "say", "table", "table_of_runs"]
 
 WIDTH = 80  # columns of the narrowest terminal that our lines should fit
 SHORTEST = 8  # characters that a shortened name keeps
@@ -58,6 +60,21 @@ def _decimal(value: float, digits: int) -> str:
 def say(text: str) -> None:
     """Print a line for the user on stderr, so that stdout holds only the answer."""
     print(f"mlpax: {text}", file=sys.stderr)
+
+
+def answer(value: object) -> None:
+    """Print an answer as JSON. A figure that is not finite, for which JSON has no number, is null."""
+    print(json.dumps(_without_nan(value), allow_nan=False))
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in cast("dict[str, object]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in cast("list[object]", value)]
+    return value
 
 
 def figure(name: str, value: float) -> str:
