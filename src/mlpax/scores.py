@@ -80,6 +80,7 @@ def regression(y: np.ndarray, predicted: np.ndarray) -> Regression:
     """Return `rmse`, `mae` and, for at least two rows, `r2` of a regression, as scikit-learn defines them."""
     from sklearn import metrics
 
+    y, predicted = y.astype(np.float64), predicted.astype(np.float64)  # whose squares do not overflow
     figures: Regression = {
         "rmse": float(metrics.root_mean_squared_error(y, predicted)),
         "mae": float(metrics.mean_absolute_error(y, predicted)),

@@ -409,7 +409,7 @@ def test_batches_larger_than_the_data_are_refused_at_the_call():
 
 
 def test_divergence_is_raised_after_its_epoch_was_told(mode):
-    """In epoch 3 all turns NaN, and `argmax` of NaN would be right: the best weights are still those of 1."""
+    """After epoch 2 all is NaN, and `argmax` of NaN would be right: the best weights are still those of 1."""
 
     def loss(params, X, y, key, hyper):
         p = params["p"]
@@ -431,10 +431,10 @@ def test_divergence_is_raised_after_its_epoch_was_told(mode):
     with pytest.raises(DivergedError) as error:
         train()
     assert str(error.value) == (
-        "the loss became nan in epoch 3 at a learning rate of 1; try 0.1, or clip_norm=1"
+        "the loss became inf in epoch 2 at a learning rate of 1; try 0.1, or clip_norm=1"
     )
-    assert [record["epoch"] for record in history] == [1, 2, 3]
-    assert [math.isfinite(record["loss"]) for record in history] == [True, True, False]
+    assert [record["epoch"] for record in history] == [1, 2]
+    assert [math.isfinite(record["loss"]) for record in history] == [True, False]
     assert (int(state.watch.epoch), float(state.best["p"])) == (1, 1)
 
 
@@ -446,8 +446,24 @@ def test_an_infinite_rate_of_a_network_diverges(mode):
 
 def test_a_last_update_that_diverges_is_not_returned(mode):
     """The loss was read before the update, and is fine; the weights after it are not."""
-    with pytest.raises(DivergedError, match=r"the loss became -?inf in epoch 2"):
+    with pytest.raises(DivergedError, match=r"the loss became inf in epoch 1"):
         walked(epochs=2, learning_rate=3e38)
+
+
+@pytest.mark.parametrize(("validated", "large"), [(False, 1), (True, 1e30)])
+def test_a_last_update_whose_outputs_overflow_diverges(mode, validated, large):
+    """Every weight is finite; the outputs are not, and no later epoch would show it."""
+    recipe = RECIPE.replace(
+        learning_rate=1e10 if validated else 1e20, epochs=1, optimizer="adam", batch_size=64
+    )
+    recipe = recipe.replace(train_metrics=False)
+    valid = place(X * np.float32(large), Y, batch_size=64) if validated else None
+    objective = dense_objective(metrics=("log_loss",))
+    with pytest.raises(DivergedError, match="the loss became inf in epoch 1"):
+        fit(
+            initial_params(SIZES, recipe), place(X, Y, batch_size=64), valid,
+            objective=objective, recipe=recipe,
+        )  # fmt: skip
 
 
 # ---- other networks, other losses

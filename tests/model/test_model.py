@@ -338,7 +338,7 @@ def altered(source, path, change):
         ({"activation": []}, "activation"),
         ({"classes": ["a", "b"]}, "classes"),
         ({"classes": ["a", "b", 3]}, "classes"),
-        ({"scaling": {"shift": float("nan"), "scale": 1}}, "scaling"),
+        ({"scaling": {"shift": float("nan"), "scale": 1}}, "NaN, which is not a finite number"),
         ({"scaling": {"shift": 1}}, "scaling"),
         ({"scaling": {"shift": 1, "scale": 10**400}}, "damaged"),
         ({"image_shape": [2, 4]}, "image shape"),
@@ -400,7 +400,7 @@ TARGET = {"name": "", "task": "classification", "classes": ["cat", "dog", "owl"]
         ("targets.0.link", "exp", "link"),
         ("targets.0.name", 3, "name"),
         ("targets", [TARGET, TARGET], "other targets beside a classification"),
-        ("scaling", {"shift": float("nan"), "scale": 1}, "scaling"),
+        ("scaling", {"shift": float("nan"), "scale": 1}, "NaN, which is not a finite number"),
         ("scaling", {"shift": 1}, "scaling"),
         ("scaling", {"shift": 1, "scale": 10**400}, "damaged"),
         ("image_shape", [2, 4], "image shape"),
@@ -452,12 +452,22 @@ def test_files_of_format_1_are_saved_in_format_2(name, tmp_path):
             assert E.tobytes() == F.tobytes()
 
 
-def test_weights_that_are_not_finite_are_refused(tmp_path):
-    model = small()
-    model.params[0][0][0, 0] = np.nan
-    model.save(tmp_path / "m.safetensors")
-    with pytest.raises(ModelFileError, match="NaN"):
-        load(tmp_path / "m.safetensors")
+@pytest.mark.parametrize(
+    ("value", "words"), [(np.nan, "NaN"), (1e30, "so large that its outputs are not finite")]
+)
+def test_weights_of_which_no_answer_comes_are_refused(tmp_path, value, words):
+    path = tmp_path / "m.safetensors"
+    small().save(path)
+    arrays = {name: np.full_like(array, value) for name, array in safetensors.numpy.load_file(path).items()}
+    text = safetensors.safe_open(path, "np").metadata()
+    text["mlpax"] = text["mlpax"].replace("tanh", "relu")
+    safetensors.numpy.save_file(arrays, path, text)
+    with pytest.raises(ModelFileError, match=words):
+        load(path)
+    layers = [(np.full((6, 4), value, np.float32),) * 2, (np.full((4, 3), value, np.float32),) * 2]
+    network = Network([(W, W[0]) for W, _ in layers])
+    with pytest.raises(InputError, match=words):
+        small(networks=(network,)).save(path)
 
 
 def test_other_files_are_refused(tmp_path):

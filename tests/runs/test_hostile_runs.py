@@ -12,7 +12,8 @@ from pathlib import Path
 import mutants
 import pytest
 
-from mlpax.errors import InputError
+from mlpax.errors import InputError, ModelFileError
+from mlpax.model.model_file import load
 from mlpax.runs import run_files
 from mlpax.runs.run import new_folder
 
@@ -156,6 +157,15 @@ def test_runs_and_compare_show_the_others(mlpax, runs):
     for command in ("plot", "resume"):
         code, _, err = mlpax(command, runs / "bad")
         assert (code, len(err.splitlines())) == (2, 1) if command == "plot" else (0, 2), err
+
+
+def test_a_model_of_a_run_is_not_reached_through_a_link(runs, tmp_path):
+    model = runs / "bad" / "model.safetensors"
+    model.rename(tmp_path / "elsewhere.safetensors")
+    model.symlink_to(tmp_path / "elsewhere.safetensors")
+    with pytest.raises(ModelFileError, match="is a link, which is not followed"):
+        load(runs / "bad")
+    assert load(tmp_path / "elsewhere.safetensors").task == "classification"
 
 
 def test_a_run_that_is_not_there_is_an_error_of_compare(runs):

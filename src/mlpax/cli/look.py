@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -288,7 +288,7 @@ def inspect(
     from mlpax.model.model_file import format_of, load
 
     model = load(file)
-    facts = {
+    facts: dict[str, object] = {
         "format": format_of(file),
         "task": model.task,
         "layers": list(model.sizes),
@@ -296,17 +296,23 @@ def inspect(
         "activation": model.activation,
         "classes": list(model.classes),
         "image": list(model.image_shape or ()),
-        **model.metrics,
-        **model.provenance,
     }
+    claims = {"metrics": model.metrics, "provenance": model.provenance, "recipe": model.recipe}
     if json_:
-        show_json(facts | {"recipe": model.recipe})
+        show_json(facts | claims)
         return
     between = {"layers": " - ", "image": "x"}
     for name, value in facts.items():
         if isinstance(value, (list, tuple)):
-            facts[name] = between.get(name, ", ").join(map(str, value))
-    table([(name.replace("_", " "), value) for name, value in facts.items() if value != ""])
+            facts[name] = between.get(name, ", ").join(map(str, cast("list[object]", value)))
+    table([(name, value) for name, value in facts.items() if value != ""])
+    if said := [
+        (name.replace("_", " "), value)
+        for part in ("metrics", "provenance")
+        for name, value in claims[part].items()
+    ]:
+        show("", "What the file says of itself:")
+        table(said)
 
 
 def list_runs(

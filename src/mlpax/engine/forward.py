@@ -64,7 +64,8 @@ class Network:
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the probabilities of logits, of shape (rows, classes)."""
     p: np.ndarray = np.array(logits.T, order="C")  # NumPy sums several times faster over the first axis
-    p -= p.max(axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):  # e to the power of -inf is 0; of inf, NaN
+        p -= p.max(axis=0)
     np.exp(p, out=p)
     p /= p.sum(axis=0)
     return np.ascontiguousarray(p.T)
@@ -142,7 +143,7 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def forward(
     layers: Layers, X: "np.ndarray | scipy.sparse.sparray | scipy.sparse.spmatrix", activations: Sequence[str]
 ) -> np.ndarray:
-    """Return the outputs of a network's layers.
+    """Return the outputs of a network's layers. Those that overflow are infinite or NaN; the caller looks.
 
     Parameters
     ----------
@@ -156,10 +157,11 @@ def forward(
     -------
     array of shape (rows, outputs)
     """
-    for (W, b), name in zip(layers, activations, strict=True):
-        Z: np.ndarray = X @ W
-        Z += b
-        X = ACTIVATIONS[name](Z)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for (W, b), name in zip(layers, activations, strict=True):
+            Z: np.ndarray = X @ W
+            Z += b
+            X = ACTIVATIONS[name](Z)
     return X  # pyright: ignore[reportReturnType]
 
 
@@ -183,8 +185,9 @@ def outputs(network: Network, X: np.ndarray, scaling: Scaling) -> np.ndarray:
     def answer(start: int) -> None:
         rows = X[start : start + step].astype(np.float32)
         if scaling != (0, 1):
-            rows -= scaling.shift
-            rows *= scaling.scale
+            with np.errstate(over="ignore", invalid="ignore"):
+                rows -= scaling.shift
+                rows *= scaling.scale
         found[start : start + step] = forward(network.params, _features(network, rows), activations)
 
     if len(X) <= step:

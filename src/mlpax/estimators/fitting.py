@@ -28,6 +28,7 @@ from mlpax.engine.rows import Data, bucket
 from mlpax.engine.state import State
 from mlpax.engine.stopping import due
 from mlpax.engine.training import Record, Training, backend_for, epochs, initial_state, is_small
+from mlpax.errors import RowError
 from mlpax.estimators.callbacks import Tell
 from mlpax.estimators.rows import (
     NOT_FINITE,
@@ -521,7 +522,14 @@ class Perceptron(Callbacks):
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         names = (*each_layer(self._activation(), len(self.coefs_) - 1), self.out_activation_)
-        return forward(list(zip(self.coefs_, self.intercepts_, strict=True)), X, names)
+        found = forward(list(zip(self.coefs_, self.intercepts_, strict=True)), X, names)
+        if not np.isfinite(found).all():
+            row = int(np.argwhere(~np.isfinite(found))[0, 0])
+            raise RowError(
+                "the network's answer is not finite for", row, ": the fit diverged, or the row is far from"
+                " the training rows; scale X, or choose a smaller learning_rate_init",
+            )  # fmt: skip
+        return found
 
     def save(self, path: str | Path) -> None:
         """Write the network as a safetensors file; `mlpax.load` reads it, and it runs no code.

@@ -35,5 +35,5 @@ def as_model(estimator: Any, activation: str | tuple[str, ...]) -> Model:
         networks=(Network(layers, activation),),
         targets=(Target("", task, classes, link),) * (1 if classes else estimator.n_outputs_),
         recipe={k: v for k, v in parameters if isinstance(v, (str, int, float)) and v != math.inf},
-        metrics={"loss": float(estimator.loss_)},
+        metrics={"loss": float(estimator.loss_)} if math.isfinite(estimator.loss_) else {},
     )

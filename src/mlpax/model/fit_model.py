@@ -103,6 +103,9 @@ def _images(dataset: Dataset, recipe: Recipe) -> Problem:
         made = _model(dataset, recipe, network, **more)
         return made if y_valid is dataset.y_test else _calibrated(made, X_valid, y_valid)
 
+    params = initial_params((X.shape[1], *recipe.hidden, len(dataset.classes)), recipe)
+    layers = [(np.asarray(W), np.asarray(b)) for W, b in params]
+    _check_file(_model(dataset, recipe, Network(layers, recipe.activation), image_shape=dataset.image_shape))
     data = place(X, y, **options)
     valid = place(X_valid, y_valid, **options) if len(X_valid) else None
     training = training_of(recipe, data, valid, "dense", ("accuracy",), valid_metrics=("log_loss",))
@@ -111,7 +114,7 @@ def _images(dataset: Dataset, recipe: Recipe) -> Problem:
         data=data,
         valid=valid,
         training=training,
-        params=initial_params((X.shape[1], *recipe.hidden, len(dataset.classes)), recipe),
+        params=params,
         model=model,
     )
 
@@ -137,6 +140,8 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
     codes = codes if dataset.weight is None else codes[dataset.weight > 0]
     start = initial_table_params(*sizes, (0.0, deviation), rng(recipe.seed, "weights"))
     start["embeddings"] = with_new_codes(start["embeddings"], codes)  # validation rows may have some
+    untrained = Network(start["layers"], recipe.activation, start["embeddings"])
+    _check_file(_model(dataset, recipe, untrained, columns=columns))
 
     def model(params: TableParams) -> Model:
         embeddings, layers = fold(params, (mean, deviation))
@@ -167,6 +172,21 @@ def _model(dataset: Dataset, recipe: Recipe, network: Network, **more: Any) -> M
         recipe=dataclasses.asdict(recipe),
         **more,
     )
+
+
+def _check_file(untrained: Model) -> None:
+    """Raise an error before the training if no file could hold the model after it.
+
+    Texts of 100 kB stand for the figures and versions that training adds.
+    """
+    try:
+        dataclasses.replace(untrained, provenance={"": "," * 10**5}).file_head()
+    except InputError as error:
+        columns = untrained.columns.columns if untrained.columns else ()
+        sizes = {c.name: len(c.name) + sum(map(len, getattr(c, "levels", ()))) for c in columns}
+        longest = max(sizes, key=lambda name: sizes[name], default="")
+        remedy = f"; leave out columns of many or long texts, such as {longest[:80]!r}" if longest else ""
+        raise InputError(f"{error}{remedy}") from None
 
 
 def _calibrated(model: Model, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Model:

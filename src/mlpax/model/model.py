@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import safetensors.numpy
 
 from mlpax import scores
 from mlpax.atomic import atomic
@@ -21,18 +20,20 @@ from mlpax.data.numerals import Numerals
 from mlpax.engine.forward import Layers, Network, has_accelerator, outputs, softmax
 from mlpax.engine.rows import Scaling
 from mlpax.errors import InputError, RowError
-from mlpax.model.schema import FORMAT, Classes, checked
+from mlpax.model.schema import FORMAT, Classes, checked, columns_of, parsed, shapes_of
+from mlpax.model.tensors import head
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["FORMAT", "Calibration", "Model", "Network", "Target"]
+__all__ = ["FORMAT", "Calibration", "Model", "Network", "Target", "check_weights"]
 
 Figures = scores.Classification | scores.Regression
 
 # The start of a text that a spreadsheet takes for a formula, unless the whole text is a number.
 FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
 NUMBER = r"^[+-]?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?$"
+LARGEST = float(np.finfo(np.float32).max)
 CHUNK = 8192  # rows of a table at a time: bounds the memory of `write_predictions`
 
 
@@ -179,8 +180,8 @@ class Model:
         Raises
         ------
         InputError
-            If the shape does not fit the network, a column is missing, or a value is NaN, infinite or not
-            of its column's kind.
+            If the shape does not fit the network, a column is missing, or a value is NaN, beyond float32 or
+            not of its column's kind; or if an output is not finite.
         """
         return self.forward(self.inputs(X))
 
@@ -210,18 +211,22 @@ class Model:
         if X.dtype.kind not in "buif":
             raise InputError(f"X is of type {X.dtype}; this model takes numbers")
         X = X.reshape(len(X), features)
-        if not np.isfinite(X).all():
-            row, column = np.argwhere(~np.isfinite(X))[0].tolist()
-            raise RowError(
-                f"X holds {X[row, column]} at", row, f", column {column}; all values must be finite"
-            )
+        _check_inputs(X)
         found = [self._values(network, X) for network in self.networks]
         if len(found) == 1:
-            return found[0]
-        if self.task == "regression":
-            return np.mean(found, axis=0)
-        mean = np.mean([softmax(logits) for logits in found], axis=0)
-        return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+            answer = found[0]
+        elif self.task == "regression":
+            answer = np.mean(found, axis=0)
+        else:
+            mean = np.mean([softmax(logits) for logits in found], axis=0)
+            answer = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+        if not np.isfinite(answer).all():
+            row, output = np.argwhere(~np.isfinite(answer))[0].tolist()
+            raise RowError(
+                f"the model answers {answer[row, output]} for", row, f", output {output}: its weights are too"
+                " large, or the row is far from the training rows; train again with a smaller learning rate",
+            )  # fmt: skip
+        return answer
 
     def _values(self, network: Network, X: np.ndarray) -> np.ndarray:
         if self.device or has_accelerator():
@@ -230,7 +235,8 @@ class Model:
             found = prediction.outputs(network, X, self.scaling, self.device)
         else:
             found = outputs(network, X, self.scaling)
-        return np.exp(found) if self.link == "exp" else found
+        with np.errstate(over="ignore"):
+            return np.exp(found) if self.link == "exp" else found
 
     def probabilities(self, outputs: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
         """Return the probability of each class for a network's outputs.
@@ -248,8 +254,12 @@ class Model:
         array of shape (rows, classes), float32
         """
         if calibrated and self.calibration:
-            outputs = outputs / self.calibration.temperature
-        return softmax(outputs)
+            with np.errstate(over="ignore"):
+                outputs = outputs / self.calibration.temperature
+        found = softmax(outputs)
+        if not np.isfinite(found).all():
+            raise InputError("the model's outputs, or their quotients by its temperature, are not finite")
+        return found
 
     def predict_proba(self, X: object, *, calibrated: bool = True) -> np.ndarray:
         """Return the probability of each class, (rows, classes); see `outputs` and `probabilities`."""
@@ -464,7 +474,31 @@ class Model:
         ]
 
     def save(self, path: str | Path) -> None:
-        """Write the model as a safetensors file, whole or not at all; docs/model-file.md describes it."""
+        """Write the model as a safetensors file, whole or not at all; docs/model-file.md describes it.
+
+        Raises
+        ------
+        InputError
+            If `load` would not read the file.
+        """
+        start, arrays = self.file_head(), self._arrays()
+        for network in self.networks:
+            check_weights(network, InputError)
+        with atomic(path) as file:
+            file.write(start)
+            for array in arrays.values():
+                file.write(np.ascontiguousarray(array, "<f4").data)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays of the model's file, in their order there."""
+        return {
+            f"networks.{i}.{name}": array
+            for i, network in enumerate(self.networks)
+            for name, array in _arrays(network).items()
+        }
+
+    def file_head(self) -> bytes:
+        """Return the header of the model's file; `save` says what it raises."""
         header = {
             "format": FORMAT,
             "backend": self.backend,
@@ -488,15 +522,16 @@ class Model:
             "metrics": self.metrics,
             "provenance": self.provenance,
         }
-        text = json.dumps(header, allow_nan=False)
-        checked(json.loads(text))
-        arrays = {
-            f"networks.{i}.{name}": np.ascontiguousarray(array)
-            for i, network in enumerate(self.networks)
-            for name, array in _arrays(network).items()
-        }
-        with atomic(path) as file:
-            file.write(safetensors.numpy.save(arrays, {"mlpax": text}))
+        try:
+            text = json.dumps(header, allow_nan=False)
+            found = checked(parsed(text))
+            columns_of(found)
+            shapes = {name: array.shape for name, array in self._arrays().items()}
+            if shapes != shapes_of(found):
+                raise ValueError("the shapes of its arrays do not fit each other")
+            return head(text, shapes)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"no file can hold this model: {str(error)[:300]}") from None
 
 
 def _without_formulas(frame: "pl.DataFrame") -> "pl.DataFrame":
@@ -515,3 +550,27 @@ def _arrays(network: Network) -> dict[str, np.ndarray]:
         f"{name}{i}": p for i, layer in enumerate(network.params) for name, p in zip("Wb", layer, strict=True)
     }
     return layers | {f"E{i}": E for i, E in enumerate(network.embeddings)}
+
+
+def _check_inputs(X: np.ndarray) -> None:
+    """Raise an error for a number that float32 does not hold."""
+    with np.errstate(invalid="ignore"):
+        if not X.size or (X.min() >= -LARGEST and X.max() <= LARGEST):  # NaN is neither
+            return
+        row, column = np.argwhere(~(np.abs(X) <= LARGEST))[0].tolist()
+    value = X[row, column]
+    remedy = "numbers lie within ±3.4e38" if np.isfinite(value) else "all values must be finite"
+    raise RowError(f"X holds {value} at", row, f", column {column}; {remedy}")
+
+
+def check_weights(network: Network, error: type[ValueError] = ValueError) -> None:
+    """Raise an error if weights are not finite, or so large that the outputs for zeros or ones are not."""
+    for name, array in _arrays(network).items():
+        if not np.isfinite(array).all():
+            raise error(f"{name} holds NaN or infinite values")
+    rows = np.zeros((2, network.features), np.float32)
+    rows[1, : network.features - len(network.embeddings)] = 1
+    names = tuple("relu" if name == "gelu" else name for name in network.activations[:-1])  # no SciPy
+    plain = dataclasses.replace(network, activation=names)
+    if not np.isfinite(outputs(plain, rows, Scaling())).all():
+        raise error("its weights are so large that its outputs are not finite")

@@ -1,16 +1,25 @@
 """The header of a model file: the schema that it follows, and the check of a header against the schema."""
 
 import functools
+import itertools
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
-__all__ = ["FORMAT", "CalibrationRecord", "Classes", "Header", "NetworkRecord", "TargetRecord", "checked"]
+import numpy as np
+
+from mlpax.data.columns import Columns
+
+__all__ = ["FORMAT", "CalibrationRecord", "Classes", "Header", "NetworkRecord", "TargetRecord", "checked",
+           "columns_of", "parsed", "shapes_of"]  # fmt: skip
 
 FORMAT = 2
+MOST_PARTS = 8 * 10**6  # of a JSON text; each takes up to 170 bytes of memory
+DEEPEST = 20  # levels of the recipe: what reads and writes it recurses
 
 Classes = tuple[str, ...] | tuple[int, ...]  # or of booleans, which are integers
 Schema = TypedDict(  # the keywords of JSON Schema that schema.json uses
@@ -76,6 +85,53 @@ class Header(TypedDict):
     provenance: dict[str, str]
 
 
+def parsed(text: str) -> object:
+    """Return the value of a JSON text, if every reader would find the same value.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON or has too many parts; if an object has a name twice; if it holds NaN, an infinity,
+        an integer of more than 64 bits, or half of a surrogate pair.
+    """
+    if sum(map(text.count, "[{,:")) > MOST_PARTS:
+        raise ValueError(f"its header has more than {MOST_PARTS:,} parts")
+    value = _DECODER.decode(text)
+    try:
+        text.encode()
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("its header holds a text with half of a surrogate pair") from None
+    return value
+
+
+def _integer(text: str) -> int:
+    value = int(text[:21])
+    if not -(2**63) <= value < 2**64:
+        raise ValueError(f"its header holds the integer {text[:40]}, which takes more than 64 bits")
+    return value
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"its header holds {text[:40]}, which is not a finite number")
+    return value
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"its header has an object of {len(pairs)} names, of which some are alike")
+    return found
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_number, parse_int=_integer, parse_constant=_number
+)
+
+
 def checked(header: object) -> Header:
     """Return a header if it follows schema.json. Tuples pass for arrays.
 
@@ -87,6 +143,96 @@ def checked(header: object) -> Header:
     for fault in _faults(header, _schema(), "its header"):
         raise ValueError(fault)
     return cast(Header, header)
+
+
+def shapes_of(header: Header) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array of a file."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for k, network in enumerate(header["networks"]):
+        for i, (m, n) in enumerate(itertools.pairwise(network["sizes"])):
+            shapes |= {f"networks.{k}.W{i}": (m, n), f"networks.{k}.b{i}": (n,)}
+        for i, shape in enumerate(network["embeddings"]):
+            shapes[f"networks.{k}.E{i}"] = tuple(shape)
+    return shapes
+
+
+def columns_of(header: Header) -> Columns | None:
+    """Return a header's columns, after the checks that no JSON Schema can say.
+
+    Raises
+    ------
+    ValueError
+        With the first field that does not fit the others.
+    """
+    columns = None if header["columns"] is None else Columns.from_json(header["columns"])
+    for record in header["networks"]:
+        _check_network(record, columns, header["image_shape"])
+        _check_targets(header["targets"], record["sizes"][-1])
+    numbers = [*header["scaling"].values()]
+    if header["calibration"]:
+        numbers.append(header["calibration"]["temperature"])
+        _require(np.float32(numbers[-1]) > 0, "its temperature is 0 as float32")
+    _require(
+        all(abs(v) <= np.finfo(np.float32).max for v in numbers),
+        "its scaling or its temperature is beyond float32",
+    )
+    _require(_is_flat(header["recipe"], DEEPEST), f"its recipe has more than {DEEPEST} levels")
+    return columns
+
+
+def _require(condition: bool | np.bool, what: str) -> None:
+    if not condition:
+        raise ValueError(what)
+
+
+def _is_flat(value: object, levels: int) -> bool:
+    """Return whether a value of JSON has at most this many levels."""
+    if isinstance(value, dict):
+        value = list(cast("dict[str, object]", value).values())
+    if not isinstance(value, list):
+        return True
+    return levels > 0 and all(_is_flat(item, levels - 1) for item in cast("list[object]", value))
+
+
+def _check_network(network: NetworkRecord, columns: Columns | None, image_shape: list[int] | None) -> None:
+    sizes, embedded, activation = network["sizes"], network["embeddings"], network["activation"]
+    _require(
+        isinstance(activation, str) or len(activation) == len(sizes) - 2,
+        f"its activation is {activation!r}, which does not fit its sizes {sizes}",
+    )
+    _require(
+        image_shape is None or math.prod(image_shape) == sizes[0], "its image shape does not fit its inputs"
+    )
+    if columns is None:
+        _require(not embedded, "it has embeddings without columns")
+        return
+    _require(
+        columns.embeddings == tuple(codes for codes, _ in embedded), "its columns do not fit its embeddings"
+    )
+    inputs = columns.dense + sum(size for _, size in embedded)
+    _require(inputs == sizes[0], "its columns do not fit its inputs")
+
+
+def _check_targets(targets: list[TargetRecord], outputs: int) -> None:
+    first = targets[0]
+    if first["task"] == "classification":
+        classes = first["classes"]
+        _require(len(targets) == 1, "it has other targets beside a classification")
+        _require(len(classes) == outputs, "its classes do not fit its outputs")
+        _require(len({*classes}) == outputs, "it has a class twice")
+        _require(isinstance(classes[0], str) or _fits_64_bits(classes), "its classes do not fit one type")
+        _require(first["link"] == "identity", f"its link is {first['link']!r}")
+        return
+    _require(len(targets) == outputs, "its targets do not fit its outputs")
+    for target in targets:
+        _require(target["task"] == "regression", "it has other targets beside a classification")
+        _require(not target["classes"], "its classes do not fit its outputs")
+        _require(target["link"] == first["link"], "its targets have different links")
+
+
+def _fits_64_bits(classes: Sequence[object]) -> bool:
+    """Return whether integers fit one type of NumPy, with or without a sign."""
+    return np.asarray(classes).dtype.kind in "biu"
 
 
 @functools.cache
@@ -142,8 +288,11 @@ def _faults_of_number(value: float, schema: Schema, where: str) -> Iterator[str]
 def _faults_of_array(value: Sequence[object], schema: Schema, where: str) -> Iterator[str]:
     if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf):
         yield f"{where} has {len(value)} entries, which is too many or too few"
+    items = schema.get("items", {})
+    if items.get("type") == "string" and {*map(type, value)} <= {str}:  # levels may be millions
+        return
     for i, item in enumerate(value):
-        yield from _faults(item, schema.get("items", {}), f"{where}[{i}]")
+        yield from _faults(item, items, f"{where}[{i}]")
 
 
 def _faults_of_object(value: dict[str, object], schema: Schema, where: str) -> Iterator[str]:
@@ -151,8 +300,10 @@ def _faults_of_object(value: dict[str, object], schema: Schema, where: str) -> I
     for name in schema.get("required", []):
         if name not in value:
             yield f"{where} lacks {name!r}"
+    if others is True and not known:
+        return
     for name, item in value.items():
-        path = name if where == "its header" else f"{where}.{name}"
+        path = name[:80] if where == "its header" else f"{where}.{name[:80]}"
         if name in known:
             yield from _faults(item, known[name], path)
         elif others is False:

@@ -22,6 +22,7 @@ from mlpax.engine.native.library import instructions
 from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.model.fit_model import Problem, prepare
+from mlpax.model.model import Model
 from mlpax.recipes import Recipe
 from mlpax.runs import checkpoints
 from mlpax.runs.locks import LOCK, holder, locked, signals
@@ -236,8 +237,7 @@ class _Run:
             model = self.problem.model(params)
             metrics = {k: v for k, v in history[kept - 1].items() if k not in ("epoch", "seconds")}
             if len(self.dataset.X_test):
-                of_test = model.score(model.forward(self.dataset.X_test), self.dataset.y_test)
-                metrics |= {f"test_{name}": value for name, value in of_test.items()}
+                metrics |= self._of_test(model)
             metrics = {k: v for k, v in metrics.items() if math.isfinite(v)}  # JSON has no NaN
             config = self.config
             provenance = {"dataset": config.dataset, "fingerprint": config.fingerprint, **config.versions}
@@ -250,6 +250,15 @@ class _Run:
         if kept:
             self._draw(kept)
         return result
+
+    def _of_test(self, model: Model) -> dict[str, float]:
+        """Return the figures of the test rows; say so if there are none, and go on without them."""
+        try:
+            of_test = model.score(model.forward(self.dataset.X_test), self.dataset.y_test)
+        except InputError as error:  # an output that is not finite
+            self.notice(f"the run is kept without figures of its test rows: {error}")
+            return {}
+        return {f"test_{name}": value for name, value in of_test.items()}
 
     def _draw(self, kept: int) -> None:
         """Draw the curves. If that fails, say so; the run is complete without the picture."""

@@ -1,6 +1,7 @@
 """Epochs by the native library: the state, the course of the rate, the figures."""
 
 import ctypes
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -95,9 +96,10 @@ def caller(
         started = time.perf_counter()
         state, losses = _trained(state, due, fit, data, hyper, plan, orders, waits=work * due > WAITED)
         seconds = time.perf_counter() - started
-        figures = {"loss": losses} | {
-            name: [_figure(name, state, measured, plan, hyper)] for name in plan.figures
-        }
+        figures = {name: [_figure(name, state, measured, plan, hyper)] for name in plan.figures}
+        if plan.stopping != "tolerance" and not _is_finite(state, figures, fit, data):
+            losses[-1] = math.inf
+        figures = {"loss": losses, **figures}
         ran = 0
         for ran in range(1, len(losses) + 1):
             if plan.monitor == OUTSIDE:
@@ -169,6 +171,14 @@ def _heard(train: Callable[..., np.ndarray]) -> np.ndarray:
         except BaseException:
             stop.value = 1
             raise
+
+
+def _is_finite(state: State, figures: dict[str, list[float]], fit: Fit, data: Data) -> bool:
+    """Return whether the network's outputs are finite, as figures and some rows show: weights of 1e20 are."""
+    if not all(math.isfinite(value) for values in figures.values() for value in values):
+        return False
+    some = min(fit.settings.batch, int(data.counted))
+    return bool(np.isfinite(library.outputs(cast(Layers, state.params), fit, some)).all())
 
 
 def _figure(

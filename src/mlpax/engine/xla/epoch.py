@@ -160,8 +160,9 @@ def train_pass(
     -------
     state : State
     loss : array of shape ()
-        Mean over the epoch's rows of the loss that each had when its minibatch came. Infinite if the last
-        update left a parameter that is not finite; not with `plan.stopping` "tolerance", whose caller looks.
+        Mean over the epoch's rows of the loss that each had when its minibatch came. Infinite if after the
+        last update a parameter, or the last minibatch's loss, is not finite; not with `plan.stopping`
+        "tolerance", whose caller looks.
     """
     dtype = data.weight.dtype
     total = hyper.epochs * jnp.asarray(data.steps, dtype)  # a product of integers could overflow
@@ -187,9 +188,12 @@ def train_pass(
     start = (state.params, state.opt_state, zero, zero)
     params, opt_state, summed, weights = lax.fori_loop(0, data.steps, step_on, start)
     loss = summed / jnp.maximum(weights, jnp.finfo(zero.dtype).tiny)
-    if plan.stopping != "tolerance":
-        finite = jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda p: jnp.all(jnp.isfinite(p)), params))
-        loss = jnp.where(finite | ~jnp.isfinite(loss), loss, jnp.inf)
+    if plan.stopping != "tolerance":  # look at the last update as the next step's loss would
+        X, y, w = minibatch(data, jnp.maximum(data.steps - 1, 0), plan.batch_size, order)
+        key = jax.random.fold_in(state.key, state.step + data.steps) if plan.dropout else None
+        ahead = _summed(mean_loss(params, X, y, w, key, hyper, plan=plan, axis=axis), axis)
+        parts = [jnp.all(jnp.isfinite(p)) for p in (*jax.tree.leaves(params), ahead)]
+        loss = jnp.where(jnp.all(jnp.stack(parts)) | ~jnp.isfinite(loss), loss, jnp.inf)
     step, number = state.step + data.steps, state.epoch + 1
     state = state._replace(params=params, opt_state=opt_state, step=step, epoch=number)
     if plan.schedule == "invscaling":  # the rate of the next epoch
@@ -242,13 +246,19 @@ def measure(
     plan: Plan,
     axis: str | None = None,
 ) -> tuple[State, dict[str, Array]]:
-    """Return the epoch's figures, and the state after the stopping rule has followed the monitored one."""
+    """Return the epoch's figures, and the state after the stopping rule has followed the monitored one.
+
+    If a figure is not finite, the network's outputs were not: the loss is then infinite, as in `train_pass`.
+    """
     figures = {"loss": loss}
     for part, rows in (("train", data), ("valid", valid)):
         metrics = tuple(f.removeprefix(f"{part}_") for f in plan.figures if f.startswith(f"{part}_"))
         if rows is not None and metrics:
             found = evaluate(state.params, rows, hyper, metrics, plan=plan, axis=axis)
             figures |= {f"{part}_{metric}": value for metric, value in found.items()}
+    if plan.stopping != "tolerance":
+        finite = jnp.all(jnp.isfinite(jnp.stack(list(figures.values()))))
+        loss = figures["loss"] = jnp.where(finite | ~jnp.isfinite(loss), loss, jnp.inf)
     if plan.monitor != OUTSIDE:
         value = figures[plan.monitor]
         value = value if stopping.larger_is_better(plan.monitor) else -value
