@@ -453,7 +453,9 @@ def test_a_last_update_that_diverges_is_not_returned(mode):
 @pytest.mark.parametrize(("validated", "large"), [(False, 1), (True, 1e30)])
 def test_a_last_update_whose_outputs_overflow_diverges(mode, validated, large):
     """Every weight is finite; the outputs are not, and no later epoch would show it."""
-    recipe = RECIPE.replace(learning_rate=1e10 if validated else 1e20, epochs=1, optimizer="adam", batch_size=64)
+    recipe = RECIPE.replace(
+        learning_rate=1e10 if validated else 1e20, epochs=1, optimizer="adam", batch_size=64
+    )
     recipe = recipe.replace(train_metrics=False)
     valid = place(X * np.float32(large), Y, batch_size=64) if validated else None
     objective = dense_objective(metrics=("log_loss",))
