@@ -1,8 +1,10 @@
 """Each command on real input, and one clear line for each thing that can be wrong."""
 
 import csv
+import dataclasses
 import gzip
 import json
+import math
 import os
 import re
 import struct
@@ -13,6 +15,8 @@ import numpy as np
 import pytest
 
 from mlpax.cli import main
+from mlpax.cli.screen import answer
+from mlpax.model.model_file import load
 
 LINE = r"Epoch 1/3: loss: \d\.\d{4}, train acc\.: \d\.\d{3}, valid acc\.: \d\.\d{3}, time: \d+\.\d\d sec\."
 
@@ -127,8 +131,29 @@ def test_inspect(mlpax, digits_run):
     assert (facts["layers"], facts["parameters"], facts["image"]) == ([64, 128, 10], 9610, [8, 8])
     assert (facts["classes"], facts["format"]) == (list(range(10)), 2)
     code, out, _ = mlpax("inspect", digits_run)
+    assert facts.keys() == {"format", "task", "layers", "parameters", "activation", "classes", "image", "metrics",
+                            "provenance", "recipe"}  # fmt: skip
     for line in ("layers +64 - 128 - 10", "classes +0, 1, 2, 3, 4, 5, 6, 7, 8, 9", "image +8x8", "format +2"):
         assert re.search(f"^{line}$", out, re.MULTILINE)
+
+
+def test_what_a_file_says_of_itself_is_no_fact(mlpax, digits_run, tmp_path):
+    said = {"format": 999.0, "parameters": 1.0}, {"classes": "all safe", "task": "poetry"}
+    model = dataclasses.replace(load(digits_run), metrics=said[0], provenance=said[1])
+    model.save(tmp_path / "m.safetensors")
+    facts = json.loads(mlpax("inspect", tmp_path / "m.safetensors", "--json")[1])
+    assert (facts["format"], facts["parameters"], facts["task"]) == (2, 9610, "classification")
+    assert (facts["classes"], facts["metrics"], facts["provenance"]) == (list(range(10)), *said)
+    facts, claims = mlpax("inspect", tmp_path / "m.safetensors")[1].split("\nWhat the file says of itself:\n")
+    assert re.search("^format +2$", facts, re.MULTILINE)
+    assert "999" not in facts
+    assert "safe" not in facts
+    assert re.search("^format +999.0000$", claims, re.MULTILINE)
+
+
+def test_a_figure_that_is_not_finite_is_null(capsys):
+    answer({"a": math.nan, "b": [math.inf, (1.5, None)], "c": {"d": -math.inf}})
+    assert capsys.readouterr().out == '{"a": null, "b": [null, [1.5, null]], "c": {"d": null}}\n'
 
 
 def test_runs_and_compare(mlpax, tmp_path):
@@ -168,7 +193,7 @@ def test_runs_and_compare_tell_of_the_network_that_was_kept(mlpax):
     for command in (("runs",), ("compare", "runs/best", "runs/last")):
         best, last = json.loads(mlpax(*command, "--json")[1])
         for row in (best, last):
-            metrics = json.loads(mlpax("inspect", f"runs/{row['run']}", "--json")[1])
+            metrics = json.loads(mlpax("inspect", f"runs/{row['run']}", "--json")[1])["metrics"]
             assert row["score"] == pytest.approx(metrics["valid_accuracy"])
         assert last["kept"] == 41
     with open("runs/last/metrics.csv") as file:
@@ -329,6 +354,21 @@ def test_a_loss_that_explodes_stops_with_advice(mlpax, tmp_path):
     assert (code, out) == (1, "")
     assert re.match(r"mlpax: the loss became \S+ in epoch \d+ at a learning rate of 1e\+06; try 100000", err)
     assert "or --clip-norm 1" in err
+    assert json.loads((tmp_path / "run/result.json").read_text())["state"] == "diverged"
+
+
+@pytest.mark.parametrize("more", [(), ("--validation", 0.1, "--patience", 2)])
+def test_a_divergence_of_the_last_update_is_no_end(mlpax, tmp_path, more):
+    """The loss was measured before the update; the weights after it are finite, and answer NaN."""
+    rows = 1290 if more else 1438
+    code, out, err = mlpax(
+        "train", "--epochs", 1, "--batch-size", rows, "--learning-rate", "1e20", "--out", "run", *more
+    )
+    assert code == 1
+    assert "finished" not in out
+    assert re.fullmatch(
+        r"mlpax: the loss became (nan|inf) in epoch 1 at a learning rate of 1e\+20; .*\n", err
+    )
     assert json.loads((tmp_path / "run/result.json").read_text())["state"] == "diverged"
 
 

@@ -561,3 +561,25 @@ def test_invscaling_goes_on_as_in_scikit_learn():
         ours.partial_fit(X, y)
         theirs.partial_fit(X, y)
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-4)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize(
+    ("estimator", "dtype", "settings"),
+    [
+        (mlpax.MLPClassifier, np.float32, {}),
+        (mlpax.MLPRegressor, np.float32, {"solver": "sgd"}),
+        (mlpax.MLPRegressor, np.float64, {"loss": "poisson"}),
+    ],
+)
+def test_answers_of_a_fit_that_diverged_are_no_nan(estimator, dtype, settings, warm, recwarn):
+    """Its weights are finite, about 1e20."""
+    X = np.random.default_rng(0).normal(size=(64, 8)).astype(dtype)
+    y = (X[:, 0] > 0).astype(int)
+    model = estimator(max_iter=1, batch_size=64, random_state=0, warm_start=warm, **settings)
+    if warm:
+        model.fit(X, y)
+    model.set_params(learning_rate_init=1e20).fit(X, y)
+    with pytest.raises(ValueError, match="the network's answer is not finite for row 0: the fit diverged"):
+        model.predict(X)
+    assert {w.category.__name__ for w in recwarn.list} <= {"ConvergenceWarning"}

@@ -530,7 +530,7 @@ class Model:
             if shapes != shapes_of(found):
                 raise ValueError("the shapes of its arrays do not fit each other")
             return head(text, shapes)
-        except (ValueError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"no file can hold this model: {str(error)[:300]}") from None
 
 

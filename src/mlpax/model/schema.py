@@ -19,6 +19,7 @@ __all__ = ["FORMAT", "CalibrationRecord", "Classes", "Header", "NetworkRecord", 
 
 FORMAT = 2
 MOST_PARTS = 8 * 10**6  # of a JSON text; each takes up to 170 bytes of memory
+LARGEST_32, LEAST_32 = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 DEEPEST = 20  # levels of the recipe: what reads and writes it recurses
 
 Classes = tuple[str, ...] | tuple[int, ...]  # or of booleans, which are integers
@@ -168,14 +169,11 @@ def columns_of(header: Header) -> Columns | None:
     for record in header["networks"]:
         _check_network(record, columns, header["image_shape"])
         _check_targets(header["targets"], record["sizes"][-1])
-    numbers = [*header["scaling"].values()]
-    if header["calibration"]:
-        numbers.append(header["calibration"]["temperature"])
-        _require(np.float32(numbers[-1]) > 0, "its temperature is 0 as float32")
-    _require(
-        all(abs(v) <= np.finfo(np.float32).max for v in numbers),
-        "its scaling or its temperature is beyond float32",
-    )
+    calibration = header["calibration"]
+    temperature = calibration["temperature"] if calibration else 1.0
+    numbers = (*header["scaling"].values(), temperature)
+    _require(all(abs(v) <= LARGEST_32 for v in numbers), "its scaling or temperature is beyond float32")
+    _require(temperature >= LEAST_32, "its temperature is 0 as float32")
     _require(_is_flat(header["recipe"], DEEPEST), f"its recipe has more than {DEEPEST} levels")
     return columns
 
