@@ -22,7 +22,7 @@ ROOMS = {
     "": "errors atomic seeds recipes scores plots",
     "engine": "plan rows stopping weights table_network forward xla.network xla.losses xla.objective"
     " xla.optimizers xla.epoch xla.full_batch xla.prediction training",
-    "data": "arrays numerals dates encodings headers csv_files reading tables kinds columns dataset"
+    "data": "memory arrays numerals dates encodings headers csv_files reading tables kinds columns dataset"
     " named_sets image_cache images targets sources describe",
     "model": "schema model model_file fit_model",
     "runs": "checkpoints locks run_files logs run",
@@ -198,7 +198,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 8510
+    assert house.survey(SOURCE.parents[1]).lines <= 8740
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

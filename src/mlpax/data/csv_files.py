@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from mlpax.data.encodings import as_utf8
 from mlpax.data.headers import is_header, is_number
+from mlpax.data.memory import CELL, COLUMN, read_within, refuse_beyond
 from mlpax.errors import Guess, InputError, Notice, counted
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = ["FileOptions", "is_packed", "read_csv", "scan_csv", "starts"]
 SEPARATORS = (";", "\t", "|", ",", " ")
 SAMPLE = 1 << 20  # bytes that tell the separator and the header
 PIECE = 1 << 24  # bytes that are read at a time from a large file
+TEXT = 6  # bytes that one of a text takes while it is read
 ROWS = 200  # of the sample that are looked at
 PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 OTHERS = {  # first bytes of files that are no text
@@ -44,7 +46,7 @@ TOTAL = re.compile(r"(?i)(grand |sub)?-?\s?(total|sum|summe|gesamt|insgesamt|som
 
 @dataclass(frozen=True)
 class FileOptions:
-    """What the user says of a text file.
+    """What the user says of a text file, or of any file.
 
     Attributes
     ----------
@@ -54,11 +56,14 @@ class FileOptions:
         What stands between cells, one character; or "tab".
     header : str, optional
         The number of the line with the names of the columns, from 1; or "none".
+    memory : str, optional
+        The most memory that data may take, such as "4G"; by default half of what is available.
     """
 
     encoding: str | None = None
     separator: str | None = None
     header: str | None = None
+    memory: str | None = None
 
     def __post_init__(self) -> None:
         if self.separator is not None and not (len(self.separator_) == 1 and self.separator_.isascii()):
@@ -110,8 +115,10 @@ def read_csv(
         If rows have different numbers of cells, a quote opens no cell or closes none, or the file is no such
         text; with the line.
     """
-    data = as_utf8(path, _unpacked(path), options.encoding, notice)
+    data = as_utf8(path, _unpacked(path, options.memory), options.encoding, notice)
     dialect, body = _taken_apart(path, data, options, notice)
+    cells = body.count(dialect.separator.encode()) + body.count(dialect.end.encode())
+    refuse_beyond(path, TEXT * len(data) + CELL * cells + COLUMN * len(dialect.names), options.memory)
     return _without_total(_frame(path, body, dialect, notice), path, notice)
 
 
@@ -168,17 +175,19 @@ def is_packed(path: Path) -> bool:
     return any(starts(path, magic) for magic in PACKED)
 
 
-def _unpacked(path: Path) -> bytes:
+def _unpacked(path: Path, memory: str | None) -> bytes:
     """Return a text file's bytes.
 
     Raises
     ------
     InputError
-        If its first bytes say that it is no text.
+        If its first bytes say that it is no text, or the text takes too much memory.
     """
     open_ = next((open_ for magic, open_ in PACKED.items() if starts(path, magic)), open)
+    if open_ is open:
+        refuse_beyond(path, TEXT * path.stat().st_size, memory)
     with open_(path, "rb") as file:
-        data: bytes = file.read()
+        data = read_within(path, cast(IO[bytes], file), memory, TEXT)
     for magic, what in OTHERS.items():
         if data.startswith(magic):
             raise InputError(f"{path} is no text table, but {what}")
