@@ -23,7 +23,7 @@ ROOMS = {
     "engine": "plan rows stopping state schedules metrics weights table_network forward native.library"
     " native.epoch xla.network xla.losses xla.objective"
     " xla.optimizers xla.epoch xla.full_batch xla.prediction training",
-    "data": "reading arrays numerals dates encodings headers csv_files tables kinds columns dataset"
+    "data": "memory reading arrays numerals dates encodings headers csv_files tables kinds columns dataset"
     " named_sets image_cache images targets sources describe",
     "model": "schema tensors model model_file fit_model",
     "runs": "checkpoints locks run_files logs run",
@@ -205,7 +205,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 9540
+    assert house.survey(SOURCE.parents[1]).lines <= 9740
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

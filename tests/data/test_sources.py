@@ -40,9 +40,9 @@ def test_a_file_of_arrays_is_read_once(tmp_path, monkeypatch, name, shape):
     def count(function):
         original = getattr(arrays, function)
 
-        def counting(path, *options):
+        def counting(path, *options, **more):
             read.append(path)
-            return original(path, *options)
+            return original(path, *options, **more)
 
         monkeypatch.setattr(arrays, function, counting)
 

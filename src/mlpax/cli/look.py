@@ -33,6 +33,7 @@ Moved = Annotated[
 OF_OTHER_ROWS = {
     "Text files": fields_of(Reading, FILE),
     "Pictures": fields_of(Reading, ("invert", "skip_bad")),
+    "Data": fields_of(Reading, ("memory",)),
 }
 SCORES = {"ece": "calibration error (ECE)", "roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
@@ -40,7 +41,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 @with_options(
     {
-        "Data": fields_of(Reading, ("target", "task")),
+        "Data": fields_of(Reading, ("target", "task", "memory")),
         "Columns of a table": fields_of(Reading, COLUMNS),
         "Text files": fields_of(Reading, FILE),
     }
@@ -77,7 +78,7 @@ def rows_of(config: "Config", data_dir: Path | None = None, moved: Path | None =
     """Return the data set of a run, as it is now, from where it has moved to."""
     from mlpax.data.sources import Wanted, source
 
-    data = source(str(moved or config.dataset), data_dir or config.data_dir)
+    data = source(str(moved or config.dataset), data_dir or config.data_dir, memory=config.options.memory)
     options = dataclasses.replace(config.options, strict=False)
     dataset = data.to_train(Wanted(config.recipe), options).dataset
     return dataclasses.replace(dataset, name=config.dataset)
@@ -205,7 +206,7 @@ def _check_out(out: Path) -> None:
         raise InputError(f"{out.parent} is no folder; make it first, or choose another --out")
 
 
-@with_options({"Text files": fields_of(Reading, FILE)})
+@with_options({"Text files": fields_of(Reading, FILE), "Data": fields_of(Reading, ("memory",))})
 def importance(
     run: RunArgument,
     data: Annotated[str | None, typer.Argument(help="A table [the run's held-out rows].")] = None,

@@ -104,7 +104,17 @@ def _options(  # pyright: ignore[reportUnusedFunction]
 
 # Where `mlpax train --help` shows the options of the data and of a recipe.
 PANELS_OF_DATA = {
-    "Data": ("target", "task", "valid_data", "test", "time_ordered", "group", "weight", "class_weight"),
+    "Data": (
+        "target",
+        "task",
+        "valid_data",
+        "test",
+        "time_ordered",
+        "group",
+        "weight",
+        "class_weight",
+        "memory",
+    ),
     "Columns of a table": COLUMNS,
     "Text files": FILE,
     "Pictures": ("size", "colour", "invert", "skip_bad"),
@@ -184,7 +194,7 @@ def train(
     reading, changes = _settings(settings)
     silent = quiet or json_
     wanted = Wanted(recipe, changes)
-    dataset, chosen, recipe = source(data, data_dir).to_train(
+    dataset, chosen, recipe = source(data, data_dir, memory=reading.memory).to_train(
         wanted, reading, (lambda text: None) if silent else say, progress=not silent
     )
     folder = None if data_dir is None else str(data_dir.resolve())

@@ -5,15 +5,19 @@ import math
 import re
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlpax.errors import InputError
+from mlpax.data.memory import refuse_beyond
+from mlpax.errors import InputError, listed, shortened
 
 __all__ = ["is_arrays", "labels_beside", "read_arrays", "read_idx", "read_rows"]
 
+COPIES = 3  # of an array that are in memory while it is read and its rows are held out
+ENTRY = 16  # bytes that one of a zip archive's directory takes
 PAIRS = (("images", "labels"), ("X", "y"), ("x", "y"))  # in the names of two files of one set
 
 
@@ -49,8 +53,14 @@ def labels_beside(path: Path) -> Path | None:
     return None
 
 
-def read_arrays(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+def read_arrays(path: str | Path, memory: str | None = None) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows and their labels: `X` and `y` of an .npz file; of an IDX or .npy file those in `labels_beside`.
+
+    Parameters
+    ----------
+    path : path
+    memory : str, optional
+        The most memory that the arrays may take, such as "4G"; by default half of what is available.
 
     Returns
     -------
@@ -60,16 +70,16 @@ def read_arrays(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     Raises
     ------
     InputError
-        If a file is missing, damaged or of another kind, or the two are of unequal length.
+        If a file is missing, damaged, of another kind or too large, or the two are of unequal length.
     """
     path, labels = Path(path), Path(path)
     if path.suffix.lower() == ".npz":
-        X, y = _read_npz(path)
+        X, y = _read_npz(path, memory)
     else:
         beside = labels_beside(path)
-        X, y = read_rows(path), None
+        X, y = read_rows(path, memory=memory), None
         if beside and beside.is_file():
-            y, labels = read_rows(beside, "biufU"), beside
+            y, labels = read_rows(beside, "biufU", memory), beside
     if X.ndim == 0 or X.size == 0:
         raise InputError(f"{path} has X of shape {X.shape}; data are (rows, features), with some of both")
     if y is not None and y.shape != (len(X),):
@@ -77,20 +87,17 @@ def read_arrays(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     return X, y
 
 
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_npz(path: Path, memory: str | None) -> tuple[np.ndarray, np.ndarray | None]:
     try:
-        if not zipfile.is_zipfile(path):  # of which NumPy says to trust it
-            raise ValueError("it is no archive of arrays")
-        with np.load(path, allow_pickle=False) as arrays:
-            if "X" not in arrays:
-                raise InputError(f"{path} has no array X; it holds {', '.join(arrays.files) or 'none'}")
-            found: dict[str, Any] = {name: arrays[name] for name in ("X", "y") if name in arrays}
-        for name, array in found.items():
-            dtype: np.dtype[Any] | None = getattr(array, "dtype", None)  # a member may be no array
-            if dtype is None or dtype.kind not in "biufU" or dtype.str[1:] == "f16":
-                of = "no array" if dtype is None else dtype
-                raise InputError(f"{path} has {name} of type {of}; give numbers or text")
-        return found["X"], found.get("y")
+        refuse_beyond(path, ENTRY * path.stat().st_size, memory)
+        with zipfile.ZipFile(path) as archive:
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            if "X" not in members:
+                raise InputError(f"{path} has no array X; it holds {listed(members) or 'none'}")
+            stated = [archive.getinfo(members[name]).file_size for name in ("X", "y") if name in members]
+            refuse_beyond(path, COPIES * sum(stated), memory)
+            X = _member(path, archive, members["X"])
+            return X, _member(path, archive, members["y"]) if "y" in members else None
     except InputError:
         raise
     except MemoryError:
@@ -100,7 +107,28 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise InputError(f"{path} is no whole .npz file: {said}") from None
 
 
-def read_rows(path: str | Path, kinds: str = "biuf") -> np.ndarray:
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Read an array of an .npz file whose header states as many bytes as the archive does."""
+    info = archive.getinfo(name)
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = header(file)
+        if dtype.kind != "O" and (dtype.kind not in "biufU" or dtype.str[1:] == "f16"):
+            of = shortened(str(dtype), 80)
+            raise InputError(f"{path} has {name.removesuffix('.npy')} of type {of}; give numbers or text")
+        stated, found = math.prod(shape) * dtype.itemsize, info.file_size - file.tell()
+        if dtype.kind != "O" and stated != found:
+            raise Damage(f"{name} states the shape {shape}, {stated} bytes, but holds {found}")
+    with archive.open(info) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+        file.read(1)  # at the end of the member its checksum is looked at
+    return array
+
+
+def read_rows(path: str | Path, kinds: str = "biuf", memory: str | None = None) -> np.ndarray:
     """Rows of an IDX, a .npy or (its `X`) an .npz file: array of shape (rows, ...).
 
     Parameters
@@ -108,17 +136,19 @@ def read_rows(path: str | Path, kinds: str = "biuf") -> np.ndarray:
     path : path
     kinds : str
         NumPy's letters of the types that a .npy file may have.
+    memory : str, optional
+        See `read_arrays`.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged or of another kind.
+        If the file is missing, damaged, of another kind or too large.
     """
     path = Path(path)
     if path.suffix.lower() == ".npz":
-        return _rows_of(path, _read_npz(path)[0])
+        return _rows_of(path, _read_npz(path, memory)[0])
     if path.suffix.lower() != ".npy":
-        return read_idx(path)
+        return read_idx(path, memory)
     try:
         with np.errstate(over="raise"):  # a product of stated dimensions must not wrap around
             array = np.asarray(np.lib.format.open_memmap(path, mode="r"))  # a map allocates nothing
@@ -128,7 +158,9 @@ def read_rows(path: str | Path, kinds: str = "biuf") -> np.ndarray:
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{path} is no .npy file of numbers: {said}") from None
     if array.dtype.kind not in kinds:
-        raise InputError(f"{path} is no .npy file of numbers: its type is {array.dtype}")
+        said = shortened(str(array.dtype), 80)
+        raise InputError(f"{path} is no .npy file of numbers: its type is {said}")
+    refuse_beyond(path, COPIES * array.nbytes, memory)
     return _rows_of(path, array)
 
 
@@ -141,18 +173,22 @@ def _rows_of(path: Path, array: np.ndarray) -> np.ndarray:
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 DEFLATE_LIMIT = 1032  # no deflate stream grows by more
 MAX_DIMENSIONS = 64  # NumPy's
+HEADER = 4 + 4 * MAX_DIMENSIONS  # bytes of the longest
+CHUNK = 1 << 16  # bytes that hold a header, however it is packed
 
 
 class Damage(Exception):  # noqa: N818
     """Why a file is not what it should be."""
 
 
-def read_idx(path: str | Path) -> np.ndarray:
+def read_idx(path: str | Path, memory: str | None = None) -> np.ndarray:
     """Read an IDX file, gzipped or not (by its first bytes, not its name).
 
     Parameters
     ----------
     path : path
+    memory : str, optional
+        See `read_arrays`.
 
     Returns
     -------
@@ -162,11 +198,12 @@ def read_idx(path: str | Path) -> np.ndarray:
     Raises
     ------
     InputError
-        If the file is missing or not exactly what its header states. No more is ever allocated than
-        the file can hold.
+        If the file is missing, not exactly what its header states, or too large. No more is ever
+        allocated than the file can hold.
     """
     path = Path(path)
     try:
+        refuse_beyond(path, COPIES * _size_of_idx(path), memory)
         content = path.read_bytes()
         return _parse_idx(_inflate(content) if content[:2] == b"\x1f\x8b" else content)
     except OSError as error:
@@ -194,11 +231,24 @@ def _header(content: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     return np.dtype(IDX_TYPES[content[2]]), shape, end
 
 
+def _size_of_idx(path: Path) -> int:
+    """Return the bytes of the array in a file; of a gzipped one as its header states, if it can hold them."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        content = file.read(CHUNK)
+    if content[:2] != b"\x1f\x8b":
+        return size
+    with suppress(Damage, zlib.error):  # which `_inflate` tells
+        dtype, shape, _ = _header(zlib.decompressobj(wbits=31).decompress(content, HEADER))
+        return max(size, min(math.prod(shape) * dtype.itemsize, DEFLATE_LIMIT * size))
+    return size
+
+
 def _inflate(content: bytes) -> bytes:
     """Unpack a gzip stream, never beyond what its IDX header states and the stream can hold."""
     stream = zlib.decompressobj(wbits=31)
-    start = stream.decompress(content, 4 + 4 * MAX_DIMENSIONS)
-    if len(start) < 4 + 4 * MAX_DIMENSIONS and not stream.eof:
+    start = stream.decompress(content, HEADER)
+    if len(start) < HEADER and not stream.eof:
         raise Damage("its gzip stream is cut short")
     dtype, shape, end = _header(start)
     stated = end + math.prod(shape) * dtype.itemsize

@@ -8,12 +8,13 @@ import lzma
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from mlpax.data.encodings import as_utf8
 from mlpax.data.headers import is_header, is_number
+from mlpax.data.memory import CELL, COLUMN, read_within, refuse_beyond
 from mlpax.data.reading import FileOptions
 from mlpax.errors import Guess, InputError, Notice, counted
 
@@ -25,6 +26,7 @@ __all__ = ["is_packed", "read_csv", "scan_csv", "starts"]
 SEPARATORS = (";", "\t", "|", ",", " ")
 SAMPLE = 1 << 20  # bytes that tell the separator and the header
 PIECE = 1 << 24  # bytes that are read at a time from a large file
+TEXT = 6  # bytes that one of a text takes while it is read
 ROWS = 200  # of the sample that are looked at
 PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 OTHERS = {  # first bytes of files that are no text
@@ -79,8 +81,10 @@ def read_csv(
         If rows have different numbers of cells, a quote opens no cell or closes none, or the file is no such
         text; with the line.
     """
-    data = as_utf8(path, _unpacked(path), options.encoding, notice)
+    data = as_utf8(path, _unpacked(path, options.memory), options.encoding, notice)
     dialect, body = _taken_apart(path, data, options, notice)
+    cells = body.count(dialect.separator.encode()) + body.count(dialect.end.encode())
+    refuse_beyond(path, TEXT * len(data) + CELL * cells + COLUMN * len(dialect.names), options.memory)
     return _without_total(_frame(path, body, dialect, notice), path, notice)
 
 
@@ -137,17 +141,19 @@ def is_packed(path: Path) -> bool:
     return any(starts(path, magic) for magic in PACKED)
 
 
-def _unpacked(path: Path) -> bytes:
+def _unpacked(path: Path, memory: str | None) -> bytes:
     """Return a text file's bytes.
 
     Raises
     ------
     InputError
-        If its first bytes say that it is no text.
+        If its first bytes say that it is no text, or the text takes too much memory.
     """
     open_ = next((open_ for magic, open_ in PACKED.items() if starts(path, magic)), open)
+    if open_ is open:
+        refuse_beyond(path, TEXT * path.stat().st_size, memory)
     with open_(path, "rb") as file:
-        data: bytes = file.read()
+        data = read_within(path, cast(IO[bytes], file), memory, TEXT)
     for magic, what in OTHERS.items():
         if data.startswith(magic):
             raise InputError(f"{path} is no text table, but {what}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar, cast
 import numpy as np
 
 from mlpax.data import image_cache
+from mlpax.data.memory import memory_limit, refuse_beyond, shared
 from mlpax.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ READ = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif")
 UNREAD = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".svg")
 SETS = {"train", "training", "test", "testing", "val", "valid", "validation"}  # of examples, not classes
+COPIES = 3  # of the rows that are in memory while some are held out
+PIXEL = 20  # bytes that one takes while a picture is decoded, laid over white and resized
+AT_ONCE = 2 * 2**30  # bytes that all threads together decode into
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -76,6 +80,7 @@ def read_image_folder(
     skip_bad: bool = False,
     progress: bool = False,
     notice: Callable[[str], object] = lambda text: None,
+    memory: str | None = None,
 ) -> Images:
     """Read the pictures (PNG, JPEG, WEBP, BMP, GIF) of a folder that has a sub-folder for each class.
 
@@ -98,6 +103,8 @@ def read_image_folder(
         Whether to show a bar on stderr.
     notice : callable, optional
         Is told in a line of pictures left out, and of those in formats that are not read.
+    memory : str, optional
+        The most memory that the pictures may take, such as "4G"; by default half of what is available.
 
     Returns
     -------
@@ -107,7 +114,8 @@ def read_image_folder(
     ------
     InputError
         If the size is out of range, the folder is missing, a file, or has fewer than two classes, an empty
-        one or sets in their place, or a file is damaged or of more pixels than Pillow thinks safe.
+        one or sets in their place, a file is damaged or of more pixels than Pillow thinks safe, or the
+        pictures take too much memory.
     """
     sides = _sides(size)
     unread: list[str] = []
@@ -117,6 +125,7 @@ def read_image_folder(
     files = [os.path.join(path, name) for name in names]
     y = np.repeat(np.arange(len(found), dtype=np.int32), [len(inside) for inside in found.values()])
     shape = (*sides, 3) if colour else sides
+    refuse_beyond(path, COPIES * len(files) * math.prod(shape), memory)
     settings = f"shape {shape}, skip_bad {bool(skip_bad)}"
 
     cache = image_cache.place(settings, names, _each(_fingerprint, files, "looking at pictures", progress))
@@ -124,7 +133,7 @@ def read_image_folder(
     if cached:
         X, kept = cached
     else:
-        X, kept, fingerprints = _read(files, shape, skip_bad, progress)
+        X, kept, fingerprints = _read(files, shape, skip_bad, progress, memory)
         # Of the bytes that were read now, should a file have changed since it was looked at.
         image_cache.keep(image_cache.place(settings, names, fingerprints), X, kept)
     y = y[kept]
@@ -142,6 +151,7 @@ def read_pictures(
     skip_bad: bool = False,
     progress: bool = False,
     notice: Callable[[str], object] = lambda text: None,
+    memory: str | None = None,
 ) -> tuple[np.ndarray, list[str]]:
     """Read a picture, or all that `read_image_folder` finds and those beside them, without classes.
 
@@ -150,7 +160,7 @@ def read_pictures(
     path : path
     shape : tuple of int
         (height, width), or (height, width, 3) in colour, to which they are resized.
-    skip_bad, progress, notice
+    skip_bad, progress, notice, memory
         See `read_image_folder`.
 
     Returns
@@ -177,7 +187,8 @@ def read_pictures(
     if not names:
         raise InputError(f"{path} holds no {READ} files")
     files = [os.path.join(folder, name) for name in names]
-    X, kept, _ = _read(files, shape, skip_bad, progress)
+    refuse_beyond(path, COPIES * len(files) * math.prod(shape), memory)
+    X, kept, _ = _read(files, shape, skip_bad, progress, memory)
     if not kept.any():
         raise InputError(f"{path} has no picture that can be read")
     _tell_left_out(files, kept, notice)
@@ -313,30 +324,37 @@ def _content(file: str) -> bytes:
 def _fingerprint(file: str) -> bytes:
     """SHA-256 of a file's bytes; nothing where it cannot be read."""
     try:
-        return hashlib.sha256(_content(file)).digest()
+        with open(file, "rb", buffering=0) as opened:
+            return hashlib.file_digest(opened, "sha256").digest()
     except OSError:
         return b""
 
 
 def _read(
-    files: Sequence[str], shape: tuple[int, ...], skip_bad: bool, progress: bool
+    files: Sequence[str], shape: tuple[int, ...], skip_bad: bool, progress: bool, memory: str | None
 ) -> tuple[np.ndarray, np.ndarray, list[bytes]]:
     """Rows of the readable pictures, which of all those are, and each file's fingerprint."""
     from PIL import Image
 
-    try:
-        X = np.empty((len(files), math.prod(shape)), np.uint8)
-    except (MemoryError, OverflowError, ValueError):
-        raise InputError(
-            f"{len(files)} pictures of {shape[0]}x{shape[1]} do not fit into memory; choose a smaller --size"
-        ) from None
+    X = np.empty((len(files), math.prod(shape)), np.uint8)
+    most = min(AT_ONCE, memory_limit(memory))
+    room_for_files, room_for_pixels = shared(most // 2), shared(most)  # entered in this order by all threads
 
     def read(row: int) -> tuple[bool, bytes]:
         fingerprint = b""
         try:
-            content = _content(files[row])
-            fingerprint = hashlib.sha256(content).digest()
-            X[row] = _pixels(content, shape).reshape(-1)
+            size = os.stat(files[row]).st_size
+            refuse_beyond(files[row], size, memory)
+            with room_for_files(size):
+                content = _content(files[row])
+                fingerprint = hashlib.sha256(content).digest()
+                image = Image.open(io.BytesIO(content), formats=FORMATS)
+                taken = PIXEL * math.prod(image.size) + PIXEL * math.prod(shape)
+                refuse_beyond(files[row], taken, memory)
+                with room_for_pixels(taken):
+                    X[row] = _pixels(image, content, shape).reshape(-1)
+        except InputError:
+            raise
         except Exception as error:  # Pillow's decoders let many kinds through
             if not skip_bad or isinstance(error, MemoryError):  # which is no fault of the file's
                 raise InputError(
@@ -364,11 +382,10 @@ def _reason(error: Exception) -> str:
     return " ".join(said.split())[:200].rstrip(".") or type(error).__name__
 
 
-def _pixels(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """A file's picture as array of this shape, uint8."""
+def _pixels(image: "Image.Image", content: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """A file's picture, opened but not decoded, as array of this shape, uint8."""
     from PIL import Image, ImageOps
 
-    image = Image.open(io.BytesIO(content), formats=FORMATS)
     image.load()
     if image.format == "PNG":
         _rescale_key(image, depth=content[24])  # where every PNG file states it

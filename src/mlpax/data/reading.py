@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlpax.data.memory import memory_limit
 from mlpax.errors import InputError, Notice, strictly, unknown
 from mlpax.recipes import TASKS
 
@@ -23,7 +24,7 @@ def _option(default: Any, help: str, *options: str, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class FileOptions:
-    """What the user says of a text file.
+    """What the user says of a text file, or of any file.
 
     Attributes
     ----------
@@ -33,11 +34,14 @@ class FileOptions:
         What stands between cells, one character; or "tab".
     header : str, optional
         The number of the line with the names of the columns, from 1; or "none".
+    memory : str, optional
+        The most memory that data may take, such as "4G"; by default half of what is available.
     """
 
     encoding: str | None = None
     separator: str | None = None
     header: str | None = None
+    memory: str | None = None
 
     def __post_init__(self) -> None:
         if self.separator is not None and not (len(self.separator_) == 1 and self.separator_.isascii()):
@@ -92,6 +96,9 @@ class Reading:
     colour: bool = _option(False, "keep the colours of pictures")
     invert: bool = _option(False, "turn black on white into white on black, or the other way round")
     skip_bad: bool = _option(False, "leave out pictures that cannot be read")
+    memory: str | None = _option(
+        None, "most memory that data may take while they are read, as 4G [half of what is available]"
+    )
 
     def __post_init__(self) -> None:
         for name in ("drop", "missing"):  # lists in JSON
@@ -105,13 +112,16 @@ class Reading:
             mark = getattr(self, name)
             if mark not in (None, *allowed):
                 raise InputError(f"{name} {mark!r} is none of {' '.join(map(repr, allowed))}")
+        memory_limit(self.memory)
         if self.decimal is not None and self.decimal == self.thousands:
             raise InputError(f"decimal and thousands are both {self.decimal!r}; they must differ")
 
     @property
     def file(self) -> FileOptions:
-        """What is said of a text file."""
-        return FileOptions(encoding=self.encoding, separator=self.separator, header=self.header)
+        """What is said of a file of a table."""
+        return FileOptions(
+            encoding=self.encoding, separator=self.separator, header=self.header, memory=self.memory
+        )
 
     @property
     def kinds(self) -> dict[str, str]:

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 Arrays = tuple[np.ndarray, np.ndarray | None]  # X and, where there are labels, y
+ALWAYS = {"memory"}  # options of `Reading` for any data
 OF_FOLDERS = {"size", "colour", "skip_bad", "invert"}  # options of `Reading` for folders of pictures
 
 
@@ -189,7 +190,7 @@ class Table:
     def _frame(self, reading: Reading, notice: Notice) -> "pl.DataFrame":
         if self.arrays is None:
             return tables.read_table(self.path, reading.file, notice)
-        return tables.frame_of(*self.arrays)
+        return tables.frame_of(*self.arrays, path=self.path, memory=reading.memory)
 
 
 def table_to_train(
@@ -259,13 +260,18 @@ class Pictures:
         if self.path.is_dir():
             size, colour = (model.image_shape or ())[:2], len(model.image_shape or ()) == 3
             found = images.read_image_folder(
-                self.path, size=size, colour=colour, skip_bad=reading.skip_bad, notice=notice
+                self.path,
+                size=size,
+                colour=colour,
+                skip_bad=reading.skip_bad,
+                notice=notice,
+                memory=reading.memory,
             )
             labels = encode(pl.Series("class", found.classes), model.classes)
             X = _inverted(found.X, model, reading, notice)
             return Scored(model.inputs(X), labels[found.y])
         _check_arrays(self.path)
-        X, y = self.arrays or read_arrays(self.path)
+        X, y = self.arrays or read_arrays(self.path, reading.memory)
         if y is None:
             raise InputError(f"{self.path} has no labels beside it; there is nothing to score by")
         X = _inverted(X, model, reading, notice)
@@ -276,18 +282,22 @@ class Pictures:
         is_picture = str(self.path).lower().endswith(images.SUFFIXES + images.UNREAD)
         if model.image_shape and (self.path.is_dir() or is_picture):
             X, files = images.read_pictures(
-                self.path, model.image_shape, skip_bad=reading.skip_bad, notice=notice
+                self.path,
+                model.image_shape,
+                skip_bad=reading.skip_bad,
+                notice=notice,
+                memory=reading.memory,
             )
             return Unlabelled([_inverted(X, model, reading, notice)], files)
         _check_arrays(self.path)
-        return Unlabelled([_inverted(read_rows(self.path), model, reading, notice)])
+        return Unlabelled([_inverted(read_rows(self.path, memory=reading.memory), model, reading, notice)])
 
     def _labelled(self, reading: Reading, notice: Notice, progress: bool) -> images.Images:
         """Return the pictures with their classes."""
         if self.arrays is None:
             return images.read_image_folder(
                 self.path, size=reading.size, colour=reading.colour, skip_bad=reading.skip_bad,
-                progress=progress, notice=notice,
+                progress=progress, notice=notice, memory=reading.memory,
             )  # fmt: skip
         import polars as pl
 
@@ -305,7 +315,13 @@ class Pictures:
 Source = Named | Table | Pictures
 
 
-def source(data: str, data_dir: str | Path | None = None, *, model: Trained | None = None) -> Source:
+def source(
+    data: str,
+    data_dir: str | Path | None = None,
+    *,
+    model: Trained | None = None,
+    memory: str | None = None,
+) -> Source:
     """Return what a user names as data.
 
     Parameters
@@ -317,6 +333,8 @@ def source(data: str, data_dir: str | Path | None = None, *, model: Trained | No
     model : Trained, optional
         The network that will score or predict the rows. It decides whether a file is a table or pictures;
         without a model the file's contents decide.
+    memory : str, optional
+        See `arrays.read_arrays`.
 
     Raises
     ------
@@ -333,7 +351,7 @@ def source(data: str, data_dir: str | Path | None = None, *, model: Trained | No
         return Pictures(path)
     if not is_arrays(path):
         return Table(path)
-    X, y = read_arrays(path)
+    X, y = read_arrays(path, memory)
     if X.ndim == 4 and X.shape[3] == 1:
         X = X[..., 0]
     pictures = X.dtype == np.uint8 and (X.ndim == 3 or (X.ndim == 4 and X.shape[3] == 3))
@@ -359,7 +377,7 @@ def _check_options(data: str, reading: Reading, allowed: set[str]) -> None:
     """Refuse options that are for other kinds of data."""
     if not 0 <= reading.test < 1:
         raise InputError(f"test {reading.test} is outside [0, 1)")
-    if strange := sorted(reading.given().keys() - allowed):
+    if strange := sorted(reading.given().keys() - allowed - ALWAYS):
         kind = "folders of pictures" if strange[0] in OF_FOLDERS else "tables"
         raise InputError(f"{strange[0]} is an option for {kind}, which {data} is not; leave it out")
 

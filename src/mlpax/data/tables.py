@@ -11,6 +11,7 @@ import numpy as np
 
 from mlpax.data.arrays import is_arrays, read_arrays
 from mlpax.data.csv_files import is_packed, read_csv, scan_csv, starts
+from mlpax.data.memory import COLUMN, refuse_beyond
 from mlpax.data.reading import FileOptions
 from mlpax.errors import InputError, Notice, listed
 
@@ -29,6 +30,7 @@ UNREAD = {  # what else tables come in
     ".pkl": "pickle", ".sav": "SPSS", ".dta": "Stata", ".sas7bdat": "SAS", ".html": "HTML", ".xml": "XML",
     ".orc": "ORC",
 }  # fmt: skip
+TYPED = 24  # bytes that a cell of a typed file takes until it is an input of the network
 SLICE = 1 << 20  # cells looked at together
 STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts
 
@@ -74,12 +76,13 @@ def read_table(
         if kind == "csv":
             frame = read_csv(path, options, notice)
         elif kind == "parquet":
+            _refuse_large(path, pl.scan_parquet(path, glob=False, hive_partitioning=False), options.memory)
             frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
             frame = frame.with_columns(_as_categories(frame, _categories(path)))
         elif kind == "arrow":
             frame = pl.read_ipc(path) if starts(path, b"ARROW1") else pl.read_ipc_stream(path)
         else:
-            frame = frame_of(*read_arrays(path))
+            frame = frame_of(*read_arrays(path, options.memory), path=path, memory=options.memory)
     except (Exception, pl.exceptions.PanicException) as error:
         raise _refusal(path, kind, error) from None
     frame = _stored(frame) if kind in ("parquet", "arrow") else frame
@@ -124,6 +127,15 @@ def read_batches(
         raise InputError(f"{path} has 0 rows; a table needs some")
 
 
+def _refuse_large(path: Path, lazy: "pl.LazyFrame", memory: str | None) -> None:
+    """Refuse a typed file by its number of rows, which a few bytes can state, before a cell is read."""
+    import polars as pl
+
+    width = len(lazy.collect_schema())
+    rows = int(lazy.select(pl.len()).collect().item())
+    refuse_beyond(path, TYPED * rows * width + COLUMN * width, memory)
+
+
 def _refusal(path: Path, kind: str, error: BaseException) -> InputError:
     """The one line for whatever a reader raised: polars' have kinds of their own, and panic."""
     if isinstance(error, InputError):
@@ -160,11 +172,20 @@ def _kind(path: Path) -> str:
     return "arrow" if name.endswith((".arrow", ".feather", ".ipc")) else "csv"
 
 
-def frame_of(X: np.ndarray, y: np.ndarray | None) -> "pl.DataFrame":
-    """Return a table of arrays: columns x0, x1, ... and, where there are labels, y."""
+def frame_of(
+    X: np.ndarray, y: np.ndarray | None, *, path: Path = Path("X"), memory: str | None = None
+) -> "pl.DataFrame":
+    """Return a table of arrays: columns x0, x1, ... and, where there are labels, y.
+
+    Raises
+    ------
+    InputError
+        If the table of the arrays, which `path` holds, takes too much memory.
+    """
     import polars as pl
 
     X = X.reshape(len(X), -1)
+    refuse_beyond(path, TYPED * X.size + COLUMN * X.shape[1], memory)
     columns = {f"x{i}": X[:, i] for i in range(X.shape[1])}
     return _stored(pl.DataFrame(columns if y is None else columns | {"y": y}))
 
