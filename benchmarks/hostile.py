@@ -15,7 +15,6 @@ import multiprocessing
 import queue
 import random
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,14 +22,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import Record
+from benchmarks.record import Record, commit
 
 ROOT = Path(__file__).parents[1]
-KINDS = {  # where `attack(rng, folder)` is, which returns "a value" or "our error", and the count by default
-    "models": ("tests/model", "mutants", 20_000),
-    "runs": ("tests/runs", "mutants", 5_000),
-    "checkpoints": ("tests/runs", "mutants_of_checkpoints", 5_000),
-    "tables": ("tests/data", "mutants", 5_000),
+KINDS = {  # the function of a rng and a folder that returns "a value" or "our error", and the count by default
+    "models": ("tests/model", "mutants_of_models", "attack", 20_000),
+    "runs": ("tests/runs", "mutants_of_runs", "folder", 5_000),
+    "checkpoints": ("tests/runs", "mutants_of_runs", "checkpoint", 5_000),
+    "tables": ("tests/data", "mutants_of_tables", "attack", 5_000),
 }
 MEMORY = 2 * 1024**3  # bytes of data that a worker may hold; threads' untouched stacks are no data
 SECONDS = 10
@@ -39,9 +38,9 @@ PATIENCE = 60  # seconds in which a worker starts
 
 def serve(pipe: Connection, what: str) -> None:
     """Answer each seed with how its attack ended, until there are no more."""
-    folder, module, _ = KINDS[what]
+    folder, module, name, _ = KINDS[what]
     sys.path[:0] = [str(ROOT / folder), str(ROOT / "tests")]
-    attack: Any = importlib.import_module(module).attack
+    attack: Any = getattr(importlib.import_module(module), name)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     pipe.send("ready")
     while (seed := pipe.recv()) is not None:
@@ -128,7 +127,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="write no record")
     options = parser.parse_args()
     options.threads = options.workers
-    count = options.count or KINDS[options.what][2]
+    count = options.count or KINDS[options.what][3]
     start = time.perf_counter()
     with Record(f"hostile_{options.what}", options) as results:
         ends, wrong = run(options.what, range(options.seed, options.seed + count), options.workers)
@@ -136,7 +135,7 @@ def main() -> None:
             "seed": options.seed,
             "count": sum(ends.values()),
             "seconds": round(time.perf_counter() - start, 1),
-            "commit": _commit(),
+            "commit": commit(),
             "limits": {"memory_bytes": MEMORY, "seconds": SECONDS},
             "outcomes": dict(ends),
             "wrong": wrong,
@@ -144,11 +143,6 @@ def main() -> None:
     print(f"{count} {options.what}: {dict(ends)}")
     if wrong:
         sys.exit("\n".join(wrong[:20]))
-
-
-def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

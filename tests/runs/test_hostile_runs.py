@@ -9,7 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import mutants
+import mutants_of_runs as mutants
 import pytest
 
 from mlpax.errors import InputError, ModelFileError
@@ -192,11 +192,14 @@ def test_a_start_that_fails_leaves_no_folder(mlpax, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("count", [300, pytest.param(5_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("attack", [mutants.folder, mutants.checkpoint])
-def test_mutants_are_a_value_or_our_error(tmp_path, attack):
+def test_mutants_are_a_value_or_our_error(tmp_path, attack, count):
+    """`python -m benchmarks.hostile --what runs` (or checkpoints) does so under limits of memory and time."""
     outcomes = set()
-    for seed in range(300):
+    for seed in range(count):
         place = tmp_path / str(seed)
         place.mkdir()
         outcomes.add(attack(random.Random(seed), place))
+        shutil.rmtree(place)
     assert outcomes == {"a value", "our error"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mutants import attack, joined, parts, whole
+from mutants_of_models import attack, joined, parts, whole
 
 from mlpax.errors import InputError, ModelFileError
 from mlpax.model import model_file, schema, tensors
