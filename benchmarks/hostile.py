@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.record import Record, commit
 
 ROOT = Path(__file__).parents[1]
-KINDS = {  # the function of a rng and a folder that returns "a value" or "our error", and the count by default
+KINDS = {  # the function of a rng and a folder that returns "a value" or "our error"; the usual count
     "models": ("tests/model", "mutants_of_models", "attack", 20_000),
     "runs": ("tests/runs", "mutants_of_runs", "folder", 5_000),
     "checkpoints": ("tests/runs", "mutants_of_runs", "checkpoint", 5_000),
