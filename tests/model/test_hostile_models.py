@@ -116,7 +116,7 @@ def test_a_file_that_is_truncated_while_it_is_read_is_an_error(tmp_path, monkeyp
         return schema.parsed(text)
 
     monkeypatch.setattr(model_file, "parsed", cut)
-    with pytest.raises(ModelFileError, match=r"is damaged: it ends within array 'networks.0.W0'"):
+    with pytest.raises(ModelFileError, match=r"is damaged: it ended while it was read, \d+ bytes too early"):
         load(tmp_path / "m.safetensors")
 
 

@@ -121,7 +121,7 @@ class Numerals:
             If the value is anything else.
         """
         record = cast("dict[str, object]", value) if isinstance(value, dict) else {}
-        plain, missing = asdict(PLAIN), record.get("missing")
+        plain, missing = vars(PLAIN), record.get("missing")
         typed = all(type(record.get(name)) is type(plain[name]) for name in plain if name != "missing")
         words = cast("list[object]", missing) if isinstance(missing, (list, tuple)) else [None]
         texts = tuple(word for word in words if isinstance(word, str))

@@ -564,10 +564,20 @@ def _check_inputs(X: np.ndarray) -> None:
 
 
 def check_weights(network: Network, error: type[ValueError] = ValueError) -> None:
-    """Raise an error if weights are not finite, or so large that the outputs for zeros or ones are not."""
+    """Raise an error if weights are not finite, or so large that the outputs for zeros or ones are not.
+
+    Of a usual network the largest weight of each layer bounds the outputs, and no outputs are needed.
+    """
+    largest: dict[str, float] = {}
     for name, array in _arrays(network).items():
-        if not np.isfinite(array).all():
+        largest[name] = max(float(array.max()), -float(array.min()))  # NaN if one of them is
+        if not largest[name] <= LARGEST:
             raise error(f"{name} holds NaN or infinite values")
+    bound = max([1.0, *(size for name, size in largest.items() if name.startswith("E"))])
+    for i, (W, _) in enumerate(network.params):
+        bound = 2 * (len(W) * largest[f"W{i}"] * bound + largest[f"b{i}"] + 1)  # no activation doubles
+    if bound < LARGEST:
+        return
     rows = np.zeros((2, network.features), np.float32)
     rows[1, : network.features - len(network.embeddings)] = 1
     names = tuple("relu" if name == "gelu" else name for name in network.activations[:-1])  # no SciPy

@@ -152,5 +152,5 @@ def _network(record: NetworkRecord, arrays: Arrays, i: int) -> Network:
 
 def _target(record: TargetRecord) -> Target:
     classes = cast(Classes, tuple(record["classes"]))
-    numerals = Numerals.from_json(record.get("numerals", Numerals().to_json()))
+    numerals = Numerals.from_json(record["numerals"]) if "numerals" in record else Numerals()
     return Target(record["name"], record["task"], classes, record["link"], numerals)

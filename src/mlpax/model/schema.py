@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
@@ -18,7 +18,7 @@ __all__ = ["FORMAT", "CalibrationRecord", "Classes", "Header", "NetworkRecord", 
            "columns_of", "parsed", "shapes_of"]  # fmt: skip
 
 FORMAT = 2
-MOST_PARTS = 8 * 10**6  # of a JSON text; each takes up to 170 bytes of memory
+MOST_PARTS = 4 * 10**6  # of a JSON text; each takes up to 170 bytes of memory, and a microsecond
 LARGEST_32, LEAST_32 = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 DEEPEST = 20  # levels of the recipe: what reads and writes it recurses
 
@@ -141,7 +141,7 @@ def checked(header: object) -> Header:
     ValueError
         With the first field that does not follow it.
     """
-    for fault in _faults(header, _schema(), "its header"):
+    if fault := _fault(header, _schema(), "its header"):
         raise ValueError(fault)
     return cast(Header, header)
 
@@ -185,11 +185,9 @@ def _require(condition: bool | np.bool, what: str) -> None:
 
 def _is_flat(value: object, levels: int) -> bool:
     """Return whether a value of JSON has at most this many levels."""
-    if isinstance(value, dict):
-        value = list(cast("dict[str, object]", value).values())
-    if not isinstance(value, list):
-        return True
-    return levels > 0 and all(_is_flat(item, levels - 1) for item in cast("list[object]", value))
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    parts = (item for item in cast("Iterable[object]", inside) if isinstance(item, (dict, list)))
+    return levels > 0 and all(_is_flat(part, levels - 1) for part in parts)
 
 
 def _check_network(network: NetworkRecord, columns: Columns | None, image_shape: list[int] | None) -> None:
@@ -239,72 +237,80 @@ def _schema() -> Schema:
 
 
 LARGEST = sys.float_info.max
-TYPES: dict[str, tuple[type, ...]] = {
-    "array": (list, tuple),
-    "boolean": (bool,),
-    "integer": (int,),
-    "null": (type(None),),
-    "number": (int, float),
-    "object": (dict,),
-    "string": (str,),
+KINDS: dict[type, str] = {
+    list: "array",
+    tuple: "array",
+    bool: "boolean",
+    int: "integer",
+    type(None): "null",
+    float: "number",
+    dict: "object",
+    str: "string",
 }
 
 
-def _faults(value: object, schema: Schema, where: str) -> Iterator[str]:
-    """Yield each place where a value does not follow the schema: as much of JSON Schema as ours uses."""
-    if reference := schema.get("$ref"):
-        schema = _schema().get("$defs", {})[reference.removeprefix("#/$defs/")]
-    shown = repr(value)[:80]
+def _is_all(kind: type, schema: Schema) -> bool:
+    """Return whether a schema asks for a text, a boolean or an integer, for no more, and this is the type."""
+    return kind in (str, bool, int) and schema.get("type") == KINDS[kind] and "minimum" not in schema
+
+
+def _fault(value: object, schema: Schema, where: str) -> str:
+    """Return the first place where a value does not follow the schema, or an empty text."""
+    if "$ref" in schema:
+        schema = _schema().get("$defs", {})[schema["$ref"].removeprefix("#/$defs/")]
     if "anyOf" in schema:
-        if all(any(_faults(value, option, where)) for option in schema["anyOf"]):
-            yield f"{where} is {shown}, which is none of the things that it may be"
-        return
+        if all(_fault(value, option, where) for option in schema["anyOf"]):
+            return f"{where} is {repr(value)[:80]}, which is none of the things that it may be"
+        return ""
     allowed = [schema["const"]] if "const" in schema else schema.get("enum")
     if allowed is not None:
-        if not any(type(value) is type(option) and value == option for option in allowed):
-            yield f"{where} is {shown}, not {' or '.join(map(repr, allowed))}"
-        return
-    kinds = schema.get("type", [])
-    names = [kinds] if isinstance(kinds, str) else kinds
-    if not any(type(value) in TYPES[name] for name in names):
-        yield f"{where} is {shown}, not of the type {' or '.join(names)}"
-    elif isinstance(value, int | float):
-        yield from _faults_of_number(value, schema, where)
-    elif isinstance(value, list | tuple):
-        yield from _faults_of_array(cast(Sequence[object], value), schema, where)
-    elif isinstance(value, dict):
-        yield from _faults_of_object(cast(dict[str, object], value), schema, where)
+        if value not in allowed or type(value) is not type(allowed[allowed.index(value)]):  # 1 is True
+            return f"{where} is {repr(value)[:80]}, not {' or '.join(map(repr, allowed))}"
+        return ""
+    kinds, kind = schema.get("type", []), KINDS[type(value)]
+    if kind not in kinds and not (kind == "integer" and "number" in kinds):
+        wanted = kinds if isinstance(kinds, str) else " or ".join(kinds)
+        return f"{where} is {repr(value)[:80]}, not of the type {wanted}"
+    if isinstance(value, int | float):
+        return _fault_of_number(value, schema, where)
+    if isinstance(value, list | tuple):
+        return _fault_of_array(cast(Sequence[object], value), schema, where)
+    if isinstance(value, dict):
+        return _fault_of_object(cast(dict[str, object], value), schema, where)
+    return ""
 
 
-def _faults_of_number(value: float, schema: Schema, where: str) -> Iterator[str]:
+def _fault_of_number(value: float, schema: Schema, where: str) -> str:
     if not abs(value) <= LARGEST:
-        yield f"{where} is {str(value)[:80]}, not a finite number"
-    elif value < schema.get("minimum", -LARGEST) or value <= schema.get("exclusiveMinimum", -math.inf):
-        yield f"{where} is {value}, which is too small"
+        return f"{where} is {str(value)[:80]}, not a finite number"
+    if value < schema.get("minimum", -LARGEST) or value <= schema.get("exclusiveMinimum", -math.inf):
+        return f"{where} is {value}, which is too small"
+    return ""
 
 
-def _faults_of_array(value: Sequence[object], schema: Schema, where: str) -> Iterator[str]:
+def _fault_of_array(value: Sequence[object], schema: Schema, where: str) -> str:
     if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf):
-        yield f"{where} has {len(value)} entries, which is too many or too few"
-    items = schema.get("items", {})
-    if items.get("type") == "string" and {*map(type, value)} <= {str}:  # levels may be millions
-        return
-    for i, item in enumerate(value):
-        yield from _faults(item, items, f"{where}[{i}]")
+        return f"{where} has {len(value)} entries, which is too many or too few"
+    items, kinds = schema.get("items", {}), {*map(type, value)}
+    if len(kinds) == 1 and _is_all(kinds.pop(), items):  # levels may be millions
+        return ""
+    faults = (_fault(item, items, f"{where}[{i}]") for i, item in enumerate(value))
+    return next(filter(None, faults), "")
 
 
-def _faults_of_object(value: dict[str, object], schema: Schema, where: str) -> Iterator[str]:
+def _fault_of_object(value: dict[str, object], schema: Schema, where: str) -> str:
     known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
     for name in schema.get("required", []):
         if name not in value:
-            yield f"{where} lacks {name!r}"
+            return f"{where} lacks {name!r}"
     if others is True and not known:
-        return
+        return ""
     for name, item in value.items():
-        path = name[:80] if where == "its header" else f"{where}.{name[:80]}"
-        if name in known:
-            yield from _faults(item, known[name], path)
-        elif others is False:
-            yield f"{where} has an unknown field {name[:80]!r}"
-        elif not isinstance(others, bool):
-            yield from _faults(item, others, path)
+        rule = known.get(name, others)
+        if rule is False:
+            return f"{where} has an unknown field {name[:80]!r}"
+        if not isinstance(rule, bool) and not _is_all(type(item), rule):
+            path = name[:80] if where == "its header" else f"{where}.{name[:80]}"
+            if fault := _fault(item, rule, path):
+                return fault
+    return ""

@@ -95,12 +95,10 @@ def _arrays(file: BufferedReader, entries: Record, size: int) -> Arrays:
         end = stop
     if end != size:
         raise ValueError(f"its arrays take {end} bytes, but {size} follow its header")
-    found: Arrays = {}
-    for _, _, shape, name in places:
-        found[name] = np.empty(shape, "<f4")
-        if file.readinto(found[name].data.cast("B")) != found[name].nbytes:
-            raise ValueError(f"it ends within array {name!r}")
-    return found
+    numbers = np.empty(size // 4, "<f4")
+    if (read := file.readinto(numbers.data.cast("B"))) != size:
+        raise ValueError(f"it ended while it was read, {size - read} bytes too early")
+    return {name: numbers[start // 4 : stop // 4].reshape(shape) for start, stop, shape, name in places}
 
 
 def _place(name: str, entry: Record) -> tuple[int, int, Shape]:
