@@ -24,7 +24,7 @@ ROOMS = {
     " xla.optimizers xla.epoch xla.full_batch xla.prediction training",
     "data": "arrays numerals dates encodings headers csv_files reading tables kinds columns dataset"
     " named_sets image_cache images targets sources describe",
-    "model": "schema model model_file fit_model",
+    "model": "schema tensors model model_file fit_model",
     "runs": "checkpoints locks run_files logs run",
     "estimators": "callbacks rows trained fitting mlp table",
     "cli": "screen options look main",
@@ -198,7 +198,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 8510
+    assert house.survey(SOURCE.parents[1]).lines <= 8760
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
