@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
@@ -185,9 +185,9 @@ def _require(condition: bool | np.bool, what: str) -> None:
 
 def _is_flat(value: object, levels: int) -> bool:
     """Return whether a value of JSON has at most this many levels."""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    parts = (item for item in cast("Iterable[object]", inside) if isinstance(item, (dict, list)))
-    return levels > 0 and all(_is_flat(part, levels - 1) for part in parts)
+    inside = list(cast("dict[str, object]", value).values()) if isinstance(value, dict) else value
+    items = cast("list[object]", inside) if isinstance(inside, list) else []
+    return levels >= 0 and all(_is_flat(item, levels - 1) for item in items if type(item) in (dict, list))
 
 
 def _check_network(network: NetworkRecord, columns: Columns | None, image_shape: list[int] | None) -> None:
