@@ -108,6 +108,7 @@ def _examples(
     import numpy as np
 
     from mlpax.data.sources import source
+    from mlpax.model.model import whole_text
 
     if data is None:
         dataset = _own_rows(run, data_dir, moved)
@@ -119,7 +120,7 @@ def _examples(
             chose = ", which chose the epoch" if model.recipe.get("patience") else ""
             say(f"no rows were held out for testing; these are the validation rows{chose}")
     else:
-        new = model.provenance.get("dataset") != str(Path(data).resolve())
+        new = model.provenance.get("dataset") != whole_text(str(Path(data).resolve()))
         if not new:
             say(f"{run} was trained on rows of {data}: figures of these flatter")
         X, y = source(data, data_dir, model=model).to_score(model, say, reading)

@@ -26,7 +26,7 @@ from mlpax.model.tensors import head
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["FORMAT", "Calibration", "Model", "Network", "Target", "check_weights"]
+__all__ = ["FORMAT", "Calibration", "Model", "Network", "Target", "check_weights", "whole_text"]
 
 Figures = scores.Classification | scores.Regression
 
@@ -550,6 +550,11 @@ def _arrays(network: Network) -> dict[str, np.ndarray]:
         f"{name}{i}": p for i, layer in enumerate(network.params) for name, p in zip("Wb", layer, strict=True)
     }
     return layers | {f"E{i}": E for i, E in enumerate(network.embeddings)}
+
+
+def whole_text(name: str) -> str:
+    """Return a file's name as a model file may hold it: bytes that are no text as `\\udce9`, in letters."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _check_inputs(X: np.ndarray) -> None:

@@ -22,7 +22,7 @@ from mlpax.engine.native.library import instructions
 from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.model.fit_model import Problem, prepare
-from mlpax.model.model import Model
+from mlpax.model.model import Model, whole_text
 from mlpax.recipes import Recipe
 from mlpax.runs import checkpoints
 from mlpax.runs.locks import LOCK, holder, locked, signals
@@ -240,7 +240,11 @@ class _Run:
                 metrics |= self._of_test(model)
             metrics = {k: v for k, v in metrics.items() if math.isfinite(v)}  # JSON has no NaN
             config = self.config
-            provenance = {"dataset": config.dataset, "fingerprint": config.fingerprint, **config.versions}
+            provenance = {
+                "dataset": whole_text(config.dataset),
+                "fingerprint": config.fingerprint,
+                **config.versions,
+            }
             if shape := self.dataset.image_shape:
                 provenance["background"] = images.background(self.dataset.X_train, shape)
             model = dataclasses.replace(model, metrics=metrics, provenance=provenance)

@@ -33,6 +33,7 @@ __all__ = ["State", "arrays_of", "epoch", "epochs", "evaluate", "follow", "initi
            "run_measure", "run_pass", "settings_of_ours", "state_of", "train_pass"]  # fmt: skip
 
 CHUNK = 8192  # rows of an evaluation that are looked at together
+OVERFLOWN = "overflown"  # a figure of `evaluate`, of which a run keeps none
 
 # jaxlib 0.10 hands matrix products on a CPU to YNNPACK. At batches up to 128 Eigen takes a quarter less time.
 QUICK = {"xla_cpu_experimental_ynn_fusion_type": ""} if jax.__version__[:5] == "0.10." else {}
@@ -206,13 +207,18 @@ def train_pass(
 def evaluate(
     params: Pytree, data: Data, hyper: Hyper, metrics: tuple[str, ...], *, plan: Plan, axis: str | None = None
 ) -> dict[str, Array]:
-    """Return each metric's weighted mean over the rows; "loss" is the plan's, without dropout or penalty."""
+    """Return each metric's weighted mean over the rows.
+
+    "loss" is the plan's, without dropout or penalty; `OVERFLOWN` the share of rows with a NaN or inf.
+    """
     objective, bucket = objective_of(plan), data.X.shape[0]
     most = max(CHUNK, plan.batch_size)
     chunk = next(bucket // q for q in range(1, bucket + 1) if bucket % q == 0 and bucket // q <= most)
     plain = hyper._replace(label_smoothing=0.0)
 
     def values(name: str, outputs: Array, X: Array, y: Array) -> Array:
+        if name == OVERFLOWN:  # -inf is also what masks an output
+            return jnp.any((jnp.isnan(outputs) | (outputs == jnp.inf)).reshape(len(outputs), -1), axis=1)
         return (
             objective.loss(params, X, y, None, plain) if name == "loss" else METRICS[name].values(outputs, y)
         )
@@ -231,7 +237,7 @@ def evaluate(
     weight, sums = lax.fori_loop(0, (data.counted + chunk - 1) // chunk, add, start)
     means = {name: _summed(total, axis) / _summed(weight, axis) for name, total in sums.items()}
     return {
-        name: mean if name == "loss" else METRICS[name].finish(mean, jnp.asarray(data.variance))
+        name: mean if name in ("loss", OVERFLOWN) else METRICS[name].finish(mean, jnp.asarray(data.variance))
         for name, mean in means.items()
     }
 
@@ -248,17 +254,17 @@ def measure(
 ) -> tuple[State, dict[str, Array]]:
     """Return the epoch's figures, and the state after the stopping rule has followed the monitored one.
 
-    If a figure is not finite, the network's outputs were not: the loss is then infinite, as in `train_pass`.
+    If an output of a measured row is NaN or infinite, the loss is infinite, as in `train_pass`.
     """
     figures = {"loss": loss}
     for part, rows in (("train", data), ("valid", valid)):
         metrics = tuple(f.removeprefix(f"{part}_") for f in plan.figures if f.startswith(f"{part}_"))
         if rows is not None and metrics:
-            found = evaluate(state.params, rows, hyper, metrics, plan=plan, axis=axis)
-            figures |= {f"{part}_{metric}": value for metric, value in found.items()}
-    if plan.stopping != "tolerance":
-        finite = jnp.all(jnp.isfinite(jnp.stack(list(figures.values()))))
-        loss = figures["loss"] = jnp.where(finite | ~jnp.isfinite(loss), loss, jnp.inf)
+            found = evaluate(state.params, rows, hyper, (*metrics, OVERFLOWN), plan=plan, axis=axis)
+            figures |= {f"{part}_{metric}": found[metric] for metric in metrics}
+            if plan.stopping != "tolerance":
+                loss = jnp.where((found[OVERFLOWN] > 0) & jnp.isfinite(loss), jnp.inf, loss)
+    figures["loss"] = loss
     if plan.monitor != OUTSIDE:
         value = figures[plan.monitor]
         value = value if stopping.larger_is_better(plan.monitor) else -value
