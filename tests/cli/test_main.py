@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mlpax.cli import main
-from mlpax.cli.screen import answer
+from mlpax.cli.screen import show_json
 from mlpax.model.model_file import load
 
 LINE = r"Epoch 1/3: loss: \d\.\d{4}, train acc\.: \d\.\d{3}, valid acc\.: \d\.\d{3}, time: \d+\.\d\d sec\."
@@ -152,7 +152,7 @@ def test_what_a_file_says_of_itself_is_no_fact(mlpax, digits_run, tmp_path):
 
 
 def test_a_figure_that_is_not_finite_is_null(capsys):
-    answer({"a": math.nan, "b": [math.inf, (1.5, None)], "c": {"d": -math.inf}})
+    show_json({"a": math.nan, "b": [math.inf, (1.5, None)], "c": {"d": -math.inf}})
     assert capsys.readouterr().out == '{"a": null, "b": [null, [1.5, null]], "c": {"d": null}}\n'
 
 

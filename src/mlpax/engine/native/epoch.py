@@ -96,10 +96,13 @@ def caller(
         started = time.perf_counter()
         state, losses = _trained(state, due, fit, data, hyper, plan, orders, waits=work * due > WAITED)
         seconds = time.perf_counter() - started
-        figures = {name: [_figure(name, state, measured, plan, hyper)] for name in plan.figures}
-        if plan.stopping != "tolerance" and not _is_finite(state, figures, fit, data):
-            losses[-1] = math.inf
-        figures = {"loss": losses, **figures}
+        outputs = _outputs(cast(Layers, state.params), measured, plan)
+        figures = {"loss": losses}
+        for name in plan.figures:
+            part, _, metric = name.partition("_")
+            figures[name] = [measure(metric, outputs[part], measured[part][0], plan, hyper)]
+        if plan.stopping != "tolerance" and not all(np.isfinite(found).all() for found in outputs.values()):
+            losses[-1] = math.inf  # of weights that are finite: those of 1e20 are
         ran = 0
         for ran in range(1, len(losses) + 1):
             if plan.monitor == OUTSIDE:
@@ -173,21 +176,14 @@ def _heard(train: Callable[..., np.ndarray]) -> np.ndarray:
             raise
 
 
-def _is_finite(state: State, figures: dict[str, list[float]], fit: Fit, data: Data) -> bool:
-    """Return whether the network's outputs are finite, as figures and some rows show: weights of 1e20 are."""
-    if not all(math.isfinite(value) for values in figures.values() for value in values):
-        return False
-    some = min(fit.settings.batch, int(data.counted))
-    return bool(np.isfinite(library.outputs(cast(Layers, state.params), fit, some)).all())
-
-
-def _figure(
-    name: str, state: State, measured: dict[str, tuple[Data, Fit]], plan: Plan, hyper: Hyper
-) -> float:
-    part, _, metric = name.partition("_")
-    data, fit = measured[part]
-    outputs = library.outputs(cast(Layers, state.params), fit, int(data.counted))
-    return measure(metric, outputs, data, plan, hyper)
+def _outputs(params: Layers, measured: dict[str, tuple[Data, Fit]], plan: Plan) -> dict[str, np.ndarray]:
+    """Return the outputs of the rows that are measured, by part, and of one minibatch of the training rows."""
+    count = {part: int(data.counted) for part, (data, _) in measured.items()}
+    parts = {name.partition("_")[0] for name in plan.figures}
+    found = {part: library.outputs(params, measured[part][1], count[part]) for part in parts}
+    if "train" not in found and plan.stopping != "tolerance":
+        found["train"] = library.outputs(params, measured["train"][1], min(plan.batch_size, count["train"]))
+    return found
 
 
 def _followed(state: State, figure: float, loss: float, epoch: int, hyper: Hyper, plan: Plan) -> State:
