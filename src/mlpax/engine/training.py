@@ -181,6 +181,7 @@ def epochs(
     done, loss, stopped = int(state.epoch), 0.0, bool(state.watch.stopped)
     if not due(done, stopped, loss, hyper, plan):
         return
+    xla.let_go()
     data, valid = jax.device_put((data, valid))
     names = ("loss", *plan.figures, OUTSIDE)  # the program returns them sorted
     call = _pass_alone if timed and count == 1 else partial(_epochs_together, count=count)
