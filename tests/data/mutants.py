@@ -20,6 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import polars as pl
@@ -303,7 +304,8 @@ def _draw(rng: random.Random, path: Path) -> None:
 
 
 def _read_pictures(path: Path) -> None:
-    found = read_image_folder(path, size=8, colour=True, memory=MEMORY)
+    with mock.patch.dict("os.environ", {"XDG_CACHE_HOME": str(path / ".cache")}):
+        found = read_image_folder(path, size=8, colour=True, memory=MEMORY)
     for row, file in zip(found.X, sorted(path.glob("*/*.png")), strict=True):
         with Image.open(file) as image:
             if image.size == (8, 8) and image.mode == "RGB" and not image.getexif():

@@ -118,7 +118,8 @@ def test_a_member_holds_what_its_header_states(tmp_path):
     assert "X.npy states the shape (2, 10000000000000), 80000000000000 bytes, but holds 100" in line
 
 
-def test_the_option_reaches_every_reader(tmp_path):
+def test_the_option_reaches_every_reader(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     np.save(tmp_path / "t.npy", np.zeros((1000, 1000), np.uint8))
     assert "limit is 1.0 MB" in says(source, str(tmp_path / "t.npy"), memory="1M")
     read_idx_of = tmp_path / "t-idx2-ubyte"
