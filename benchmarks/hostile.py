@@ -29,7 +29,7 @@ KINDS = {  # the function of a rng and a folder that returns "a value" or "our e
     "models": ("tests/model", "mutants_of_models", "attack", 20_000),
     "runs": ("tests/runs", "mutants_of_runs", "folder", 5_000),
     "checkpoints": ("tests/runs", "mutants_of_runs", "checkpoint", 5_000),
-    "tables": ("tests/data", "mutants_of_tables", "attack", 5_000),
+    "tables": ("tests/data", "mutants", "attack", 5_000),
 }
 MEMORY = 2 * 1024**3  # bytes of data that a worker may hold; threads' untouched stacks are no data
 SECONDS = 10

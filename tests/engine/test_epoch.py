@@ -17,7 +17,7 @@ from conftest import assert_close, in_float64
 from mlpax.engine.plan import Hyper, Plan
 from mlpax.engine.rows import place, row_order
 from mlpax.engine.weights import draw_weights
-from mlpax.engine.xla.epoch import epoch, initial_state
+from mlpax.engine.xla.epoch import PROGRAMS, epoch, initial_state, let_go
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 3)).astype(np.float32)
@@ -92,7 +92,7 @@ from functools import partial
 from mlpax.engine.plan import Hyper, Plan
 from mlpax.engine.rows import place
 from mlpax.engine.weights import draw_weights
-from mlpax.engine.xla.epoch import epoch, initial_state
+from mlpax.engine.xla.epoch import PROGRAMS, epoch, initial_state, let_go
 
 assert len(jax.devices()) == 2
 rng = np.random.default_rng(0)
@@ -219,3 +219,15 @@ def test_regressions_train_under(setting):
             found = model.predict(X)
         np.testing.assert_allclose(found, expected.predict(X), atol=1e-3)
         assert model.validation_scores_ == pytest.approx(expected.validation_scores_, rel=1e-3)
+
+
+def test_programs_of_many_shapes_are_let_go():
+    """Each takes some MB, and a process that fits many data sets kept them all."""
+    double = jax.jit(lambda x: 2 * x)
+    for n in range(1, PROGRAMS + 1):
+        double(np.zeros(n, np.float32))
+        let_go(double)
+    assert double._cache_size() == PROGRAMS  # a search over fewer never compiles twice
+    double(np.zeros(1000, np.float32))
+    let_go(double)
+    assert double._cache_size() == 0

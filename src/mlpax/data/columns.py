@@ -60,7 +60,7 @@ class Number:
     @staticmethod
     def fit(values: "pl.Series", kind: Kind) -> "Number | LeftOut":
         """Learn median and scale; a column without spread is constant."""
-        x = typed(values, kind).fill_null(math.nan).to_numpy()
+        x = typed(values, kind).to_numpy()
         median, scale = _robust(x)
         missing = bool(np.isnan(x).any())
         if not (scale or missing or kind.numerals.bounds):
@@ -444,9 +444,9 @@ class Columns:
         InputError
             If a column is missing (with the nearest name) or a cell is not of its kind (with its row).
         """
-        names = [c.name for c in self.columns]
+        names, there = [c.name for c in self.columns], set(frame.columns)
         for name in (c.name for c in self.varying):
-            if name not in frame.columns:
+            if name not in there:
                 near = difflib.get_close_matches(name, [c for c in frame.columns if c not in names], n=1)
                 hint = f"; is it {near[0]!r}?" if near else f"; the data has {listed(frame.columns)}"
                 raise InputError(f"column {name!r} is missing{hint}")
@@ -469,7 +469,7 @@ def fit_columns(frame: "pl.DataFrame", kinds: dict[str, Kind] | None = None) -> 
         dates in one format because its training rows happen to be. By default it is told of these rows.
     """
     kinds = tell_kinds(frame) if kinds is None else kinds
-    columns = tuple(_fit(values, kinds[values.name]) for values in frame)
+    columns = tuple(_fit(values, kinds[values.name]) for values in frame.get_columns())
     found = Columns(columns)
     if not found.varying:
         if texts := [c.name for c in columns if c.kind == "text"]:

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import lzma
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
@@ -368,7 +369,7 @@ def _checked(path: Path, names: list[str], line: int) -> list[str]:
     if len(names) > 1 and names[0] == names[last] == "":
         names[last] = f"column_{last + 1}"
     if len(set(names)) < len(names):
-        double = next(name for name in names if names.count(name) > 1)
+        double = Counter(names).most_common(1)[0][0]
         raise InputError(f"{path} has two columns named {double!r} in line {line}; rename one")
     return names
 

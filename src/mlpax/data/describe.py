@@ -94,7 +94,7 @@ def _fact(values: "pl.Series", kind: Kind, remark: str, refused: InputError | No
     if refused:
         remark = "; ".join(filter(None, (remark, f"refused: {refused}")))
     name = "" if refused and not remark.startswith("target") else kind.name
-    return Fact(values.name, name, read.null_count(), read.drop_nulls().n_unique(), remark)
+    return Fact(values.name, name, read.null_count(), read.n_unique() - (read.null_count() > 0), remark)
 
 
 def _shares(values: "pl.Series") -> str:

@@ -28,6 +28,7 @@ UNREAD = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".
 SETS = {"train", "training", "test", "testing", "val", "valid", "validation"}  # of examples, not classes
 COPIES = 3  # of the rows that are in memory while some are held out
 PIXEL = 20  # bytes that one takes while a picture is decoded, laid over white and resized
+BLOCK = 64 * 2**20
 AT_ONCE = 2 * 2**30  # bytes that all threads together decode into
 
 Item = TypeVar("Item")
@@ -364,6 +365,8 @@ def _read(
             return False, fingerprint
         return True, fingerprint
 
+    # Pillow's usual blocks of 16 MB stay with the thread that freed them; larger ones go back.
+    Image.core.set_block_size(BLOCK)
     Image.init()  # here, since threads would do it all at once
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of oddities in what is readable nonetheless

@@ -1,6 +1,5 @@
 """What each column of a table holds, as its cells tell or the user says; and its cells as values."""
 
-import math
 from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,6 +8,7 @@ import numpy as np
 
 from mlpax.data.dates import Told, read_clock, read_dates, tell_clock, tell_dates
 from mlpax.data.numerals import (
+    MARKS,
     MISSING,
     PLAIN,
     Doubtful,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Kind", "as_text", "is_constant", "numbers", "numbers_rows", "tell_kinds", "typed", "with_values"]
 
 LARGEST_INPUT = float(np.finfo(np.float32).max)  # the network's numbers are float32
+TOGETHER = 1 << 20  # cells of several columns that are looked at together
 COMPACT = 19000101, 21001231  # whole numbers between these may be dates: 20240131
 
 
@@ -86,7 +87,8 @@ def tell_kinds(
     """
     import polars as pl
 
-    told = {values.name: _told(values, reading) for values in frame}
+    plainly = _plainly(frame, reading)
+    told = {values.name: plainly.get(values.name) or _told(values, reading) for values in frame.get_columns()}
     doubtful = [name for name, column in told.items() if isinstance(column.error, Doubtful)]
     sure = {
         name: column.kind.numerals
@@ -118,6 +120,39 @@ class _Told(NamedTuple):
     kind: Kind
     notices: list[str]
     error: InputError | None = None
+
+
+def _plainly(frame: "pl.DataFrame", reading: Reading) -> dict[str, _Told]:
+    """Tell the columns of text that hold only plain numbers below `COMPACT`, or only words without a digit.
+
+    `_told` tells the same of them. Here many columns are one, as a look at a column takes as long as one at
+    thousands of cells.
+    """
+    import polars as pl
+
+    if reading.decimal or reading.thousands or reading.missing:
+        return {}
+    others = {reading.target, *reading.kinds}
+    columns: list[pl.Series] = [
+        v for v in frame.get_columns() if v.dtype == pl.String and v.name not in others
+    ]
+    step = max(1, TOGETHER // max(1, frame.height))
+    found: dict[str, _Told] = {}
+    for start in range(0, len(columns) if frame.height else 0, step):
+        some = columns[start : start + step]
+        cells = pl.concat([values.rename("") for values in some])
+        x = cells.cast(pl.Float64, strict=False)
+        lacks, number = cells.is_null(), (x.abs() < COMPACT[0]) & ~cells.str.contains(r"^0\d")
+        word = x.is_null() & cells.str.contains(r"^[ -/:-~]*$") & ~cells.str.to_lowercase().is_in([*MARKS])
+        masks = [(lacks | mask.fill_null(value=False)).to_numpy() for mask in (number, word)]
+        numbers, words = (np.all(mask.reshape(len(some), -1), axis=1).tolist() for mask in masks)
+        for values, is_number, is_word in zip(some, numbers, words, strict=True):
+            distinct = values.n_unique() - (values.null_count() > 0)
+            if distinct > 1 and is_number:
+                found[values.name] = _Told(Kind("number"), [])
+            elif distinct > 1 and is_word:
+                found[values.name] = _Told(Kind("category", missing=MISSING), [])
+    return found
 
 
 def _told(values: "pl.Series", reading: Reading, shown: str | None = None) -> _Told:
@@ -244,8 +279,9 @@ def _code(present: "pl.Series") -> str | None:
 
 def is_constant(values: "pl.Series") -> bool:
     """Whether all rows have the same cell."""
-    first = values.drop_nulls().first()
-    return first is None or (values.null_count() == 0 and bool((values == first).all()))
+    if values.null_count():
+        return values.null_count() == len(values)
+    return len(values) == 0 or bool((values == values[0]).all())
 
 
 def typed(values: "pl.Series", kind: Kind) -> "pl.Series":
@@ -307,7 +343,7 @@ def numbers(values: "pl.Series", kind: Kind) -> np.ndarray:
     RowError
         If a cell is no number, or infinite as a float32, with its row.
     """
-    x = _as_numbers(values, kind).fill_null(math.nan).to_numpy()
+    x = _as_numbers(values, kind).to_numpy()  # null is NaN
     large = np.abs(x) > LARGEST_INPUT
     if large.any():
         row = int(np.argmax(large))

@@ -273,6 +273,7 @@ def _by_xla(
     plan, hyper, *_ = training
     parameters = sum(math.prod(np.shape(p)) for p in jax.tree.leaves(state.params))
     count = epochs_a_call or (EPOCHS_A_CALL if is_small(parameters, int(data.n)) else 1)
+    xla.let_go()
     data, valid = jax.device_put((data, valid))
     run = _pass_alone if timed and count == 1 else partial(_epochs_together, count=count)
     if timed:

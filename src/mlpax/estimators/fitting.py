@@ -476,9 +476,10 @@ class Perceptron(Callbacks):
         """Fit by SciPy's L-BFGS-B with JAX's gradient, in float64."""
         import scipy.optimize
 
-        from mlpax.engine.xla.epoch import settings_of_ours
+        from mlpax.engine.xla.epoch import let_go, settings_of_ours
         from mlpax.engine.xla.full_batch import loss_and_gradient, unpack
 
+        let_go(loss_and_gradient)
         sizes = (rows.X.shape[1], *(len(b) for b in self.intercepts_))
         plan = self._plan(bucket(rows.X.shape[0], 8))
         data = placed(rows, plan.batch_size, plan.loss, np.float64)

@@ -177,7 +177,7 @@ def _heard(train: Callable[..., np.ndarray]) -> np.ndarray:
 
 
 def _outputs(params: Layers, measured: dict[str, tuple[Data, Fit]], plan: Plan) -> dict[str, np.ndarray]:
-    """Return the outputs of the rows that are measured, by part, and of one minibatch of the training rows."""
+    """Return the outputs of the rows that are measured, by part; of some training rows at least."""
     count = {part: int(data.counted) for part, (data, _) in measured.items()}
     parts = {name.partition("_")[0] for name in plan.figures}
     found = {part: library.outputs(params, measured[part][1], count[part]) for part in parts}

@@ -29,11 +29,13 @@ from mlpax.engine.xla.objective import objective_of
 from mlpax.engine.xla.optimizers import update_rule
 
 __all__ = ["State", "arrays_of", "epoch", "epochs", "evaluate", "follow", "initial_opt_state",
-           "initial_state", "inputs", "mean_loss", "measure", "minibatch", "run_epochs", "run_follow",
-           "run_measure", "run_pass", "settings_of_ours", "state_of", "train_pass"]  # fmt: skip
+           "initial_state", "inputs", "let_go", "mean_loss", "measure", "minibatch", "run_epochs",
+           "run_follow", "run_measure", "run_pass", "settings_of_ours", "state_of",
+           "train_pass"]  # fmt: skip
 
 CHUNK = 8192  # rows of an evaluation that are looked at together
 OVERFLOWN = "overflown"  # a figure of `evaluate`, of which a run keeps none
+PROGRAMS = 32  # of a function, more than a search over settings or folds has shapes
 
 # jaxlib 0.10 hands matrix products on a CPU to YNNPACK. At batches up to 128 Eigen takes a quarter less time.
 QUICK = {"xla_cpu_experimental_ynn_fusion_type": ""} if jax.__version__[:5] == "0.10." else {}
@@ -67,7 +69,7 @@ def initial_opt_state(plan: Plan, params: Pytree) -> Pytree:
     return _zeros(plan, tree, *((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
 
 
-@functools.cache  # tracing takes as long as fitting a small table
+@functools.lru_cache(maxsize=256)  # tracing takes as long as fitting a small table
 def _zeros(plan: Plan, tree: object, *leaves: tuple[tuple[int, ...], np.dtype]) -> Pytree:
     """The state of each of optax's rules that we use starts at 0, for which nothing need be compiled."""
     shapes = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves])
@@ -344,6 +346,17 @@ run_pass = jax.jit(train_pass, static_argnames="plan", compiler_options=QUICK)
 run_measure = jax.jit(measure, static_argnames="plan")
 run_follow = jax.jit(follow, static_argnames="plan")
 run_epochs = jax.jit(epochs, static_argnames=("plan", "count"))
+OURS: tuple[Any, ...] = (run_pass, run_measure, run_follow, run_epochs)
+
+
+def let_go(*functions: Any) -> None:
+    """Drop the programs of compiled functions, by default of those here, that have more than `PROGRAMS`.
+
+    Each shape of the data and each plan has a program of some MB. A long-lived process would keep them all.
+    """
+    for function in functions or OURS:
+        if function._cache_size() > PROGRAMS:
+            function.clear_cache()
 
 
 @contextmanager

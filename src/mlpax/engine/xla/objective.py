@@ -18,7 +18,7 @@ from mlpax.errors import unknown
 __all__ = ["dense_objective", "objective_of", "table_features"]
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def dense_objective(
     activation: str = "relu", loss: str = "cross_entropy", metrics: tuple[str, ...] = ("accuracy",)
 ) -> Objective:
@@ -37,7 +37,7 @@ def dense_objective(
     return objective_of(Plan(activation=activation, loss=loss))._replace(metrics=metrics)
 
 
-@functools.cache  # one objective a plan, so that jit finds its programs again
+@functools.lru_cache(maxsize=256)  # one objective a plan, so that jit finds its programs again
 def objective_of(plan: Plan) -> Objective:
     """Return the objective that a plan names."""
     if isinstance(plan.network, Objective):

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from mlpax.engine.forward import Network
 from mlpax.engine.rows import Scaling
-from mlpax.engine.xla.epoch import settings_of_ours
+from mlpax.engine.xla.epoch import let_go, settings_of_ours
 from mlpax.engine.xla.network import Params, forward
 from mlpax.engine.xla.objective import table_features
 from mlpax.errors import InputError
@@ -52,6 +52,7 @@ def outputs(network: Network, X: np.ndarray, scaling: Scaling, device: str | Non
     if X.dtype != np.uint8:
         X = X.astype(np.float32)
     params, embeddings = _uploaded(network, device_of(device) if device else jax.devices()[0])
+    let_go(_outputs)
     found = np.empty((len(X), network.sizes[-1]), np.float32)
     for start in range(0, len(X), CHUNK):
         rows = X[start : start + CHUNK]

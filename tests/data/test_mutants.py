@@ -1,0 +1,21 @@
+"""Mutated tables and arrays: a value or our error in one line, in bounded memory and time."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MUTANTS = Path(__file__).with_name("mutants.py")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
+@pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.slow)])
+def test_mutants_give_a_value_or_our_error(count):
+    environment = os.environ | {"POLARS_MAX_THREADS": "2"}
+    command = [sys.executable, "-W", "ignore", str(MUTANTS), "0", str(count)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert min(ast.literal_eval(done.stdout).values()) > count // 10
