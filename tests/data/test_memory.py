@@ -78,6 +78,10 @@ def bomb_of_rows(path):
     pl.select(x=pl.repeat("a", 5 * 10**6), y=pl.repeat("b", 5 * 10**6)).write_parquet(path)
 
 
+def bomb_of_compressed_rows(path):
+    pl.select(x=pl.repeat(0.0, 5 * 10**6), y=pl.repeat("b", 5 * 10**6)).write_ipc(path, compression="zstd")
+
+
 def bomb_of_columns(path):
     path.write_bytes(b",".join(b"c%d" % i for i in range(40_000)) + b"\n" + b"1," * 39_999 + b"1\n")
 
@@ -93,6 +97,7 @@ def rows_of_many_columns(path):
         ("t.npz", bomb_of_archive),
         ("t-idx2-ubyte.gz", bomb_of_idx),
         ("t.parquet", bomb_of_rows),
+        ("t.feather", bomb_of_compressed_rows),
         ("t.csv", bomb_of_columns),
         ("t.npy", rows_of_many_columns),
     ],

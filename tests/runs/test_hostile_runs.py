@@ -96,6 +96,11 @@ def with_setting(config, **settings):
     return config | {"recipe": config["recipe"] | settings}
 
 
+def without_a_setting(config):
+    del config["recipe"]["hidden"]
+    return config
+
+
 EPOCHS = b"epoch,loss,seconds\n"
 DAMAGES = {
     "empty config": written("config.json", b""),
@@ -106,6 +111,7 @@ DAMAGES = {
     "options that are no mapping": changed("config.json", lambda c: c | {"options": [1, 2]}),
     "an option of a wrong type": changed("config.json", lambda c: c | {"options": {"missing": "abc"}}),
     "an unknown option": changed("config.json", lambda c: c | {"options": {"shell": "rm"}}),
+    "a recipe that lacks a setting": changed("config.json", without_a_setting),
     "a recipe that is text": changed("config.json", lambda c: c | {"recipe": "default"}),
     "a setting of a wrong type": changed("config.json", lambda c: with_setting(c, seed=[0])),
     "a setting out of range": changed("config.json", lambda c: with_setting(c, epochs=0)),

@@ -30,6 +30,7 @@ __all__ = ["Kind", "as_text", "is_constant", "numbers", "numbers_rows", "tell_ki
 
 LARGEST_INPUT = float(np.finfo(np.float32).max)  # the network's numbers are float32
 TOGETHER = 1 << 20  # cells of several columns that are looked at together
+FEW_ROWS = 200
 COMPACT = 19000101, 21001231  # whole numbers between these may be dates: 20240131
 
 
@@ -243,6 +244,8 @@ def _tell_text(
 
 def _without(values: "pl.Series", texts: tuple[str, ...]) -> "pl.Series":
     """Return a column of text in which these are null, as they are written."""
+    if len(values) <= FEW_ROWS and not {*texts}.intersection(values.to_list()):
+        return values  # which takes a hundredth of the time of polars' look at a few cells
     return values.set(values.is_in(texts).fill_null(value=False), None)
 
 

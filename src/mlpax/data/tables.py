@@ -80,7 +80,10 @@ def read_table(
             frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
             frame = frame.with_columns(_as_categories(frame, _categories(path)))
         elif kind == "arrow":
-            frame = pl.read_ipc(path) if starts(path, b"ARROW1") else pl.read_ipc_stream(path)
+            is_file = starts(path, b"ARROW1")
+            if is_file:  # a stream states its rows only as they come
+                _refuse_large(path, pl.scan_ipc(path, glob=False, hive_partitioning=False), options.memory)
+            frame = pl.read_ipc(path) if is_file else pl.read_ipc_stream(path)
         else:
             frame = frame_of(*read_arrays(path, options.memory), path=path, memory=options.memory)
     except (Exception, pl.exceptions.PanicException) as error:

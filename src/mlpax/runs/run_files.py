@@ -34,6 +34,7 @@ __all__ = ["Config", "Result", "Summary", "read_config", "read_history", "read_r
 FORMAT = 1
 LIMIT = 2**28  # bytes of a file; the metrics of a million epochs have half as many
 FIGURE = re.compile(r"[-+0-9.e]{1,30}|-?inf|nan")
+ADDED = {"backend"}  # settings that the first runs did not have
 ENDS = ("finished", "stopped early", "interrupted", "diverged")
 
 
@@ -161,7 +162,7 @@ def read_config(path: Path) -> Config:
             fields = {f.name: value[f.name] for f in dataclasses.fields(Config)}
             for name, kind in typing.get_type_hints(Config).items():
                 if name == "recipe":
-                    fields[name] = Recipe(**_fields(fields[name], Recipe))
+                    fields[name] = Recipe(**_fields(fields[name], Recipe, whole=True))
                 elif name == "options":
                     fields[name] = Reading(**_fields(fields[name], Reading))
                 else:
@@ -171,8 +172,8 @@ def read_config(path: Path) -> Config:
         raise InputError(f"no run at {path}; give a folder that mlpax train has made") from None
 
 
-def _fields(value: object, of: type) -> dict[str, typing.Any]:
-    """Return the fields of a dataclass from JSON, each of its type."""
+def _fields(value: object, of: type, *, whole: bool = False) -> dict[str, typing.Any]:
+    """Return the fields of a dataclass from JSON, each of its type; if `whole`, all but those added later."""
     if not isinstance(value, dict):
         raise ValueError(f"its {of.__name__.lower()} is {value!r:.50}, not an object")
     hints, given = typing.get_type_hints(of), typing.cast(dict[str, typing.Any], value)
@@ -180,6 +181,8 @@ def _fields(value: object, of: type) -> dict[str, typing.Any]:
         if name not in hints:
             raise ValueError(f"it has an unknown setting {name!r:.50}")
         _check(name, one, hints[name])
+    if whole and (lacking := hints.keys() - given.keys() - ADDED):
+        raise ValueError(f"it lacks the setting {min(lacking)!r}")
     return given
 
 
