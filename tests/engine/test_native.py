@@ -338,7 +338,7 @@ def test_ctrl_c_is_heard_at_once():
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         call(state, 1)
-    assert time.monotonic() - sent[0] < 1  # a step, and slack for a busy machine
+    assert time.monotonic() - sent[0] < 5  # a step takes .1 s; the rest is slack for a busy machine
     assert np.isfinite(state.params[0][0]).all()
 
 
