@@ -20,8 +20,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # its room, and from the rooms that `MAY_ENTER` names.
 ROOMS = {
     "": "errors atomic seeds recipes scores plots",
-    "engine": "plan rows stopping state schedules metrics weights table_network forward native.library"
-    " native.epoch xla.network xla.losses xla.objective"
+    "engine": "plan rows stopping waiting state schedules metrics weights table_network forward"
+    " native.library native.epoch xla.network xla.losses xla.objective"
     " xla.optimizers xla.epoch xla.full_batch xla.prediction training",
     "data": "memory reading arrays numerals dates encodings headers csv_files tables kinds columns dataset"
     " named_sets image_cache images targets sources describe",

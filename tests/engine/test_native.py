@@ -156,11 +156,11 @@ def test_figures(loss, metrics):
 
 def test_every_metric_has_a_twin():
     data = data_for("squared_error")
-    plan, hyper = plan_and_hyper(loss="squared_error")
+    plan, _ = plan_and_hyper(loss="squared_error")
     outputs = np.zeros((int(data.counted), SIZES[-1]), np.float32)
     for name in METRICS:
         of = data_for("cross_entropy") if name in ("accuracy", "log_loss") else data
-        assert np.isfinite(measure(name, outputs, of, plan, hyper))
+        assert np.isfinite(measure(name, outputs, of, plan))
 
 
 @pytest.mark.parametrize("settings", [
@@ -338,7 +338,7 @@ def test_ctrl_c_is_heard_at_once():
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         call(state, 1)
-    assert time.monotonic() - sent[0] < 5  # a step takes .1 s; the rest is slack for a busy machine
+    assert time.monotonic() - sent[0] < 1  # a step, and slack for a busy machine
     assert np.isfinite(state.params[0][0]).all()
 
 

@@ -548,6 +548,11 @@ def test_a_fitted_estimator_holds_nothing_on_the_device():
     assert not any(isinstance(leaf, jax.Array) for leaf in held)
 
 
+def test_warnings_point_at_the_callers_line(recwarn):
+    MLPClassifier(**SMALL | {"max_iter": 2}).fit(X_IRIS, Y_IRIS)
+    assert [(w.category, w.filename) for w in recwarn.list] == [(ConvergenceWarning, __file__)]
+
+
 def test_invscaling_goes_on_as_in_scikit_learn():
     """Each `fit` with `warm_start` begins at the initial rate; `partial_fit` goes on at the last one."""
     X, y = X_IRIS, Y_IRIS

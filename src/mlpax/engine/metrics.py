@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from mlpax.engine.plan import Hyper, Plan
+from mlpax.engine.plan import Plan
 from mlpax.engine.rows import Data
 
 __all__ = ["measure"]
 
 
-def measure(name: str, outputs: np.ndarray, data: Data, plan: Plan, hyper: Hyper) -> float:
+def measure(name: str, outputs: np.ndarray, data: Data, plan: Plan) -> float:
     """Return the weighted mean of a metric over the rows that count.
 
     Parameters

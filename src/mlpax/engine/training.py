@@ -1,11 +1,12 @@
 """The host's loop over epochs on either backend, and `fit`."""
 
+import importlib
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -13,10 +14,12 @@ import numpy as np
 from mlpax.engine.forward import has_accelerator
 from mlpax.engine.native import epoch as native
 from mlpax.engine.native import library
+from mlpax.engine.native.epoch import Called
 from mlpax.engine.plan import BACKENDS, OUTSIDE, Hyper, Objective, Plan, Pytree, hyper_of, plan_of
 from mlpax.engine.rows import Data, Orders, orders_of
 from mlpax.engine.state import State
 from mlpax.engine.stopping import due
+from mlpax.engine.waiting import heard
 from mlpax.engine.weights import draw_weights
 from mlpax.errors import DivergedError, InputError, unknown
 from mlpax.recipes import Recipe, power_of_two
@@ -136,33 +139,26 @@ def initial_params(sizes: Sequence[int], recipe: Recipe) -> "list[tuple[Array, A
         return initialize_weights(sizes, jax.random.PRNGKey(recipe.seed), 0.02)
 
 
+def _engine(backend: str) -> ModuleType:
+    """Return the module of a backend that knows its states; JAX is imported only for XLA."""
+    return native if backend == "native" else importlib.import_module("mlpax.engine.xla.epoch")
+
+
 def initial_state(
     params: Pytree, training: Training, seed: int, dtype: type[np.floating] = np.float32
 ) -> State:
     """Return the state before the first epoch; `seed` is the dropout's, `dtype` the arithmetic's."""
-    if training.backend == "native":
-        return native.initial_state(params, training.plan, seed)
-    from mlpax.engine.xla import epoch as xla
-
-    return xla.initial_state(params, training.plan, seed, dtype)
+    return _engine(training.backend).initial_state(params, training.plan, seed, dtype)
 
 
 def arrays_of(state: State, training: Training) -> dict[str, np.ndarray]:
     """Return the state as named arrays on the host, for a checkpoint."""
-    if training.backend == "native":
-        return native.arrays_of(state)
-    from mlpax.engine.xla import epoch as xla
-
-    return xla.arrays_of(state)
+    return _engine(training.backend).arrays_of(state)
 
 
 def state_of(arrays: dict[str, np.ndarray], like: State, training: Training) -> State:
     """Return the state of a checkpoint's arrays; `like` is any state of the same plan and shapes."""
-    if training.backend == "native":
-        return native.state_of(arrays, like)
-    from mlpax.engine.xla import epoch as xla
-
-    return xla.state_of(arrays, like)
+    return _engine(training.backend).state_of(arrays, like)
 
 
 def device_kind(backend: str) -> str:
@@ -249,7 +245,6 @@ def epochs(
         )
 
 
-Called = tuple[State, dict[str, list[float]], float]  # with the figures of each epoch, and the seconds
 Call = Callable[[State, int], Called]  # runs up to so many epochs
 Follow = Callable[[State, float], State]  # shows the stopping rule a figure from outside
 
@@ -317,10 +312,10 @@ def _pass_alone(state: State, data: Data, valid: Data | None, training: Training
     plan, hyper, orders, _ = training
     order = orders(int(state.epoch), 1)[0] if orders else None
     rows = data if due else data._replace(steps=np.int32(0))
-    with xla.settings_of_ours(), ThreadPoolExecutor(1) as waiter:
+    with xla.settings_of_ours():
         start = time.perf_counter()
         state, loss = xla.run_pass(state, rows, order, hyper, plan=plan)
-        waiter.submit(loss.block_until_ready).result()  # Ctrl-C is heard at a lock, not in XLA
+        heard(loss.block_until_ready)
         seconds = time.perf_counter() - start
         if not due:
             return state, {}, seconds

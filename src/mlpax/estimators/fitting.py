@@ -365,7 +365,7 @@ class Perceptron(Callbacks):
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the"
                 " optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
 
     def _batch_size(self, rows: int) -> int:

@@ -4,7 +4,6 @@ import ctypes
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, cast
 
@@ -19,15 +18,16 @@ from mlpax.engine.rows import Data, Orders
 from mlpax.engine.schedules import schedule
 from mlpax.engine.state import State
 from mlpax.engine.stopping import Watch
+from mlpax.engine.waiting import heard
 
-__all__ = ["arrays_of", "caller", "follow", "initial_state", "state_of"]
+__all__ = ["Called", "arrays_of", "caller", "follow", "initial_state", "state_of"]
 
 Called = tuple[State, dict[str, list[float]], float]  # with each epoch's figures, and the seconds
 WAITED = 1e8  # floating-point operations; a call of more runs in a thread, so that Ctrl-C is heard
 
 
-def initial_state(params: Pytree, plan: Plan, seed: int = 0) -> State:
-    """Return the state before the first epoch; `seed` is the dropout's."""
+def initial_state(params: Pytree, plan: Plan, seed: int = 0, dtype: object = np.float32) -> State:
+    """Return the state before the first epoch; `seed` is the dropout's, and float32 the only dtype."""
     layers = _copied(cast(Layers, params))
     zero: Any = np.int32(0)
     key: Any = np.array([0, seed], np.uint32)
@@ -100,7 +100,7 @@ def caller(
         figures = {"loss": losses}
         for name in plan.figures:
             part, _, metric = name.partition("_")
-            figures[name] = [measure(metric, outputs[part], measured[part][0], plan, hyper)]
+            figures[name] = [measure(metric, outputs[part], measured[part][0], plan)]
         if plan.stopping != "tolerance" and not all(np.isfinite(found).all() for found in outputs.values()):
             losses[-1] = math.inf  # of weights that are finite: those of 1e20 are
         ran = 0
@@ -112,9 +112,8 @@ def caller(
             if not stopping.due(number, bool(state.watch.stopped), losses[ran - 1], hyper, plan):
                 break
         if ran < len(losses):  # the rule ended the training within: what came after is left out
-            watch = state.watch
-            state, losses = _trained(first, ran, fit, data, hyper, plan, orders, waits=False)
-            state = state._replace(watch=watch)
+            ended, losses = _trained(first, ran, fit, data, hyper, plan, orders, waits=False)
+            state = ended._replace(watch=state.watch)
         return state, {name: values[:ran] for name, values in figures.items()}, seconds
 
     return call
@@ -140,8 +139,9 @@ def _trained(
     rates = hyper.learning_rate * schedule(plan, hyper, t, np) * np.ones(len(t))
     rates = rates.reshape(epochs, steps) * factors[:epochs, None]
     order = orders(done, epochs) if orders else None
-    train = partial(library.train, params, moments, fit, order, rates, int(state.step))
-    losses = _heard(train) if waits else train()
+    stop = ctypes.c_int32(0)
+    train = partial(library.train, params, moments, fit, order, rates, int(state.step), stop)
+    losses = heard(train, lambda: setattr(stop, "value", 1)) if waits else train()
     ran = next((k + 1 for k, loss in enumerate(losses) if not np.isfinite(loss)), epochs)
     watch = state.watch
     if plan.schedule == "invscaling":
@@ -163,17 +163,6 @@ def _factors(watch: Watch, done: int, epochs: int, data: Data, hyper: Hyper, pla
         rows_seen = hyper.rows_seen + (done + np.arange(1, epochs + 1)) * int(data.n)
         factors[1:] = (rows_seen + 1.0) ** -hyper.power_t
     return factors
-
-
-def _heard(train: Callable[..., np.ndarray]) -> np.ndarray:
-    """Train in a thread, while this one waits for Ctrl-C, which is not heard inside the library."""
-    stop = ctypes.c_int32(0)
-    with ThreadPoolExecutor(1) as thread:
-        try:
-            return thread.submit(train, stop=stop).result()
-        except BaseException:
-            stop.value = 1
-            raise
 
 
 def _outputs(params: Layers, measured: dict[str, tuple[Data, Fit]], plan: Plan) -> dict[str, np.ndarray]:

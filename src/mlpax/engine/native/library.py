@@ -27,7 +27,7 @@ LOSS = ("cross_entropy", "binary_cross_entropy", "squared_error", "absolute_erro
         "poisson_deviance")  # fmt: skip
 OPTIMIZER = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "lion")
 MOMENTS = {"sgd": (), "momentum": (0,), "nesterov": (0,), "lion": (0,), "rmsprop": (1,)}  # of the others both
-STOPPED, NO_MEMORY = 1, 2
+NO_MEMORY = 2
 
 SMALL_STEP = 2e7  # floating-point operations of a step; below it a second thread costs more than it helps
 
@@ -200,8 +200,8 @@ def train(
     """
     if order is not None:
         order = np.ascontiguousarray(order, np.int32)
-        assert order.shape == (len(rates), of.bucket)
-        assert 0 <= order.min() <= order.max() < of.bucket
+        _require(order.shape == (len(rates), of.bucket), "orders of another shape")
+        _require(0 <= order.min() <= order.max() < of.bucket, "an order with rows that there are not")
     rates = np.ascontiguousarray(rates, np.float32)
     course = _Course(
         epochs=len(rates),
@@ -248,11 +248,10 @@ def fit_of(data: Data, plan: Plan, hyper: Hyper, sizes: Sequence[int], seed: int
     )
     data = data._replace(X=X, shift=shift, scale=scale)
     labels = plan.loss == "cross_entropy"
-    assert X.shape[1] == sizes[0]
-    assert X.dtype in (np.uint8, np.float32)
-    assert data.weight.dtype == np.float32
-    assert data.y.dtype == (np.int32 if labels else np.float32)
-    assert data.y.shape == (len(X),) if labels else data.y.shape == (len(X), sizes[-1])
+    _require(X.shape[1] == sizes[0] and X.dtype.name in ("uint8", "float32"), "other inputs")
+    _require(data.weight.shape == (len(X),) and data.weight.dtype == np.float32, "other weights")
+    shape, kind = ((len(X),), np.int32) if labels else ((len(X), sizes[-1]), np.float32)
+    _require(data.y.shape == shape and data.y.dtype == kind, "other targets")
     if labels and not 0 <= data.y.min() <= data.y.max() < sizes[-1]:
         raise InputError(
             f"y holds labels {data.y.min()} to {data.y.max()}; the network has {sizes[-1]} classes"
@@ -266,13 +265,8 @@ def fit_of(data: Data, plan: Plan, hyper: Hyper, sizes: Sequence[int], seed: int
         loss=LOSS.index(plan.loss),
         optimizer=OPTIMIZER.index(str(plan.optimizer)),
         batch=plan.batch_size,
-        summed=plan.summed,
-        epsilon_hat=plan.epsilon_hat,
-        sums_steps=plan.sums_steps,
-        momentum=hyper.momentum,
-        beta_1=hyper.beta_1,
-        beta_2=hyper.beta_2,
-        epsilon=hyper.epsilon,
+        **{name: getattr(plan, name) for name in ("summed", "epsilon_hat", "sums_steps")},
+        **{name: getattr(hyper, name) for name in ("momentum", "beta_1", "beta_2", "epsilon")},
         decay=hyper.weight_decay if plan.decay else 0,
         penalty=hyper.penalty if plan.penalty else 0,
         smoothing=hyper.label_smoothing,
@@ -304,10 +298,16 @@ def _network(params: Layers, activation: str | tuple[str, ...]) -> _Network:
     return network
 
 
+def _require(condition: bool | np.bool, what: str) -> None:
+    """Raise an error of ours, also under `python -O`: the library would read or write beyond its arrays."""
+    if not condition:
+        raise AssertionError(f"the native library was given {what}")
+
+
 def _address(array: np.ndarray | None) -> int | None:
     if array is None:
         return None
-    assert array.flags.c_contiguous
+    _require(array.flags.c_contiguous, "an array that is not contiguous")
     return array.ctypes.data
 
 
