@@ -21,15 +21,13 @@ FIRST_EPOCH = """
 from mlpax import datasets, recipes
 from mlpax.engine import training
 from mlpax.engine.rows import fit_scaling, place
-from mlpax.engine.xla.epoch import run_pass
 data = datasets.load("mnist")
-recipe = recipes.default(len(data.X_train))
+recipe = recipes.default(len(data.X_train)).replace(epochs=1)
 scaling = fit_scaling(data.X_train, recipe.inputs)
 rows = place(data.X_train, data.y_train, batch_size=recipe.batch_size, **scaling._asdict())
-plan, hyper, orders, _ = how = training.training_of(recipe, rows, None, "dense", ())
-state = training.initial_state(training.initial_params((784, *recipe.hidden, 10), recipe), how, recipe.seed)
-state, loss = run_pass(state, rows, orders(0, 1)[0], hyper, plan=plan)
-loss.block_until_ready()
+params = training.initial_params((784, *recipe.hidden, 10), recipe)
+how = training.training_of(recipe, rows, None, "dense", ())
+training.train(params, rows, None, how, recipe.seed)
 """
 
 TRAIN = ("-m", "mlpax", "train", "--quiet")  # and after --out a new folder each time

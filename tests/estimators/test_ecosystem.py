@@ -381,7 +381,11 @@ print(sum(hits), model.loss_)
 
 @pytest.mark.slow
 def test_jax_keeps_the_program_for_the_next_process(tmp_path):
-    kept = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    kept = {
+        "MLPAX_BACKEND": "xla",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     command = [sys.executable, "-W", "ignore", "-c", FIT]
     first, second = (subprocess.check_output(command, text=True, env=os.environ | kept) for _ in range(2))
     assert first.split()[0] == "0"
