@@ -23,6 +23,8 @@ def schedule(plan: Plan, hyper: Hyper, t: "Numbers", xp: "ModuleType") -> "Numbe
 
     `t` and what is returned are numbers or arrays, of NumPy or of JAX as `xp` says.
     """
+    if plan.schedule in ("constant", "plateau", "adaptive", "invscaling"):
+        return 1.0
     tiny = xp.finfo(xp.float32).tiny
     warmup = xp.maximum(hyper.warmup, 1e-6 if plan.schedule == "one_cycle" else 0)  # which begins low
     falling = xp.clip((t - warmup) / xp.maximum(1 - warmup, tiny), 0, 1)  # share of the way down
@@ -36,10 +38,8 @@ def schedule(plan: Plan, hyper: Hyper, t: "Numbers", xp: "ModuleType") -> "Numbe
             low, last = 1 / 25, 1 / 25 / 1e4
             up = low + (1 - low) * (1 - _half_wave(rising, xp))
             return xp.where(t < warmup, up, last + (1 - last) * _half_wave(falling, xp))
-        case "cosine_log":
+        case _:  # cosine_log
             return 0.5 - 0.5 * xp.cos(2 * xp.pi * xp.log2(1 + 15 * t))
-        case _:
-            return 1.0
 
 
 def _half_wave(share: "Numbers", xp: "ModuleType") -> "Numbers":

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from jax import Array
 
-__all__ = ["Watch", "due", "follow", "larger_is_better"]
+__all__ = ["Watch", "due", "follow", "larger_is_better", "sure"]
 
 SMALLEST_RATE = 1e-6  # scikit-learn's "adaptive" gives up below it
 PLATEAU = 3  # epochs without improvement that halve the rate of "plateau"
@@ -49,6 +49,14 @@ def due(
     ahead = (epoch < hyper.epochs) & (stopped ^ True)  # a `not` for both kinds
     # scikit-learn goes on after a loss that is not finite: an earlier epoch may be kept.
     return ahead if plan.stopping == "tolerance" else ahead & (abs(loss) < float("inf"))
+
+
+def sure(watch: Watch, hyper: Hyper, plan: Plan) -> int:
+    """Return how many epochs are due whatever their figures are: the rule cannot end the training before."""
+    if plan.stopping == "never":
+        return 1 << 30
+    left = hyper.patience - int(watch.waited) + (plan.stopping == "tolerance")
+    return int(max(1, min(left, 1 << 30)))
 
 
 def follow(

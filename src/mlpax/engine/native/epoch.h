@@ -7,7 +7,7 @@ namespace mlpax::NS {
 
 // Which part of each matrix is a thread's own.
 struct Share {
-    int i0, i1;                // rows of a minibatch
+    int i0, i1;                // rows of a minibatch, of the losses
     bool apart;                // whether threads read what others own, so that more barriers are needed
     Block own[MAX_LAYERS];     // of the weights
     Block acts[MAX_LAYERS];    // of the outputs
@@ -43,33 +43,35 @@ struct Trainer {
     const Settings &s;
     const Course &course;
     Work &w;
-    const int t, T, N, B, inputs;
-    const Share mine;
+    const int t, T, N, inputs;
+    int B;       // rows of this step: the padding at its end is left out
+    Share mine;
 
     Trainer(const Network &net, const Rows &rows, const Settings &s, const Course &course, Work &w, int t, int T)
-        : net(net), rows(rows), s(s), course(course), w(w), t(t), T(T), N(net.layers), B(s.batch), inputs(net.sizes[0]),
-          mine(net, s.batch, t, T) {}
+        : net(net), rows(rows), s(s), course(course), w(w), t(t), T(T), N(net.layers), inputs(net.sizes[0]), B(s.batch),
+          mine(net, B, t, T) {}
 
     void wait() { w.barrier.wait(T); }
     long stride(int l) const { return l ? padded(net.sizes[l]) : inputs; }  // of the inputs of layer l
     long row(int epoch, long i) const { return course.order ? course.order[epoch * course.orders + i] : i; }
     float weight(int epoch, long i) const { return rows.weight ? rows.weight[row(epoch, i)] : 1.0f; }
 
-    const float *minibatch(int step) const {
-        return w.direct ? (const float *)rows.X + (long)step * B * inputs : w.x[step % 2];
-    }
-    void read(int epoch, int step) {
-        if (!w.direct)
-            for (int i = mine.i0; i < mine.i1; i++)
-                read_row(rows, inputs, row(epoch, (long)step * B + i), w.x[step % 2] + (long)i * inputs);
+    // The rows of a step. Each thread reads all of them for itself: that costs less than lines of memory that
+    // move from core to core.
+    const float *minibatch(int epoch, int step) const {
+        const long first = (long)step * s.batch;
+        if (w.direct) return (const float *)rows.X + first * inputs;
+        for (int i = 0; i < B; i++) read_row(rows, inputs, row(epoch, first + i), w.x[t] + (long)i * inputs);
+        return w.x[t];
     }
 
     void transpose(int l) {
         const long n = padded(net.sizes[l + 1]), m = padded(net.sizes[l]);
         const Block &at = mine.own[l];
-        for (int c = at.c0; c < at.c1; c += UNIT)
+        const int last = std::min(at.c1, net.sizes[l + 1]);
+        for (int c = at.c0; c < last; c += UNIT)
             for (int r = at.r0; r < at.r1; r++)
-                for (int j = c; j < c + UNIT; j++) w.WT[l][j * m + r] = w.W[l][r * n + j];
+                for (int j = c; j < std::min(c + UNIT, last); j++) w.WT[l][j * m + r] = w.W[l][r * n + j];
     }
 
     void forward(const float *x, int64_t update) {
@@ -88,7 +90,7 @@ struct Trainer {
 
     // Outputs and losses of its own rows, and the gradient by the outputs; `each` is 1 over the sum of weights.
     void outputs(const float *x, int epoch, int step, float each) {
-        const long m = stride(N - 1), n = padded(net.sizes[N]), first = (long)step * B;
+        const long m = stride(N - 1), n = padded(net.sizes[N]), first = (long)step * s.batch;
         matmul(mine.i1 - mine.i0, n, net.sizes[N - 1], (N > 1 ? w.A[N - 1] : x) + mine.i0 * m, m, 1, w.W[N - 1], n,
                w.b[N - 1], 0, 1, w.G[N] + mine.i0 * n, n);
         for (int i = mine.i0; i < mine.i1; i++) {
@@ -122,6 +124,9 @@ struct Trainer {
         return sum;
     }
 
+    // Of few outputs the vectors would be nearly empty.
+    bool narrow(int l) const { return l && net.sizes[l + 1] <= UNIT / 2; }
+
     // Gradients of its own weights of layer l, some rows at a time: `then(row, rows, gradient, stride)`.
     template <class F> void gradients(int l, const float *a, F then) {
         const long n = padded(net.sizes[l + 1]), lda = stride(l);
@@ -129,7 +134,15 @@ struct Trainer {
         const int cols = at.c1 - at.c0, most = std::max(1, CACHED / std::max(cols, 1) / UNIT) * UNIT;
         for (int r = at.r0; r < at.r1; r += most) {
             const int some = std::min(most, at.r1 - r);
-            matmul(some, cols, B, a + r, 1, lda, w.G[l + 1] + at.c0, n, nullptr, 0, 1, w.grad[t], cols);
+            if (narrow(l)) {  // the same sums as a product whose columns are the layer's inputs, turned over
+                const int outs = net.sizes[l + 1], wide = padded(some);
+                float *turned = w.grad[t] + (long)some * cols;
+                matmul(outs, wide, B, w.G[l + 1], 1, n, a + r, lda, nullptr, 0, 1, turned, wide);
+                memset(w.grad[t], 0, 4l * some * cols);
+                for (int j = 0; j < outs; j++)
+                    for (int i = 0; i < some; i++) w.grad[t][i * cols + j] = turned[j * wide + i];
+            } else
+                matmul(some, cols, B, a + r, 1, lda, w.G[l + 1] + at.c0, n, nullptr, 0, 1, w.grad[t], cols);
             then(r, some, w.grad[t], cols);
         }
         if (at.r0 == 0 && at.r1 > 0) {  // the biases, as the row after the last
@@ -170,7 +183,7 @@ struct Trainer {
         const float pull = s.penalty * each + (beside ? 0 : s.decay);
         for (int l = 0; l < N; l++) {
             const float *a = l ? w.A[l] : x;
-            if (s.optimizer == SGD && !pull) {  // the update in the product itself
+            if (s.optimizer == SGD && !pull && !narrow(l)) {  // the update in the product itself
                 const long n = padded(net.sizes[l + 1]);
                 const Block &at = mine.own[l];
                 float *W = w.W[l] + at.r0 * n + at.c0;
@@ -225,13 +238,17 @@ struct Trainer {
 
     // One step; false if the caller wants to stop.
     bool step(int epoch, int step, const Pace &pace, const volatile int32_t *stop) {
-        const float *x = minibatch(step);
         float total = 0;
-        for (int i = 0; i < B; i++) total += weight(epoch, (long)step * B + i);
-        const float each = total > 0 ? 1 / total : 0;
+        int count = 0;
+        for (int i = 0; i < s.batch; i++) {
+            const float of_row = weight(epoch, (long)step * s.batch + i);
+            total += of_row;
+            if (of_row != 0) count = i + 1;
+        }
+        if (count != B) mine = Share(net, B = count, t, T);
+        const float each = total > 0 ? 1 / total : 0, *x = minibatch(epoch, step);
         forward(x, pace.update);
         outputs(x, epoch, step, each);
-        if (step + 1 < course.steps) read(epoch, step + 1);
         if (t == 0 && stop && *stop) w.halted = true;
         wait();
         if (w.halted) return false;  // read between two barriers, so that all threads agree
@@ -252,7 +269,6 @@ struct Trainer {
     void epochs(const volatile int32_t *stop, double *losses) {
         for (int l = 1; l < N; l++) transpose(l);
         for (int epoch = 0; epoch < course.epochs; epoch++) {
-            read(epoch, 0);
             if (t == 0) w.loss = w.weight = 0;
             wait();
             for (int k = 0; k < course.steps; k++)

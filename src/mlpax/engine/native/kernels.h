@@ -18,17 +18,27 @@ static inline V pick(I mask, V yes, V no) { return mask ? yes : no; }
 static inline V least(V a, V b) { return pick(a < b, a, b); }
 static inline V most(V a, V b) { return pick(a > b, a, b); }
 
+static inline I numbers(int first) {  // first, first + 1, ...
+    I n;
+    for (int i = 0; i < L; i++) n[i] = first + i;
+    return n;
+}
+
 static inline V root(V x) {
     V y;
     for (int i = 0; i < L; i++) y[i] = __builtin_sqrtf(x[i]);
     return y;
 }
 
-// The lanes' sum or maximum.
-template <class F> static inline float fold(V v, F both) {
-    for (int half = L / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) v[i] = both(v[i], v[i + half]);
-    return v[0];
+// The lanes' sum or maximum, by halves.
+template <int W> struct Lanes { typedef float V __attribute__((vector_size(4 * W))); };
+template <int W = L, class F> static inline float fold(typename Lanes<W>::V v, F both) {
+    if constexpr (W == 2) return both(v[0], v[1]);
+    else {
+        typename Lanes<W / 2>::V half[2];
+        memcpy(half, &v, sizeof v);
+        return fold<W / 2>(both(half[0], half[1]), both);
+    }
 }
 
 // To 2 units in the last place: 2^n times a polynomial on +-log(2) / 2 (Cephes). NaN stays NaN.

@@ -59,8 +59,7 @@ struct Dropout {
         return x ^ (x >> 16);
     }
     void apply(uint32_t first, V &a, V &d) const {
-        N unit;
-        for (int i = 0; i < L; i++) unit[i] = first + i;
+        const N unit = (N)numbers((int)first);
         const I kept = (I)((hash(hash(unit ^ key[0]) ^ key[1]) >> 8) >= threshold);
         a = pick(kept, a * scale, V{});
         d = pick(kept, d * scale, V{});

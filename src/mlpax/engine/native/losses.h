@@ -12,16 +12,18 @@ static float cross_entropy(float *z, int n, int label, float smoothing, float sh
         for (int j = 0; j < n; j++) mean += z[j];
     V top = all(LOWEST), sum = {};
     for (int j = 0; j < wide; j += L) top = most(top, load(z + j));
-    const float largest = fold(top, [](float a, float b) { return a > b ? a : b; });
+    const float largest = fold(top, [](auto a, auto b) { return a > b ? a : b; });
     for (int j = 0; j < wide; j += L) {
         const V v = exp(load(z + j) - largest);
         store(z + j, v);
         sum += v;
     }
-    const float total = fold(sum, [](float a, float b) { return a + b; }), scale = share / total;
-    for (int j = 0; j < wide; j += L) store(z + j, load(z + j) * scale - share * off);
-    z[label] -= share * (1 - smoothing);
-    for (int j = n; j < wide; j++) z[j] = 0;
+    const float total = fold(sum, [](auto a, auto b) { return a + b; }), scale = share / total;
+    for (int j = 0; j < wide; j += L) {
+        const I class_ = numbers(j);
+        const V g = load(z + j) * scale - share * off, right = g - share * (1 - smoothing);
+        store(z + j, pick(class_ == label, right, pick(class_ < n, g, V{})));
+    }
     return logf(total) - (1 - smoothing) * (at - largest) - off * (mean - n * largest);
 }
 

@@ -16,6 +16,9 @@
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 namespace mlpax {
 
@@ -40,9 +43,17 @@ struct Pace {  // what changes from step to step
     }
 };
 
-// Threads that wait spin for about 20 microseconds, then sleep: where cores are scarce the others get them.
+// Threads that wait spin for some microseconds, then let others have the core each time they look, then sleep.
 class Barrier {
     std::atomic<int> arrived{0}, phase{0};
+
+    static void pause() {
+#if defined(__x86_64__)
+        _mm_pause();
+#elif defined(__aarch64__)
+        asm volatile("yield");
+#endif
+    }
 
   public:
     void wait(int threads) {
@@ -56,11 +67,7 @@ class Barrier {
         }
         for (int i = 0; i < 2000; i++) {
             if (phase.load(std::memory_order_acquire) != now) return;
-#if defined(__x86_64__)
-            _mm_pause();
-#elif defined(__aarch64__)
-            asm volatile("yield");
-#endif
+            i < 300 ? pause() : std::this_thread::yield();
         }
         while (phase.load(std::memory_order_acquire) == now) phase.wait(now, std::memory_order_acquire);
     }
@@ -119,7 +126,6 @@ class Memory {
 
 // What the threads of a call share: a minibatch, the values and gradients of each layer, and the parameters.
 struct Work : Memory {
-    float *x[2] = {};                        // a minibatch, and the one after it
     bool direct;                             // the data's rows are used as they lie
     float *A[MAX_LAYERS + 1] = {};           // outputs of each layer after its activation
     float *D[MAX_LAYERS + 1] = {};           // the activation's derivative
@@ -130,7 +136,7 @@ struct Work : Memory {
     double *squares[MAX_LAYERS] = {}, *norms[MAX_LAYERS] = {};  // partial sums, one a unit of 16 x 16
     long units[MAX_LAYERS];                  // of a row of those
     float *losses;
-    std::vector<float *> grad;               // one for each thread
+    std::vector<float *> x, grad;            // of each thread: a minibatch, and some rows of a gradient
     double loss = 0, weight = 0, penalty = 0;
     bool halted = false;
     Barrier barrier;
@@ -139,7 +145,6 @@ struct Work : Memory {
         const bool plain = !rows.bytes && !rows.per_feature && *rows.shift == 0 && *rows.scale == 1;
         direct = plain && !course.order;
         losses = make(s.batch);
-        for (int i = 0; i < 2 && !direct; i++) x[i] = make((long)s.batch * net.sizes[0]);
         int widest = 0;
         for (int l = 0; l < net.layers; l++) {
             const int m = net.sizes[l], n = net.sizes[l + 1];
@@ -159,7 +164,10 @@ struct Work : Memory {
         }
         if (const int n = net.sizes[net.layers]; s.loss == CROSS_ENTROPY && n % UNIT)
             std::fill(b[net.layers - 1] + n, b[net.layers - 1] + padded(n), LOWEST);
-        for (int t = 0; t < threads; t++) grad.push_back(make(std::max(CACHED, UNIT * widest)));
+        for (int t = 0; t < threads; t++) {
+            if (!direct) x.push_back(make((long)s.batch * net.sizes[0]));
+            grad.push_back(make(2l * std::max(CACHED, UNIT * widest)));
+        }
     }
     double &square(int l, long r, long c) { return squares[l][r * units[l] + c]; }
     double &norm(int l, long r, long c) { return norms[l][r * units[l] + c]; }
@@ -235,14 +243,37 @@ const Set &chosen() {
     return set;
 }
 
+// Move the calling thread to the t-th of this process's cores after `core`, from where the system may move it
+// on. Left alone it often begins on its maker's core, and both wait for each other there for many milliseconds.
+void leave([[maybe_unused]] int core, [[maybe_unused]] int t) {
+#if defined(__linux__)
+    cpu_set_t all, one;
+    if (core < 0 || sched_getaffinity(0, sizeof all, &all) || CPU_COUNT(&all) < 2) return;
+    for (int left = t % CPU_COUNT(&all); left; left -= CPU_ISSET(core, &all)) core = (core + 1) % CPU_SETSIZE;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    if (!sched_setaffinity(0, sizeof one, &one)) sched_setaffinity(0, sizeof all, &all);
+#endif
+}
+
+int core_of_caller() {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
 // Call work(t, T) on up to `wanted` threads, the caller's among them. If the system refuses a thread, there are
 // fewer; the results are the same.
 template <class F> void on_threads(int wanted, F work) {
     std::atomic<int> team{0};
     std::vector<std::thread> others;
+    const int core = core_of_caller();
     try {
         for (int t = 1; t < wanted; t++)
             others.emplace_back([&, t] {
+                leave(core, t);
                 team.wait(0);
                 const FlushDenormals flush;
                 work(t, team.load());
