@@ -14,6 +14,7 @@ struct Share {
 
     Share(const Network &net, int batch, int t, int T) {
         const int layers = net.layers;
+        bool first = true;  // of the threads that share the columns of the last hidden layer
         i0 = (long)batch * t / T, i1 = (long)batch * (t + 1) / T;
         apart = layers != 2;
         for (int l = 0; l < layers; l++) {
@@ -25,14 +26,14 @@ struct Share {
             const int c0 = UNIT * part(units, tc, across), c1 = UNIT * part(units, tc + 1, across);
             own[l] = {down_to(tr), down_to(tr + 1), c0, c1};
             acts[l] = {part(batch, tr, down), part(batch, tr + 1, down), c0, c1};
-            if (l + 1 < layers && down > 1) apart = true;
+            if (l + 1 < layers) first = tr == 0, apart |= down > 1;
         }
         // Of the last layer the rows are split: those of the hidden units that are its own.
         const int last = layers - 1, m = net.sizes[last], n = padded(net.sizes[layers]);
         auto within = [&](int unit) { return std::min(m, UNIT * unit); };
         const int units = padded(m) / UNIT;
         if (layers == 1) own[0] = {within((long)units * t / T), within((long)units * (t + 1) / T), 0, n};
-        else if (acts[last - 1].r0 == 0) own[last] = {within(acts[last - 1].c0 / UNIT), within(acts[last - 1].c1 / UNIT), 0, n};
+        else if (first) own[last] = {within(acts[last - 1].c0 / UNIT), within(acts[last - 1].c1 / UNIT), 0, n};
         else own[last] = {0, 0, 0, 0};
     }
 };
