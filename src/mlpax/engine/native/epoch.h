@@ -92,8 +92,13 @@ struct Trainer {
     // Outputs and losses of its own rows, and the gradient by the outputs; `each` is 1 over the sum of weights.
     void outputs(const float *x, int epoch, int step, float each) {
         const long m = stride(N - 1), n = padded(net.sizes[N]), first = (long)step * s.batch;
-        matmul(mine.i1 - mine.i0, n, net.sizes[N - 1], (N > 1 ? w.A[N - 1] : x) + mine.i0 * m, m, 1, w.W[N - 1], n,
-               w.b[N - 1], 0, 1, w.G[N] + mine.i0 * n, n);
+        if (N > 1 && net.sizes[N] <= 2)
+            for (int i = mine.i0; i < mine.i1; i++)
+                for (int j = 0; j < net.sizes[N]; j++)
+                    w.G[N][i * n + j] = w.b[N - 1][j] + dot(w.A[N - 1] + i * m, w.WT[N - 1] + j * m, (int)m);
+        else
+            matmul(mine.i1 - mine.i0, n, net.sizes[N - 1], (N > 1 ? w.A[N - 1] : x) + mine.i0 * m, m, 1, w.W[N - 1], n,
+                   w.b[N - 1], 0, 1, w.G[N] + mine.i0 * n, n);
         for (int i = mine.i0; i < mine.i1; i++) {
             const float of_row = weight(epoch, first + i);
             const float loss = row_loss(s, net.sizes[N], w.G[N] + i * n, rows, row(epoch, first + i), of_row * each);

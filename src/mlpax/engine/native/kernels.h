@@ -41,6 +41,16 @@ template <int W = L, class F> static inline float fold(typename Lanes<W>::V v, F
     }
 }
 
+// The sum of a[i] * b[i] over n, a multiple of UNIT, in one order for every instruction set.
+static inline float dot(const float *a, const float *b, int n) {
+    V sum[UNIT / L] = {};
+    for (int i = 0; i < n; i += UNIT)
+        for (int k = 0; k < UNIT / L; k++) sum[k] += load(a + i + k * L) * load(b + i + k * L);
+    for (int half = UNIT / L / 2; half; half /= 2)
+        for (int k = 0; k < half; k++) sum[k] += sum[k + half];
+    return fold(sum[0], [](auto x, auto y) { return x + y; });
+}
+
 // To 2 units in the last place: 2^n times a polynomial on +-log(2) / 2 (Cephes). NaN stays NaN.
 static inline V exp(V x) {
     V within = pick(x < -87.3f, all(-87.3f), pick(x > 88.3f, all(88.3f), x));  // where the result is normal
