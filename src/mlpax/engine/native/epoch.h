@@ -93,9 +93,11 @@ struct Trainer {
     void outputs(const float *x, int epoch, int step, float each) {
         const long m = stride(N - 1), n = padded(net.sizes[N]), first = (long)step * s.batch;
         if (N > 1 && net.sizes[N] <= 2)
-            for (int i = mine.i0; i < mine.i1; i++)
+            for (int i = mine.i0; i < mine.i1; i++) {
+                memcpy(w.G[N] + i * n, w.b[N - 1], 4 * n);
                 for (int j = 0; j < net.sizes[N]; j++)
-                    w.G[N][i * n + j] = w.b[N - 1][j] + dot(w.A[N - 1] + i * m, w.WT[N - 1] + j * m, (int)m);
+                    w.G[N][i * n + j] += dot(w.A[N - 1] + i * m, w.WT[N - 1] + j * m, (int)m);
+            }
         else
             matmul(mine.i1 - mine.i0, n, net.sizes[N - 1], (N > 1 ? w.A[N - 1] : x) + mine.i0 * m, m, 1, w.W[N - 1], n,
                    w.b[N - 1], 0, 1, w.G[N] + mine.i0 * n, n);
