@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test lint format docs bench clean
+.PHONY: train test lint format docs bench dist clean
 
 # Train on the bundled digits; every other argument goes in ARGS: make train ARGS="mnist --epochs 8"
 train: .venv/installed
@@ -29,6 +29,18 @@ docs: .venv/installed
 bench: .venv/developed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Two wheels for every Python from 3.11: one with the native library, for Linux as old as here, and one without.
+dist: .venv/developed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dist]'
+	rm -rf build dist
+	CC=false CXX=false $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/plain .
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/native .
+	$(BIN)/wheel tags --remove --python-tag py3 --abi-tag none --platform-tag any build/plain/*.whl
+	$(BIN)/wheel tags --remove --python-tag py3 --abi-tag none build/native/*.whl
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/native/*.whl
+	mv build/plain/*.whl dist
+	ls -l dist
 
 clean:
 	rm -rf .venv

@@ -80,7 +80,7 @@ class Trainer:
         sizes = (data.X_train.shape[1], *recipe.hidden, 10)
         params = training.initial_params(sizes, recipe)
         self.state = training.initial_state(params, self.training, recipe.seed)
-        plan, hyper, orders, self.backend = self.training
+        plan, hyper, orders, self.backend, _ = self.training
         self.epochs = 0
         if self.backend == "native":
             self.call = native.caller(rows, None, plan, hyper, orders, self.state)
@@ -92,7 +92,7 @@ class Trainer:
         if self.backend == "native":
             self.state, *_ = self.call(self.state, 1)
             return
-        plan, hyper, orders, _ = self.training
+        plan, hyper, orders, *_ = self.training
         order = orders(self.epochs, 1)[0] if orders else None
         self.epochs += 1
         self.state, loss = run_pass(self.state, self.rows, order, hyper, plan=plan)

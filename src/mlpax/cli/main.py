@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import typing
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
@@ -47,6 +48,7 @@ def main(argv: list[str] | None = None) -> typing.NoReturn:
     """Run a command. An error is one line on stderr; `--debug` shows its traceback."""
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
+    warnings.showwarning = _say_warning
     try:
         status = app([a for a in argv if a != "--debug"], prog_name="mlpax", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
@@ -59,6 +61,10 @@ def main(argv: list[str] | None = None) -> typing.NoReturn:
         sys.exit(status)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
+    say(message)
 
 
 def _verdict(error: Exception) -> tuple[str, int]:

@@ -4,6 +4,7 @@ import importlib
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import ModuleType
@@ -44,6 +45,7 @@ class Training(NamedTuple):
     hyper: Hyper
     orders: Orders | None  # None keeps the rows as they lie
     backend: str = "xla"  # or "native"
+    threads: int | None = None  # of the native backend at most; None for all that the process may use
 
 
 def backend_for(
@@ -68,11 +70,17 @@ def backend_for(
     InputError
         If the backend is unknown, or "native" cannot train the plan.
     """
-    wanted = os.environ.get("MLPAX_BACKEND", "auto") if wanted == "auto" else wanted
+    name, wanted = (
+        ("MLPAX_BACKEND", os.environ.get("MLPAX_BACKEND", "auto"))
+        if wanted == "auto"
+        else ("backend", wanted)
+    )
     if wanted not in BACKENDS:
-        raise unknown("backend", wanted, BACKENDS)
+        raise unknown(name, wanted, BACKENDS)
     if wanted == "xla":
         return "xla"
+    if library.damaged() and wanted == "auto":
+        warnings.warn(f"the native library is not used: {library.damaged()}; XLA trains", stacklevel=2)
     elsewhere = "" if device in (None, "cpu") else f"train on {device}"
     cannot = library.missing() or elsewhere or library.unsupported(plan, layers, dtype)
     if cannot and wanted == "native":
@@ -215,7 +223,7 @@ def epochs(
     DivergedError
         After yielding, when an epoch's loss was not finite. Not with `plan.stopping` "tolerance".
     """
-    plan, hyper, _, backend = training
+    plan, hyper, _, backend, _ = training
     done, loss, stopped = int(state.epoch), 0.0, bool(state.watch.stopped)
     if not due(done, stopped, loss, hyper, plan):
         return
@@ -252,8 +260,8 @@ Follow = Callable[[State, float], State]  # shows the stopping rule a figure fro
 def _natively(
     state: State, data: Data, valid: Data | None, training: Training, epochs_a_call: int | None, timed: bool
 ) -> tuple[Call, Follow]:
-    plan, hyper, orders, _ = training
-    run = native.caller(data, valid, plan, hyper, orders, state)
+    plan, hyper, orders, _, threads = training
+    run = native.caller(data, valid, plan, hyper, orders, state, threads)
     count = epochs_a_call or EPOCHS_A_CALL
     return lambda state, due: run(state, min(count, due)), partial(native.follow, hyper=hyper, plan=plan)
 
@@ -289,7 +297,7 @@ def _epochs_together(
 
     from mlpax.engine.xla import epoch as xla
 
-    plan, hyper, orders, _ = training
+    plan, hyper, orders, *_ = training
     drawn = None
     if orders:
         drawn = np.zeros((count, data.X.shape[0]), np.int32)
@@ -309,7 +317,7 @@ def _pass_alone(state: State, data: Data, valid: Data | None, training: Training
 
     from mlpax.engine.xla import epoch as xla
 
-    plan, hyper, orders, _ = training
+    plan, hyper, orders, *_ = training
     order = orders(int(state.epoch), 1)[0] if orders else None
     rows = data if due else data._replace(steps=np.int32(0))
     with xla.settings_of_ours():

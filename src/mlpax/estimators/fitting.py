@@ -292,7 +292,7 @@ class Perceptron(Callbacks):
         shuffles = Shuffles(self._random_state, n, data.X.shape[0]) if self.shuffle and not whole else None
         layers, dtype = len(self.coefs_), self._arithmetic
         backend = backend_for(self.backend, plan, layers, dtype=dtype, device=self.device)
-        training = Training(plan, self._hyper(incremental), shuffles, backend)
+        training = Training(plan, self._hyper(incremental), shuffles, backend, self.threads)
         with self._on_its_device() if backend == "xla" else nullcontext():
             state, history = self._run(training, data, valid, held_rows, incremental, tell)
             if shuffles:

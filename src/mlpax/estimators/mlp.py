@@ -1,7 +1,7 @@
 """scikit-learn's MLPClassifier and MLPRegressor on compiled epochs: change one import."""
 
 from collections.abc import Callable, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sklearn import neural_network
@@ -32,6 +32,7 @@ CONSTRAINTS: dict[str, object] = {
     "dtype": [StrOptions({"float32", "float64"})],
     "device": [str, None],
     "backend": [StrOptions(set(BACKENDS))],
+    "threads": [Interval(Integral, 1, None, closed="left"), None],
 }
 
 # scikit-learn has no types.
@@ -74,6 +75,9 @@ validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
     backend : {"auto", "native", "xla"}, default "auto"
         What trains: the native library, which is written for CPUs and needs no JAX, or XLA. "auto" takes the
         native one where it can train what is asked.
+    threads : int, optional
+        Most threads of the native backend; the results do not depend on it. By default all that the process
+        may use. A small step runs in one.
 
     Attributes
     ----------
@@ -127,6 +131,7 @@ best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, n_f
         dtype: str = "float32",
         device: str | None = None,
         backend: str = "auto",
+        threads: int | None = None,
     ):
         self._hold(locals())
 
@@ -179,5 +184,6 @@ class MLPRegressor(Perceptron, Regressor):
         dtype: str = "float32",
         device: str | None = None,
         backend: str = "auto",
+        threads: int | None = None,
     ):
         self._hold(locals())

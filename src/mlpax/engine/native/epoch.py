@@ -82,20 +82,26 @@ def state_of(arrays: dict[str, np.ndarray], like: State) -> State:
 
 
 def caller(
-    data: Data, valid: Data | None, plan: Plan, hyper: Hyper, orders: Orders | None, state: State
+    data: Data,
+    valid: Data | None,
+    plan: Plan,
+    hyper: Hyper,
+    orders: Orders | None,
+    state: State,
+    most_threads: int | None = None,
 ) -> Callable[[State, int], Called]:
     """Return the function that runs up to so many epochs from a state.
 
-    Fewer are run if the stopping rule ends the training. `state` tells the network's shape.
+    Fewer are run if the stopping rule may end the training before. `state` tells the network's shape.
     """
     params = cast(Layers, state.params)
     sizes = (params[0][0].shape[0], *(b.shape[0] for _, b in params))
-    threads = library.threads_for(sizes, plan.batch_size)
+    threads = library.threads_for(sizes, plan.batch_size, most_threads)
     seed = int(np.asarray(state.key).view(np.uint32)[1])
     fit = library.fit_of(data, plan, hyper, sizes, seed, threads)
     measured = {"train": (data, fit)}
     if valid is not None:
-        of_valid = library.fit_of(valid, plan, hyper, sizes, seed, library.available())
+        of_valid = library.fit_of(valid, plan, hyper, sizes, seed, most_threads or library.available())
         measured["valid"] = valid, of_valid
     work = 6.0 * int(data.n) * sum(W.size for W, _ in params)
     # The loss alone decides, and nothing is kept on the way: epochs that are due anyway share a call.

@@ -15,8 +15,8 @@ from mlpax.engine.plan import Hyper, Plan
 from mlpax.engine.rows import Data
 from mlpax.errors import InputError
 
-__all__ = ["Fit", "Layers", "Moments", "available", "fit_of", "initial_moments", "instructions", "missing",
-           "outputs", "threads_for", "train", "unsupported"]  # fmt: skip
+__all__ = ["Fit", "Layers", "Moments", "available", "damaged", "fit_of", "initial_moments", "instructions",
+           "missing", "outputs", "threads_for", "train", "unsupported"]  # fmt: skip
 
 VERSION = 1  # of the interface in native.h
 MAX_LAYERS = 64
@@ -88,6 +88,7 @@ class Fit(NamedTuple):
 class _Loaded(NamedTuple):
     library: ctypes.CDLL | None
     missing: str  # why there is none
+    built: bool = True
 
 
 @functools.cache
@@ -95,7 +96,8 @@ def _loaded() -> _Loaded:
     """Load the library that was built when mlpax was installed."""
     files = sorted(Path(__file__).parent.glob("_library*.so"))
     if not files:
-        return _Loaded(None, "it was not built, since there was no C++ compiler when mlpax was installed")
+        why = "it was not built, since there was no C++ compiler when mlpax was installed"
+        return _Loaded(None, why, built=False)
     try:
         library = ctypes.CDLL(os.fspath(files[0]))
         version = library.mlpax_version()
@@ -115,6 +117,11 @@ def _loaded() -> _Loaded:
 def missing() -> str:
     """Return why the native library is not here; empty if it is."""
     return _loaded().missing
+
+
+def damaged() -> str:
+    """Return why a native library that was built cannot be used; empty if it can, or there is none."""
+    return _loaded().missing if _loaded().built else ""
 
 
 def instructions() -> str:
@@ -138,10 +145,10 @@ def unsupported(plan: Plan, layers: int, dtype: type[np.floating] = np.float32) 
     return ""
 
 
-def threads_for(sizes: Sequence[int], batch: int) -> int:
-    """Return how many threads a step keeps busy: one if it is small, else all that this process may use."""
+def threads_for(sizes: Sequence[int], batch: int, most: int | None = None) -> int:
+    """Return how many threads a step keeps busy: one if it is small, else `most`, or all that there are."""
     work = 6 * batch * sum(m * n for m, n in itertools.pairwise(sizes))
-    return 1 if work < SMALL_STEP else available()
+    return 1 if work < SMALL_STEP else most or available()
 
 
 def available() -> int:
