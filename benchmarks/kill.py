@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -152,7 +152,7 @@ def fill_at(path: Path, words: Words, moment: float, left: int) -> bool:
         process.wait(moment)
     except subprocess.TimeoutExpired:
         free = shutil.disk_usage(path.parent).free
-        with open(filler, "wb") as file:
+        with suppress(OSError), open(filler, "wb") as file:  # the run may have taken the room meanwhile
             file.write(bytes(max(free - left, 0)))
     error = process.communicate()[1].decode()
     filler.unlink(missing_ok=True)
