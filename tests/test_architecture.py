@@ -26,7 +26,7 @@ ROOMS = {
     "data": "memory reading arrays numerals dates encodings headers csv_files tables kinds columns dataset"
     " named_sets image_cache images targets sources describe",
     "model": "schema tensors model model_file fit_model",
-    "runs": "checkpoints locks run_files logs run",
+    "runs": "locks run_files checkpoints logs run",
     "estimators": "callbacks rows trained fitting mlp table",
     "cli": "screen options look main",
 }
@@ -174,8 +174,12 @@ def test_rooms_enter_only_those_above():
 
 @pytest.mark.parametrize("name", sorted(DOORS - {"__init__"}))
 def test_a_door_holds_nothing_itself(name):
+    """But what imports later what it names."""
     nodes = ast.parse(SOURCE.joinpath(*name.split(".")).with_suffix(".py").read_text()).body[1:]
-    assert all(isinstance(node, (ast.ImportFrom, ast.Assign)) for node in nodes)
+    later = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    assert [node.name for node in later] in ([], ["__getattr__"])
+    kinds = (ast.ImportFrom, ast.Assign, *((ast.If, ast.FunctionDef) if later else ()))
+    assert all(isinstance(node, kinds) for node in nodes)
 
 
 def test_the_guide_lists_every_file_in_import_order():
@@ -205,7 +209,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 9837
+    assert house.survey(SOURCE.parents[1]).lines <= 9848
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -11,7 +11,7 @@ import scipy.special
 import sklearn.metrics
 
 from conftest import assert_close, in_float64, numpy_forward
-from mlpax.engine.stopping import larger_is_better
+from mlpax.engine.plan import larger_is_better
 from mlpax.engine.xla.losses import (
     LOSSES,
     METRICS,

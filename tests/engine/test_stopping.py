@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlpax.engine.plan import Hyper, Plan
-from mlpax.engine.stopping import Watch, due, follow, larger_is_better
+from mlpax.engine.plan import Hyper, Plan, larger_is_better
+from mlpax.engine.stopping import Watch, due, follow
 
 
 def numpy_follow(watch, value, epoch, hyper, plan):

@@ -112,7 +112,8 @@ class Reading:
             mark = getattr(self, name)
             if mark not in (None, *allowed):
                 raise InputError(f"{name} {mark!r} is none of {' '.join(map(repr, allowed))}")
-        memory_limit(self.memory)
+        if self.memory is not None:
+            memory_limit(self.memory)
         if self.decimal is not None and self.decimal == self.thousands:
             raise InputError(f"decimal and thousands are both {self.decimal!r}; they must differ")
 

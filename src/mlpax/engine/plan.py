@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jax import Array
 
 __all__ = ["ACTIVATIONS", "BACKENDS", "LARGER_IS_BETTER", "OUTSIDE", "Hyper", "Objective", "Plan", "Pytree",
-           "each_layer", "hyper_of", "monitored", "plan_of"]  # fmt: skip
+           "each_layer", "hyper_of", "larger_is_better", "monitored", "plan_of"]  # fmt: skip
 
 Pytree = (
     object  # parameters of any structure: lists, tuples and dictionaries of arrays, or nodes known to JAX
@@ -178,6 +178,11 @@ def hyper_of(recipe: Recipe) -> Hyper:
     """Return the recipe's numbers for the compiled program."""
     names = set(Hyper._fields) & set(Recipe.__dataclass_fields__)
     return Hyper(**{name: getattr(recipe, name) for name in names})
+
+
+def larger_is_better(column: str) -> bool:
+    """Return whether larger figures of a column are better: accuracies and scores, not losses."""
+    return column == OUTSIDE or column.partition("_")[2] in LARGER_IS_BETTER
 
 
 def monitored(monitor: str, columns: tuple[str, ...]) -> str:

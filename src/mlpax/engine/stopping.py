@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlpax.engine.plan import LARGER_IS_BETTER, OUTSIDE, Hyper, Plan
+from mlpax.engine.plan import Hyper, Plan
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from jax import Array
 
-__all__ = ["Watch", "due", "follow", "larger_is_better", "sure"]
+__all__ = ["Watch", "due", "follow", "sure"]
 
 SMALLEST_RATE = 1e-6  # scikit-learn's "adaptive" gives up below it
 PLATEAU = 3  # epochs without improvement that halve the rate of "plateau"
@@ -35,11 +35,6 @@ class Watch(NamedTuple):
         zero: Any = np.int32(0)
         never: Any = np.False_
         return Watch(kind(-np.inf), zero, zero, zero, kind(1), never)
-
-
-def larger_is_better(column: str) -> bool:
-    """Return whether larger figures of a column are better: accuracies and scores, not losses."""
-    return column == OUTSIDE or column.partition("_")[2] in LARGER_IS_BETTER
 
 
 def due(

@@ -5,7 +5,6 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,11 +12,11 @@ import numpy as np
 
 from mlpax.atomic import TEMPORARY, atomic, check_folder, own
 from mlpax.errors import InputError
+from mlpax.runs.run_files import check_history
 
-__all__ = ["Arrays", "check_history", "latest", "prune", "save", "sweep"]
+__all__ = ["Arrays", "latest", "prune", "save", "sweep"]
 
 FORMAT = 2
-NEEDED = {"epoch", "loss", "seconds"}  # figures that every epoch has
 NPY = re.compile(  # the header of an array as np.savez writes it
     rb"\x93NUMPY\x01\x00(?P<length>..)\{'descr': '(?P<dtype>[<|][biuf]\d)', 'fortran_order': False,"
     rb" 'shape': \((?P<shape>[\d, ]{0,200})\), \} *\n",
@@ -171,20 +170,6 @@ def _record(found: object, path: Path, run: str) -> dict[str, Any]:
         raise InputError(f"its history has {len(rows)} epochs, not {epoch}")
     check_history(rows)
     return record
-
-
-def check_history(rows: Sequence[object]) -> None:
-    """Raise an error unless each row has the same figures, and the epochs are 1, 2, and so on."""
-    names: list[str] = []
-    for epoch, found in enumerate(rows, 1):
-        row = cast(dict[str, object], found if isinstance(found, dict) else {})
-        names = names or [*row]
-        if row.get("epoch") != epoch:
-            raise InputError(f"row {epoch} of its history is not of epoch {epoch}")
-        if [*row] != names or not row.keys() >= NEEDED:
-            raise InputError(f"row {epoch} of its history lacks figures, or has others than the first")
-        if not all(type(value) in (int, float) for value in row.values()):
-            raise InputError(f"row {epoch} of its history holds what is no number")
 
 
 def _names_of_format_1(archive: zipfile.ZipFile, like: Arrays) -> dict[str, str]:

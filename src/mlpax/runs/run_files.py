@@ -4,6 +4,7 @@ import builtins
 import csv
 import dataclasses
 import datetime
+import functools
 import hashlib
 import io
 import json
@@ -21,18 +22,18 @@ from typing import NamedTuple
 
 from mlpax.atomic import atomic, own
 from mlpax.data.reading import Reading
-from mlpax.engine.plan import monitored
-from mlpax.engine.stopping import larger_is_better
+from mlpax.engine.plan import larger_is_better, monitored
 from mlpax.errors import InputError, Notice
 from mlpax.recipes import Recipe
-from mlpax.runs.checkpoints import check_history
 from mlpax.runs.locks import holder
 
-__all__ = ["Config", "Result", "Summary", "read_config", "read_history", "read_result", "summaries",
-           "undamaged", "write_config", "write_history", "write_json"]  # fmt: skip
+__all__ = ["Config", "Result", "Summary", "check_history", "read_config", "read_history", "read_result",
+           "summaries", "undamaged", "write_config", "write_history", "write_json"]  # fmt: skip
 
 FORMAT = 1
 LIMIT = 2**28  # bytes of a file; the metrics of a million epochs have half as many
+NEEDED = {"epoch", "loss", "seconds"}  # figures that every epoch has
+_hints = functools.cache(typing.get_type_hints)
 FIGURE = re.compile(r"[-+0-9.e]{1,30}|-?inf|nan")
 ADDED = {"backend"}  # settings that the first runs did not have
 ENDS = ("finished", "stopped early", "interrupted", "diverged")
@@ -113,7 +114,7 @@ def _read(file: Path) -> str:
     with open(own(file), "rb") as opened:
         if (size := os.fstat(opened.fileno()).st_size) > LIMIT:
             raise ValueError(f"it has {size:,} bytes; a run writes at most {LIMIT:,}")
-        return opened.read(LIMIT).decode()
+        return opened.read(size).decode()
 
 
 def _read_json(file: Path) -> dict[str, object]:
@@ -160,7 +161,7 @@ def read_config(path: Path) -> Config:
                 remedy = "; upgrade with pip install --upgrade mlpax" if newer else ""
                 raise InputError(f"{file} has format {value['format']!r}, not {FORMAT}{remedy}")
             fields = {f.name: value[f.name] for f in dataclasses.fields(Config)}
-            for name, kind in typing.get_type_hints(Config).items():
+            for name, kind in _hints(Config).items():
                 if name == "recipe":
                     fields[name] = Recipe(**_fields(fields[name], Recipe, whole=True))
                 elif name == "options":
@@ -176,7 +177,7 @@ def _fields(value: object, of: type, *, whole: bool = False) -> dict[str, typing
     """Return the fields of a dataclass from JSON, each of its type; if `whole`, all but those added later."""
     if not isinstance(value, dict):
         raise ValueError(f"its {of.__name__.lower()} is {value!r:.50}, not an object")
-    hints, given = typing.get_type_hints(of), typing.cast(dict[str, typing.Any], value)
+    hints, given = _hints(of), typing.cast(dict[str, typing.Any], value)
     for name, one in given.items():
         if name not in hints:
             raise ValueError(f"it has an unknown setting {name!r:.50}")
@@ -193,7 +194,10 @@ def _check(name: str, value: object, hint: object) -> None:
 
 def _fits(value: object, hint: object) -> bool:
     """Return whether a value of JSON is of a field's type; a list stands for a tuple."""
-    found, inside = type(value), typing.get_args(hint)
+    found = type(value)
+    if found is hint:
+        return True
+    inside = typing.get_args(hint)
     values = typing.cast(dict[str, object], value).values() if found is dict else ()
     match typing.get_origin(hint) or hint:
         case types.UnionType | typing.Union:
@@ -232,6 +236,20 @@ def read_history(path: Path) -> list[dict[str, float]]:
         return []
 
 
+def check_history(rows: Sequence[object]) -> None:
+    """Raise an error unless each row has the same figures, and the epochs are 1, 2, and so on."""
+    names: list[str] = []
+    for epoch, found in enumerate(rows, 1):
+        row = typing.cast(dict[str, object], found if isinstance(found, dict) else {})
+        names = names or [*row]
+        if row.get("epoch") != epoch:
+            raise InputError(f"row {epoch} of its history is not of epoch {epoch}")
+        if [*row] != names or not row.keys() >= NEEDED:
+            raise InputError(f"row {epoch} of its history lacks figures, or has others than the first")
+        if not all(type(value) in (int, float) for value in row.values()):
+            raise InputError(f"row {epoch} of its history holds what is no number")
+
+
 def _figure(cell: str) -> float:
     """Return a cell as a number; Python's own reading would also take 1_0 and digits of other scripts."""
     if not FIGURE.fullmatch(cell):
@@ -245,7 +263,7 @@ def read_result(path: Path) -> Result | None:
     try:
         with _named(file):
             value = _read_json(file)
-            hints = typing.get_type_hints(Result)
+            hints = _hints(Result)
             for name, hint in hints.items():
                 _check(name, value[name], hint)
             result = Result(**{name: value[name] for name in hints})  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from mlpax.engine import stopping
 from mlpax.engine.metrics import measure
 from mlpax.engine.native import library
 from mlpax.engine.native.library import Fit, Layers, Moments
-from mlpax.engine.plan import OUTSIDE, Hyper, Plan, Pytree
+from mlpax.engine.plan import OUTSIDE, Hyper, Plan, Pytree, larger_is_better
 from mlpax.engine.rows import Data, Orders
 from mlpax.engine.schedules import schedule
 from mlpax.engine.state import State
@@ -187,7 +187,7 @@ def _outputs(params: Layers, measured: dict[str, tuple[Data, Fit]], plan: Plan) 
 
 def _followed(state: State, figure: float, loss: float, epoch: int, hyper: Hyper, plan: Plan) -> State:
     """Return the state after the stopping rule has seen an epoch's figure."""
-    value = figure if stopping.larger_is_better(plan.monitor) else -figure
+    value = figure if larger_is_better(plan.monitor) else -figure
     if plan.stopping != "tolerance" and not np.isfinite(loss):  # an epoch that diverged is no best one
         value = -np.inf
     return follow(state, value, hyper, plan=plan, epoch=epoch)

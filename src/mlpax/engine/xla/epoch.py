@@ -19,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from mlpax.engine import stopping
-from mlpax.engine.plan import OUTSIDE, Hyper, Plan, Pytree
+from mlpax.engine.plan import OUTSIDE, Hyper, Plan, Pytree, larger_is_better
 from mlpax.engine.rows import Data
 from mlpax.engine.schedules import schedule
 from mlpax.engine.state import State
@@ -269,7 +269,7 @@ def measure(
     figures["loss"] = loss
     if plan.monitor != OUTSIDE:
         value = figures[plan.monitor]
-        value = value if stopping.larger_is_better(plan.monitor) else -value
+        value = value if larger_is_better(plan.monitor) else -value
         if plan.stopping != "tolerance":  # an epoch that diverged is no best one
             value = jnp.where(jnp.isfinite(loss), value, -jnp.inf)
         state = follow(state, value, hyper, plan=plan)
