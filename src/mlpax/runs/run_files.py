@@ -194,7 +194,7 @@ def _check(name: str, value: object, hint: object) -> None:
 
 def _fits(value: object, hint: object) -> bool:
     """Return whether a value of JSON is of a field's type; a list stands for a tuple."""
-    found = type(value)
+    found: object = type(value)
     if found is hint:
         return True
     inside = typing.get_args(hint)
