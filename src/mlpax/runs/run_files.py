@@ -192,9 +192,9 @@ def _check(name: str, value: object, hint: object) -> None:
         raise ValueError(f"its {name} is {value!r:.50}, which is of the wrong type")
 
 
-def _fits(value: object, hint: object) -> bool:
+def _fits(value: object, hint: typing.Any) -> bool:
     """Return whether a value of JSON is of a field's type; a list stands for a tuple."""
-    found: object = type(value)
+    found = type(value)
     if found is hint:
         return True
     inside = typing.get_args(hint)
