@@ -34,7 +34,7 @@ struct Case {
 
     Case() {
         net.layers = 1 + below(4);
-        for (int l = 0; l <= net.layers; l++) net.sizes[l] = 1 + below(below(2) ? 40 : 6);
+        for (int l = 0; l <= net.layers; l++) net.sizes[l] = 1 + below(below(2) ? 40 : below(8) ? 6 : 300);
         for (int l = 0; l < net.layers; l++) {
             const long m = net.sizes[l], k = net.sizes[l + 1];
             net.activation[l] = l + 1 < net.layers ? below(8) : IDENTITY;

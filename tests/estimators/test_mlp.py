@@ -598,3 +598,17 @@ def test_values_that_overflow_are_no_infinity():
     model.intercepts_[-1][:] = 1000
     with pytest.raises(ValueError, match="the network's answer is not finite for row 0"):
         model.predict(X)
+
+
+def test_partial_fit_of_a_network_that_was_widened():
+    """The update rule forgets the old shapes; weights that do not fit each other are refused."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 3)), np.arange(40) % 2
+    model = MLPClassifier((4,), random_state=0).partial_fit(X, y, classes=[0, 1])
+    model.hidden_layer_sizes = (300,)
+    model.coefs_ = [rng.normal(size=(3, 300)), rng.normal(size=(300, 1))]
+    model.intercepts_ = [np.zeros(300), np.zeros(1)]
+    assert np.isfinite(model.partial_fit(X, y).predict_proba(X)).all()
+    model.coefs_[1] = np.zeros((200, 1))
+    with pytest.raises((AssertionError, ValueError, TypeError)):
+        model.partial_fit(X, y)

@@ -374,7 +374,7 @@ def test_damaged_checkpoints_do_not_push_out_whole_ones(tmp_path):
 def test_a_run_whose_folder_another_took_writes_no_more(tmp_path):
     def on_epoch(row):
         if row["epoch"] == 5:
-            shutil.rmtree(tmp_path / "run")
+            (tmp_path / "run").rename(tmp_path / "away")  # at once, while a checkpoint may be written
             (tmp_path / "run").mkdir()
             (tmp_path / "run" / LOCK).write_text("")
 

@@ -68,7 +68,7 @@ class Progress(NamedTuple):
 
     learning_rate: float  # of the next step
     state: State  # on the host
-    of: tuple[object, str, str]  # solver, dtype and backend that the update rule's state is of
+    of: tuple[object, ...]  # solver, dtype, backend and shapes that the update rule's state is of
 
 
 def _layers(
@@ -427,9 +427,10 @@ class Perceptron(Callbacks):
         self.coefs_ = [np.asarray(W, dtype) for W, _ in params]
         self.intercepts_ = [np.asarray(b, dtype) for _, b in params]
 
-    def _rule(self, training: Training) -> tuple[object, str, str]:
-        """Return the update rule, and the dtype and the backend that its state is of."""
-        return self.optimizer or self.solver, self._arithmetic.__name__, training.backend
+    def _rule(self, training: Training) -> tuple[object, ...]:
+        """Return the update rule, and the dtype, the backend and the shapes that its state is of."""
+        shapes = [np.shape(W) for W in self.coefs_]
+        return self.optimizer or self.solver, self._arithmetic.__name__, training.backend, *shapes
 
     def _record(
         self, training: Training, state: State, history: list[Record], seen: int, dtype: npt.DTypeLike

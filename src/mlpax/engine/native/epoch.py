@@ -171,7 +171,7 @@ def _factors(watch: Watch, done: int, epochs: int, data: Data, hyper: Hyper, pla
     factors = np.full(epochs + 1, float(watch.rate))
     if plan.schedule == "invscaling":
         rows_seen = hyper.rows_seen + (done + np.arange(1, epochs + 1)) * int(data.n)
-        factors[1:] = (rows_seen + 1.0) ** -hyper.power_t
+        factors[1:] = np.float32((rows_seen + 1.0) ** -hyper.power_t)  # as from call to call
     return factors
 
 

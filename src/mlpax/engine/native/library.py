@@ -158,7 +158,7 @@ def available() -> int:
     """
     for name in ("MLPAX_THREADS", "OMP_NUM_THREADS"):  # joblib's workers have the second
         text = os.environ.get(name, "")
-        if text.isdigit() and int(text):
+        if text.isdecimal() and int(text):
             return int(text)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, _quota()))
@@ -210,6 +210,7 @@ def train(
         _require(order.shape == (len(rates), of.bucket), "orders of another shape")
         _require(0 <= order.min() <= order.max() < of.bucket, "an order with rows that there are not")
     rates = np.ascontiguousarray(rates, np.float32)
+    _require(rates.shape[1] * of.settings.batch <= of.bucket, "more steps than there are rows")
     course = _Course(
         epochs=len(rates),
         steps=rates.shape[1],
@@ -218,8 +219,10 @@ def train(
         order=_address(order),
         orders=of.bucket,
     )
+    flat = [p for layer in params for p in layer]
     for slot, layers in enumerate(moments):
         for i, array in enumerate(p for layer in layers for p in layer):
+            _require(array.shape == flat[i].shape and array.dtype == np.float32, "moments of another shape")
             course.moment[slot][i] = _address(array)
     losses = np.zeros(len(rates))
     network = _network(params, of.activation)
@@ -300,6 +303,8 @@ def _network(params: Layers, activation: str | tuple[str, ...]) -> _Network:
     network.sizes[0] = params[0][0].shape[0]
     for i, (W, b) in enumerate(params):
         network.sizes[i + 1] = b.shape[0]
+        _require(W.shape == (network.sizes[i], network.sizes[i + 1]), "weights of another shape")
+        _require(W.dtype == b.dtype == np.float32, "weights of another type")
         network.activation[i] = ACTIVATION.index(names[i]) if i < len(names) else 0
         network.W[i], network.b[i] = _address(W), _address(b)
     return network
