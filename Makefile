@@ -43,7 +43,7 @@ dist: .venv/developed
 	ls -l dist
 
 clean:
-	rm -rf .venv
+	rm -rf .venv build dist
 
 # The environment is made again when what it is made from changes.
 NATIVE = $(wildcard src/mlpax/engine/native/*.cpp src/mlpax/engine/native/*.h)

@@ -33,10 +33,11 @@ __all__ = ["Config", "Result", "Summary", "check_history", "read_config", "read_
 FORMAT = 1
 LIMIT = 2**28  # bytes of a file; the metrics of a million epochs have half as many
 NEEDED = {"epoch", "loss", "seconds"}  # figures that every epoch has
-_hints = functools.cache(typing.get_type_hints)
 FIGURE = re.compile(r"[-+0-9.e]{1,30}|-?inf|nan")
 ADDED = {"backend"}  # settings that the first runs did not have
 ENDS = ("finished", "stopped early", "interrupted", "diverged")
+
+_hints = functools.cache(typing.get_type_hints)
 
 
 @dataclass(frozen=True)

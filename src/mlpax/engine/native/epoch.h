@@ -1,20 +1,20 @@
 // What one thread does in an epoch, and in answering.
 //
 // A thread owns the same columns of a layer in every product. Of a network with one hidden layer the weights
-// so never leave its core's cache, and two barriers a step are enough.
+// so never leave its core's cache, and two barriers a step are enough, or more with a penalty or clipping.
 
 namespace mlpax::NS {
 
 // Which part of each matrix is a thread's own.
 struct Share {
-    int i0, i1;                // rows of a minibatch, of the losses
+    int i0, i1;                // rows of a minibatch whose outputs and losses it works out
     bool apart;                // whether threads read what others own, so that more barriers are needed
     Block own[MAX_LAYERS];     // of the weights
     Block acts[MAX_LAYERS];    // of the outputs
 
     Share(const Network &net, int batch, int t, int T) {
         const int layers = net.layers;
-        bool first = true;  // of the threads that share the columns of the last hidden layer
+        bool holds_last = true;  // one of the threads that share columns of the last hidden layer updates the rest
         i0 = (long)batch * t / T, i1 = (long)batch * (t + 1) / T;
         apart = layers != 2;
         for (int l = 0; l < layers; l++) {
@@ -26,14 +26,14 @@ struct Share {
             const int c0 = UNIT * part(units, tc, across), c1 = UNIT * part(units, tc + 1, across);
             own[l] = {down_to(tr), down_to(tr + 1), c0, c1};
             acts[l] = {part(batch, tr, down), part(batch, tr + 1, down), c0, c1};
-            if (l + 1 < layers) first = tr == 0, apart |= down > 1;
+            if (l + 1 < layers) holds_last = tr == 0, apart |= down > 1;
         }
         // Of the last layer the rows are split: those of the hidden units that are its own.
         const int last = layers - 1, m = net.sizes[last], n = padded(net.sizes[layers]);
         auto within = [&](int unit) { return std::min(m, UNIT * unit); };
         const int units = padded(m) / UNIT;
         if (layers == 1) own[0] = {within((long)units * t / T), within((long)units * (t + 1) / T), 0, n};
-        else if (first) own[last] = {within(acts[last - 1].c0 / UNIT), within(acts[last - 1].c1 / UNIT), 0, n};
+        else if (holds_last) own[last] = {within(acts[last - 1].c0 / UNIT), within(acts[last - 1].c1 / UNIT), 0, n};
         else own[last] = {0, 0, 0, 0};
     }
 };
@@ -132,7 +132,7 @@ struct Trainer {
         return sum;
     }
 
-    // Of few outputs the vectors would be nearly empty.
+    // Whether a layer has so few outputs that they would leave most of a vector empty.
     bool narrow(int l) const { return l && net.sizes[l + 1] <= UNIT / 2; }
 
     // Gradients of its own weights of layer l, some rows at a time: `then(row, rows, gradient, stride)`.

@@ -243,9 +243,9 @@ const Set &chosen() {
     return set;
 }
 
-// Move the calling thread to the t-th of this process's cores after `core`, from where the system may move it
-// on. Left alone it often begins on its maker's core, and both wait for each other there for many milliseconds.
-void leave([[maybe_unused]] int core, [[maybe_unused]] int t) {
+// Move the calling thread to the t-th of this process's cores after `core`; later the system may move it again.
+// By itself it often begins on the core of the thread that made it, and there the two take turns.
+void spread([[maybe_unused]] int core, [[maybe_unused]] int t) {
 #if defined(__linux__)
     cpu_set_t all, one;
     if (core < 0 || sched_getaffinity(0, sizeof all, &all) || CPU_COUNT(&all) < 2) return;
@@ -273,7 +273,7 @@ template <class F> void on_threads(int wanted, F work) {
     try {
         for (int t = 1; t < wanted; t++)
             others.emplace_back([&, t] {
-                leave(core, t);
+                spread(core, t);
                 team.wait(0);
                 const FlushDenormals flush;
                 work(t, team.load());
