@@ -91,6 +91,9 @@ class Recipe:
     )
     min_delta: float = _setting(0.0, "smallest change of the monitored metric that is an improvement")
     monitor: str = _setting("", "metric that decides which epoch is best, such as valid_accuracy or loss")
+    members: int = _setting(
+        1, "number of networks to train side by side; they answer with their mean", low=1, high=2**16
+    )
     train_metrics: bool = _setting(True, "measure the metrics on the training rows, too")
     backend: Backend = _setting(
         "auto", "what trains; native is C++ for CPUs, which auto takes where it can", options=Backend

@@ -22,7 +22,8 @@ from mlpax.engine.native import epoch as native
 from mlpax.engine.native import library
 from mlpax.engine.plan import ACTIVATIONS, Hyper, Objective, Plan
 from mlpax.engine.rows import orders_of, place
-from mlpax.engine.training import backend_for
+from mlpax.engine.table_network import initial_table_params
+from mlpax.engine.training import Training, backend_for
 from mlpax.engine.weights import draw_weights
 from mlpax.engine.xla import epoch as xla
 from mlpax.engine.xla.losses import LOSSES, METRICS
@@ -234,7 +235,7 @@ def test_outputs_are_the_forward_pass(monkeypatch):
         params = draw_weights(sizes, np.random.default_rng(1), "he")
         plan, hyper = plan_and_hyper(activation="mish")
         for threads in (1, 3):
-            fit = library.fit_of(data, plan, hyper, sizes, 0, threads)
+            fit = library.fit_of(data, plan, hyper, params, 0, threads)
             found, expected = library.outputs(params, fit, ROWS), oracle(params, data.X[:ROWS])
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -283,7 +284,8 @@ def test_auto_takes_what_serves(monkeypatch):
     monkeypatch.delenv("MLPAX_BACKEND", raising=False)
     custom = Objective(lambda *of: of, lambda *of: of)
     assert backend_for("auto", Plan(), 2) == "native"
-    assert backend_for("auto", Plan(network="table"), 2) == "xla"
+    assert backend_for("auto", Plan(network="table"), 2) == "native"
+    assert backend_for("auto", Plan(network="table", clipping=True), 2) == "xla"
     assert backend_for("auto", Plan(network=custom), 2) == "xla"
     assert backend_for("auto", Plan(), 2, dtype=np.float64) == "xla"
     assert backend_for("auto", Plan(), 2, device="gpu") == "xla"
@@ -298,7 +300,7 @@ def test_auto_takes_what_serves(monkeypatch):
 
 
 @pytest.mark.parametrize(("plan", "more", "says"), [
-    (Plan(network="table"), {}, "no networks for tables"),
+    (Plan(network="table", clipping=True), {}, "clips no gradients of networks for tables"),
     (Plan(network=Objective(lambda *of: of, lambda *of: of)), {}, "no objectives of your own"),
     (Plan(), {"dtype": np.float64}, "not in float64"),
     (Plan(), {"device": "gpu:1"}, "gpu:1"),
@@ -325,6 +327,66 @@ def test_a_library_that_is_missing_or_damaged_leaves_xla(monkeypatch, tmp_path, 
         library._loaded.cache_clear()
 
 
+# ---- tables
+
+
+def table_case(loss, codes, hidden, **settings):
+    """A network for tables as after some training, its rows, and validation rows."""
+    rng = np.random.default_rng(0)
+    X = np.hstack([rng.standard_normal((ROWS, 7)), *(rng.integers(0, n, (ROWS, 1)) for n in codes)])
+    y = rng.integers(0, 3, ROWS) if loss == "cross_entropy" else 5 + 2 * rng.standard_normal((ROWS, 1))
+    classes, target = (3, (0.0, 1.0)) if loss == "cross_entropy" else (1, (5.0, 2.0))
+    params = initial_table_params(7, codes, hidden, classes, target, rng)
+    moved = {key: params[key] for key in ("embeddings", "scale", "layers")}
+    moved = jax.tree.map(lambda p: (p + 0.1 * rng.standard_normal(p.shape)).astype(np.float32), moved)
+    of_loss = "valid_log_loss" if loss == "cross_entropy" else "valid_rmse"
+    plan, hyper = plan_and_hyper(
+        network="table", loss=loss, activation="selu", monitor=of_loss, figures=(of_loss,), **settings
+    )
+    weight = rng.random(ROWS).astype(np.float32)
+    data = place(X.astype(np.float32), y, batch_size=BATCH, weight=weight)
+    valid = place(X[:30].astype(np.float32), y[:30], batch_size=BATCH)
+    return params | moved, data, valid, plan, hyper
+
+
+@pytest.mark.parametrize("settings", [
+    {"optimizer": "adam", "schedule": "cosine_log"},
+    {"optimizer": "adamw", "decay": True},
+    {"optimizer": "nesterov", "decay": True},
+    {"optimizer": "sgd"},
+    {"optimizer": "rmsprop"},
+    {"optimizer": "lion"},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    ("codes", "hidden"), [((), (20, 16)), ((5, 300), (20, 16)), ((70,), (40,)), ((5, 30), ())], ids=str
+)
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_tables(loss, codes, hidden, settings):
+    """Embeddings, the learned scale, and the parametrisation, beside XLA."""
+    params, data, valid, plan, hyper = table_case(loss, codes, hidden, **settings)
+    state = native.initial_state(params, plan)
+    call = native.caller(data, valid, plan, hyper, orders_of(data, 3), state)
+    run = jax.jit(functools.partial(xla.epoch, plan=plan))
+    other = xla.initial_state(params, plan)
+    for k in range(EPOCHS):
+        state, figures, _ = call(state, 1)
+        other, expected = run(other, data, valid, orders_of(data, 3)(k, 1)[0], hyper)
+        assert {name: values[0] for name, values in figures.items()} == pytest.approx(
+            {name: float(value) for name, value in expected.items()}, rel=2e-5, abs=2e-6
+        )
+    ours, theirs = training.arrays_of(state, Training(plan, hyper, None, "native")), xla.arrays_of(other)
+    for name in theirs:
+        if name.startswith("params/"):
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=2e-4, atol=5e-5, err_msg=name)
+
+
+def test_codes_beyond_an_embedding_are_refused():
+    params, data, _, plan, hyper = table_case("cross_entropy", (5, 30), (20,))
+    data.X[3, -1] = 30
+    with pytest.raises(AssertionError, match="codes that there are not"):
+        library.fit_of(data, plan, hyper, params, 0, 1)
+
+
 # ---- safety
 
 
@@ -333,7 +395,7 @@ def test_labels_beyond_the_outputs_are_refused():
     data = data_for("cross_entropy", (9, 7))
     plan, hyper = plan_and_hyper()
     with pytest.raises(InputError, match="labels 0 to 6; the network has 4 classes"):
-        library.fit_of(data, plan, hyper, SIZES, 0, 1)
+        library.fit_of(data, plan, hyper, draw_weights(SIZES, np.random.default_rng(1), "he"), 0, 1)
 
 
 def test_orders_beyond_the_rows_are_refused():
@@ -409,6 +471,11 @@ def test_the_number_of_threads(monkeypatch):
     monkeypatch.delenv("MLPAX_THREADS")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as joblib sets it for its workers
     assert library.available() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # OpenMP's list for nested teams
+    assert library.available() == 4
+    monkeypatch.setenv("MLPAX_THREADS", "two")
+    with pytest.raises(InputError, match="MLPAX_THREADS 'two' is no number of threads"):
+        library.available()
 
 
 def test_denormals_are_flushed_and_the_mode_is_restored():

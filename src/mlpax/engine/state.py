@@ -2,17 +2,23 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from mlpax.engine.plan import Pytree
 from mlpax.engine.stopping import Watch
 
 if TYPE_CHECKING:
     from jax import Array
 
-__all__ = ["State"]
+__all__ = ["DIVERGED", "Joint", "State", "best_epoch", "diverged"]
 
 
 class State(NamedTuple):
-    """Everything that the next epoch depends on, besides data and settings."""
+    """Everything that the next epoch depends on, besides data and settings.
+
+    The state of several networks, the members of a population, has all of its arrays with an axis of the
+    members before their own.
+    """
 
     params: Pytree
     opt_state: Pytree
@@ -21,3 +27,25 @@ class State(NamedTuple):
     epoch: "Array"  # () epochs done
     best: Pytree  # parameters of the best epoch, if the plan keeps them
     watch: Watch
+
+
+class Joint(NamedTuple):
+    """Some epochs of a population."""
+
+    state: State
+    figures: dict[str, np.ndarray]  # (epochs, members); NaN of a member that was not trained
+    ensemble: dict[str, np.ndarray]  # (epochs,), of the members that have not diverged, together
+    seconds: float
+
+
+DIVERGED = -1  # as the best epoch of a member whose loss was not finite
+
+
+def diverged(state: State) -> np.ndarray:
+    """Return which members of a population have diverged."""
+    return np.asarray(state.watch.epoch) == DIVERGED
+
+
+def best_epoch(state: State) -> int:
+    """Return the epoch of the best figure so far, 0 before the first; of a population, the latest of them."""
+    return max(0, int(np.max(np.asarray(state.watch.epoch))))

@@ -12,17 +12,29 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
+from mlpax.engine import population
 from mlpax.engine.forward import has_accelerator
 from mlpax.engine.native import epoch as native
 from mlpax.engine.native import library
 from mlpax.engine.native.epoch import Called
-from mlpax.engine.plan import BACKENDS, OUTSIDE, Hyper, Objective, Plan, Pytree, hyper_of, plan_of
+from mlpax.engine.plan import (
+    BACKENDS,
+    OUTSIDE,
+    Hyper,
+    Objective,
+    Plan,
+    Pytree,
+    hyper_of,
+    plan_of,
+)
+from mlpax.engine.population import Record
 from mlpax.engine.rows import Data, Orders, orders_of
-from mlpax.engine.state import State
+from mlpax.engine.state import State, diverged
 from mlpax.engine.stopping import due
+from mlpax.engine.trees import member, stacked
 from mlpax.engine.waiting import heard
 from mlpax.engine.weights import draw_weights
-from mlpax.errors import DivergedError, InputError, unknown
+from mlpax.errors import InputError, unknown
 from mlpax.recipes import Recipe, power_of_two
 from mlpax.seeds import rng
 
@@ -32,8 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["Record", "Training", "arrays_of", "backend_for", "chosen", "device_kind", "epochs", "fit",
            "initial_params", "initial_state", "is_small", "state_of", "training_of"]  # fmt: skip
 
-Record = dict[str, float]  # one epoch's row of metrics.csv, in its column order
-
 EPOCHS_A_CALL = 10  # of a small epoch
 SMALL_EPOCH = 2e8  # floating-point operations: a few milliseconds
 
@@ -42,10 +52,11 @@ class Training(NamedTuple):
     """How to train: what shapes the program, its numbers, and the rows' orders."""
 
     plan: Plan
-    hyper: Hyper
+    hyper: Hyper  # of several networks, also arrays of shape (members,)
     orders: Orders | None  # None keeps the rows as they lie
     backend: str = "xla"  # or "native"
     threads: int | None = None  # of the native backend at most; None for all that the process may use
+    members: int = 1  # networks that are trained together; a state of several has an axis of them
 
 
 def backend_for(
@@ -116,7 +127,8 @@ def training_of(
         recipe, network, metrics, validated=valid is not None, loss=loss, valid_metrics=valid_metrics
     )
     orders = orders_of(data, recipe.seed) if recipe.shuffle else None
-    return Training(plan, hyper_of(recipe), orders, backend_for(recipe.backend, plan, len(recipe.hidden) + 1))
+    backend = backend_for(recipe.backend, plan, len(recipe.hidden) + 1)
+    return Training(plan, hyper_of(recipe), orders, backend, members=recipe.members)
 
 
 def initial_params(sizes: Sequence[int], recipe: Recipe) -> "list[tuple[Array, Array]]":
@@ -155,8 +167,23 @@ def _engine(backend: str) -> ModuleType:
 def initial_state(
     params: Pytree, training: Training, seed: int, dtype: type[np.floating] = np.float32
 ) -> State:
-    """Return the state before the first epoch; `seed` is the dropout's, `dtype` the arithmetic's."""
-    return _engine(training.backend).initial_state(params, training.plan, seed, dtype)
+    """Return the state before the first epoch.
+
+    Parameters
+    ----------
+    params : pytree of arrays, or with `training.members` a list of them
+    training : Training
+    seed : int
+        Of the dropout. The first member's is the same; those of the others are drawn from it.
+    dtype : numpy dtype, default float32
+        Of the arithmetic.
+    """
+    start = partial(_engine(training.backend).initial_state, plan=training.plan, dtype=dtype)
+    if training.members == 1:
+        return start(params, seed=seed)
+    seeds = [seed, *rng(seed, "members").integers(2**32, size=training.members - 1).tolist()]
+    every = cast("list[Pytree]", params)
+    return stacked([start(params, seed=own) for params, own in zip(every, seeds, strict=True)])
 
 
 def arrays_of(state: State, training: Training) -> dict[str, np.ndarray]:
@@ -222,8 +249,13 @@ def epochs(
     ------
     DivergedError
         After yielding, when an epoch's loss was not finite. Not with `plan.stopping` "tolerance".
+        Of several networks, when those of all have been.
     """
-    plan, hyper, _, backend, _ = training
+    plan, hyper, backend = training.plan, training.hyper, training.backend
+    if training.members > 1:
+        run = _together(state, data, valid, training, epochs_a_call or EPOCHS_A_CALL)
+        yield from population.epochs(state, plan, hyper, run)
+        return
     done, loss, stopped = int(state.epoch), 0.0, bool(state.watch.stopped)
     if not due(done, stopped, loss, hyper, plan):
         return
@@ -247,10 +279,23 @@ def epochs(
         state, done, loss, stopped = new, done + ran, records[-1]["loss"], bool(new.watch.stopped)
         yield state, records
     if not math.isfinite(loss) and plan.stopping != "tolerance":
-        raise DivergedError(
-            f"the loss became {loss} in epoch {done} at a learning rate of {hyper.learning_rate:g};"
-            f" try {hyper.learning_rate / 10:g}, or clip_norm=1"
-        )
+        raise population.divergence("the loss", loss, done, hyper)
+
+
+def _together(state: State, data: Data, valid: Data | None, training: Training, count: int) -> population.Run:
+    """Return the function of a backend that runs up to so many epochs of all members."""
+    plan, hyper, orders, backend, threads, _ = training
+    if backend == "native":
+        from mlpax.engine.native.population import population as of_native
+
+        run = of_native(data, valid, plan, hyper, orders, state, threads)
+        return lambda state, due: run(state, min(count, due))
+    import jax
+
+    from mlpax.engine.xla.population import population as of_xla
+
+    parameters = sum(math.prod(np.shape(p)) for p in jax.tree.leaves(state.params))
+    return of_xla(data, valid, plan, hyper, orders, state, count if is_small(parameters, int(data.n)) else 1)
 
 
 Call = Callable[[State, int], Called]  # runs up to so many epochs
@@ -260,7 +305,7 @@ Follow = Callable[[State, float], State]  # shows the stopping rule a figure fro
 def _natively(
     state: State, data: Data, valid: Data | None, training: Training, epochs_a_call: int | None, timed: bool
 ) -> tuple[Call, Follow]:
-    plan, hyper, orders, _, threads = training
+    plan, hyper, orders, _, threads, _ = training
     run = native.caller(data, valid, plan, hyper, orders, state, threads)
     count = epochs_a_call or EPOCHS_A_CALL
     return lambda state, due: run(state, min(count, due)), partial(native.follow, hyper=hyper, plan=plan)
@@ -333,8 +378,17 @@ def _pass_alone(state: State, data: Data, valid: Data | None, training: Training
 
 
 def chosen(state: State, plan: Plan) -> Pytree:
-    """Return the parameters to keep: with early stopping those of the best epoch, else the last ones."""
-    return state.best if plan.stopping != "never" and int(state.watch.epoch) else state.params
+    """Return the parameters to keep: with early stopping those of the best epoch, else the last ones.
+
+    Of several networks, a list of those that have not diverged.
+    """
+    if not np.ndim(state.epoch):
+        return state.best if plan.stopping != "never" and int(state.watch.epoch) else state.params
+    kept: list[Pytree] = []
+    for k in np.flatnonzero(~diverged(state)):
+        own = member(state._replace(opt_state=()), int(k))
+        kept.append(chosen(own, plan))
+    return kept
 
 
 def fit(

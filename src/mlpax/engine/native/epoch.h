@@ -38,6 +38,28 @@ struct Share {
     }
 };
 
+// The outputs of rows [from, to), some at a time; `scratch` has room for two layers' values of SOME rows.
+static void answer(const Network &net, const Rows &rows, const Inputs &of, long from, long to, float *scratch,
+                   float *out) {
+    const int N = net.layers, outputs = net.sizes[N];
+    for (long first = from; first < to; first += SOME) {
+        const int count = (int)std::min<long>(SOME, to - first);
+        float *x = scratch, *next = scratch + (long)SOME * widest(net);
+        for (int i = 0; i < count; i++) read_row(net, rows, of.E.data(), first + i, x + (long)i * net.sizes[0]);
+        for (int l = 0; l < N; l++) {
+            const long m = l ? padded(net.sizes[l]) : net.sizes[0], n = padded(net.sizes[l + 1]);
+            matmul(count, n, net.sizes[l], x, m, 1, of.W[l], n, of.b[l], 0, net.gain[l], next, n);
+            for (long i = 0; l + 1 < N && i < count * n; i += L) {
+                V a, d;
+                activation(net.activation[l], load(next + i), a, d);
+                store(next + i, a);
+            }
+            std::swap(x, next);
+        }
+        for (int i = 0; i < count; i++) memcpy(out + (first + i) * outputs, x + (long)i * padded(outputs), 4l * outputs);
+    }
+}
+
 struct Trainer {
     const Network &net;
     const Rows &rows;
@@ -62,7 +84,7 @@ struct Trainer {
     const float *minibatch(int epoch, int step) const {
         const long first = (long)step * s.batch;
         if (w.direct) return (const float *)rows.X + first * inputs;
-        for (int i = 0; i < B; i++) read_row(rows, inputs, row(epoch, first + i), w.x[t] + (long)i * inputs);
+        for (int i = 0; i < B; i++) read_row(net, rows, w.inputs.E.data(), row(epoch, first + i), w.x[t] + (long)i * inputs);
         return w.x[t];
     }
 
@@ -81,8 +103,8 @@ struct Trainer {
             const Block &at = mine.acts[l];
             const long q = at.r0 * n + at.c0;
             const Dropout dropout(s, update, l);
-            matmul(at.r1 - at.r0, at.c1 - at.c0, net.sizes[l], (l ? w.A[l] : x) + at.r0 * m, m, 1, w.W[l] + at.c0, n,
-                   w.b[l] + at.c0, 0, 1, w.A[l + 1] + q, n);
+            matmul(at.r1 - at.r0, at.c1 - at.c0, net.sizes[l], (l ? w.A[l] : x) + at.r0 * m, m, 1, w.inputs.W[l] + at.c0, n,
+                   w.inputs.b[l] + at.c0, 0, net.gain[l], w.A[l + 1] + q, n);
             activate(net.activation[l], s.dropout ? &dropout : nullptr, (uint32_t)q, w.A[l + 1] + q, w.D[l + 1] + q,
                      at.r1 - at.r0, at.c1 - at.c0, n);
             wait();
@@ -94,13 +116,13 @@ struct Trainer {
         const long m = stride(N - 1), n = padded(net.sizes[N]), first = (long)step * s.batch;
         if (N > 1 && net.sizes[N] <= 2)
             for (int i = mine.i0; i < mine.i1; i++) {
-                memcpy(w.G[N] + i * n, w.b[N - 1], 4 * n);
+                memcpy(w.G[N] + i * n, w.inputs.b[N - 1], 4 * n);
                 for (int j = 0; j < net.sizes[N]; j++)
-                    w.G[N][i * n + j] += dot(w.A[N - 1] + i * m, w.WT[N - 1] + j * m, (int)m);
+                    w.G[N][i * n + j] += net.gain[N - 1] * dot(w.A[N - 1] + i * m, w.WT[N - 1] + j * m, (int)m);
             }
         else
-            matmul(mine.i1 - mine.i0, n, net.sizes[N - 1], (N > 1 ? w.A[N - 1] : x) + mine.i0 * m, m, 1, w.W[N - 1], n,
-                   w.b[N - 1], 0, 1, w.G[N] + mine.i0 * n, n);
+            matmul(mine.i1 - mine.i0, n, net.sizes[N - 1], (N > 1 ? w.A[N - 1] : x) + mine.i0 * m, m, 1, w.inputs.W[N - 1],
+                   n, w.inputs.b[N - 1], 0, net.gain[N - 1], w.G[N] + mine.i0 * n, n);
         for (int i = mine.i0; i < mine.i1; i++) {
             const float of_row = weight(epoch, first + i);
             const float loss = row_loss(s, net.sizes[N], w.G[N] + i * n, rows, row(epoch, first + i), of_row * each);
@@ -117,7 +139,8 @@ struct Trainer {
             const int count = at.r1 - at.r0, cols = at.c1 - at.c0;
             matmul(count, cols, net.sizes[l + 1], w.G[l + 1] + at.r0 * n, n, 1, w.WT[l] + at.c0, m, nullptr, 0, 1, g, m);
             for (int r = 0; r < count; r++)
-                for (int c = 0; c < cols; c += L) store(g + r * m + c, load(g + r * m + c) * load(d + r * m + c));
+                for (int c = 0; c < cols; c += L)
+                    store(g + r * m + c, net.gain[l] * load(g + r * m + c) * load(d + r * m + c));
             if (mine.apart) wait();
         }
     }
@@ -186,28 +209,66 @@ struct Trainer {
                 w.square(l, (r + i) / UNIT, c / UNIT) = squares(w.W[l] + (r + i) * n + c, n, std::min(UNIT, some - i));
     }
 
-    void updates(const float *x, const Pace &pace, float each) {
+    void updates(int epoch, int step, const float *x, const Pace &pace, float each) {
         const bool beside = s.optimizer == ADAMW || s.optimizer == LION;  // these decay beside the gradient
         const float pull = s.penalty * each + (beside ? 0 : s.decay);
-        for (int l = 0; l < N; l++) {
+        if (net.scale) learn_inputs(epoch, step, x, pace, pull);
+        for (int l = net.scale ? 1 : 0; l < N; l++) {
             const float *a = l ? w.A[l] : x;
             if (s.optimizer == SGD && !pull && !narrow(l)) {  // the update in the product itself
                 const long n = padded(net.sizes[l + 1]);
                 const Block &at = mine.own[l];
                 float *W = w.W[l] + at.r0 * n + at.c0;
-                matmul(at.r1 - at.r0, at.c1 - at.c0, B, a + at.r0, 1, stride(l), w.G[l + 1] + at.c0, n, W, n, -pace.rate, W, n);
+                matmul(at.r1 - at.r0, at.c1 - at.c0, B, a + at.r0, 1, stride(l), w.G[l + 1] + at.c0, n, W, n,
+                       -pace.rate * net.gain[l], W, n);
                 if (at.r0 == 0 && at.r1 > 0)
                     for (int c = at.c0; c < at.c1; c += L) {
                         V sum = {};
                         for (int i = 0; i < B; i++) sum += load(w.G[l + 1] + i * n + c);
-                        store(w.b[l] + c, load(w.b[l] + c) - pace.rate * sum);
+                        store(w.b[l] + c, load(w.b[l] + c) - pace.rate * net.bias_gain[l] * sum);
                     }
             } else
                 gradients(l, a, [&](int r, int some, const float *g, long ldg) {
                     if (s.penalty) sum_weights(l, r, some);
-                    learn(l, pace, 1, pull, r, some, g, ldg);
+                    learn(l, pace, r == net.sizes[l] ? net.bias_gain[l] : net.gain[l], pull, r, some, g, ldg);
                 });
             if (l) transpose(l);
+        }
+        if (net.scale) w.inputs.fold(net, w.W, w.b);
+    }
+
+    // Update what a table's network has before its second layer: the scale, the first layer and the embeddings.
+    // One product gives two gradients: with P = x' G that by a row of W is the scale times the row of P, and
+    // that by the scale the sum of a row of W * P.
+    void learn_inputs(int epoch, int step, const float *x, const Pace &pace, float pull) {
+        const int m = net.sizes[0], n = padded(net.sizes[1]);
+        learn_embeddings(epoch, step, pace, pull);
+        gradients(0, x, [&](int r, int some, const float *g, long ldg) {
+            if (s.penalty) sum_weights(0, r, some);
+            if (r == m) return learn(0, pace, net.bias_gain[0], pull, r, some, g, ldg);
+            for (int i = 0; i < some; i++, g += ldg) {
+                w.scale_grad[r + i] = net.gain[0] * net.scale_gain * dot(w.W[0] + (long)(r + i) * n, g, n);
+                learn(0, pace, net.gain[0] * net.scale_gain * w.inputs.scale[r + i], pull, r + i, 1, g, ldg);
+            }
+        });
+        update(s, pace, 1, 0, 0, w.scale_grad, w.inputs.scale, w.scale_moment[0], w.scale_moment[1], padded(m));
+    }
+
+    // The gradient by a row of an embedding adds up over the rows of the minibatch that have its code.
+    void learn_embeddings(int epoch, int step, const Pace &pace, float pull) {
+        const int n = padded(net.sizes[1]);
+        int column = columns_of(net) - net.embeddings;
+        for (int e = 0; e < net.embeddings; e++) {
+            const int width = net.widths[e], numbers = padded(net.codes[e] * width);
+            memset(w.E_grad[e], 0, 4l * numbers);
+            for (int i = 0; i < B; i++) {
+                const int code = code_of(net, rows, row(epoch, (long)step * s.batch + i), e);
+                for (int c = 0; c < width; c++)
+                    w.E_grad[e][(long)code * width + c] +=
+                        net.gain[0] * dot(w.G[1] + (long)i * n, w.inputs.W[0] + (long)(column + c) * n, n);
+            }
+            update(s, pace, 1, pull, s.decay, w.E_grad[e], w.inputs.E[e], w.E_moment[0][e], w.E_moment[1][e], numbers);
+            column += width;
         }
     }
 
@@ -268,13 +329,21 @@ struct Trainer {
             w.weight += total;
             w.penalty = total > 0 ? (double)s.penalty / 2 : 0;  // times total / total
         }
-        s.clip ? clipped_updates(x, pace, each) : updates(x, pace, each);
+        s.clip ? clipped_updates(x, pace, each) : updates(epoch, step, x, pace, each);
         if (mine.apart || s.penalty) wait();
         if (t == 0 && s.penalty) w.loss += w.penalty * w.total(net, w.squares, false);
         return true;
     }
 
-    void epochs(const volatile int32_t *stop, double *losses) {
+    // What a member of several networks leaves after an epoch: its parameters, and its answers to measured rows.
+    void report(int epoch, const Member &member, const Measured *measured) {
+        if (member.kept) w.keep(net, member.kept + epoch * parameters(net));
+        for (int k = 0; k < 2; k++)
+            if (const long count = measured[k].count)
+                answer(net, *measured[k].rows, w.inputs, 0, count, w.scratch, member.outputs[k] + epoch * count * net.sizes[N]);
+    }
+
+    void epochs(const volatile int32_t *stop, double *losses, const Member *member, const Measured *measured) {
         for (int l = 1; l < N; l++) transpose(l);
         for (int epoch = 0; epoch < course.epochs; epoch++) {
             if (t == 0) w.loss = w.weight = 0;
@@ -288,36 +357,15 @@ struct Trainer {
                 if (!std::isfinite(losses[epoch])) w.halted = true;
             }
             wait();
+            if (member) report(epoch, *member, measured);
             if (w.halted) return;
         }
     }
 };
 
 static void train(const Network &net, const Rows &rows, const Settings &s, const Course &course, Work &w, int t, int T,
-                  const volatile int32_t *stop, double *losses) {
-    Trainer(net, rows, s, course, w, t, T).epochs(stop, losses);
-}
-
-// The outputs of rows [from, to), some at a time; `scratch` has room for two layers' values of SOME rows.
-static void answer(const Network &net, const Rows &rows, float *const *W, float *const *b, long from, long to,
-                   float *scratch, int widest, float *out) {
-    const int N = net.layers, outputs = net.sizes[N];
-    for (long first = from; first < to; first += SOME) {
-        const int count = (int)std::min<long>(SOME, to - first);
-        float *x = scratch, *next = scratch + (long)SOME * widest;
-        for (int i = 0; i < count; i++) read_row(rows, net.sizes[0], first + i, x + (long)i * net.sizes[0]);
-        for (int l = 0; l < N; l++) {
-            const long m = l ? padded(net.sizes[l]) : net.sizes[0], n = padded(net.sizes[l + 1]);
-            matmul(count, n, net.sizes[l], x, m, 1, W[l], n, b[l], 0, 1, next, n);
-            for (long i = 0; l + 1 < N && i < count * n; i += L) {
-                V a, d;
-                activation(net.activation[l], load(next + i), a, d);
-                store(next + i, a);
-            }
-            std::swap(x, next);
-        }
-        for (int i = 0; i < count; i++) memcpy(out + (first + i) * outputs, x + (long)i * padded(outputs), 4l * outputs);
-    }
+                  const volatile int32_t *stop, double *losses, const Member *member, const Measured *measured) {
+    Trainer(net, rows, s, course, w, t, T).epochs(stop, losses, member, measured);
 }
 
 }  // namespace mlpax::NS

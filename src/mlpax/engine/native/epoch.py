@@ -1,26 +1,29 @@
 """Epochs by the native library: the state, the course of the rate, the figures."""
 
 import ctypes
+import itertools
 import math
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from mlpax.engine import stopping
 from mlpax.engine.metrics import measure
 from mlpax.engine.native import library
-from mlpax.engine.native.library import Fit, Layers, Moments
+from mlpax.engine.native.library import Fit, Moments, Params
 from mlpax.engine.plan import OUTSIDE, Hyper, Plan, Pytree, larger_is_better
 from mlpax.engine.rows import Data, Orders
 from mlpax.engine.schedules import schedule
 from mlpax.engine.state import State
 from mlpax.engine.stopping import Watch
+from mlpax.engine.trees import mapped, named_leaves, rebuilt
 from mlpax.engine.waiting import heard
 
-__all__ = ["Called", "arrays_of", "caller", "follow", "initial_state", "state_of"]
+__all__ = ["WAITED", "Called", "Rows", "arrays_of", "caller", "copied", "follow", "followed", "in_units",
+           "initial_state", "learned", "measured_rows", "rates_of", "state_of"]  # fmt: skip
 
 Called = tuple[State, dict[str, list[float]], float]  # with each epoch's figures, and the seconds
 WAITED = 1e9  # floating-point operations; a call of more runs in a thread, so that Ctrl-C is heard
@@ -40,45 +43,69 @@ class _Scalars:
 
 def initial_state(params: Pytree, plan: Plan, seed: int = 0, dtype: object = np.float32) -> State:
     """Return the state before the first epoch; `seed` is the dropout's, and float32 the only dtype."""
-    layers = _copied(cast(Layers, params))
+    own = copied(cast(Params, params))
     zero: Any = np.int32(0)
     key: Any = np.array([0, seed], np.uint32)
-    moments = library.initial_moments(layers, str(plan.optimizer))
-    best = layers if plan.keeps_best else ()
-    return State(layers, moments, key, zero, zero, best, Watch.start())
+    moments = library.initial_moments(own, str(plan.optimizer))
+    best = own if plan.keeps_best else ()
+    return State(own, moments, key, zero, zero, best, Watch.start())
 
 
-def _copied(layers: Layers) -> Layers:
-    return [(np.array(W, np.float32, order="C"), np.array(b, np.float32, order="C")) for W, b in layers]
+def copied(params: Params) -> Params:
+    """Return a copy that the library may change."""
+    return mapped(lambda p: np.array(p, np.float32, order="C"), params)
 
 
 def arrays_of(state: State) -> dict[str, np.ndarray]:
     """Return the state's arrays by their paths, such as `params/0/1`."""
-    found: dict[str, np.ndarray] = {}
-
-    def add(path: str, value: Any) -> None:
-        if isinstance(value, (tuple, list)):
-            names = getattr(value, "_fields", range(len(value)))
-            for name, one in zip(names, value, strict=True):
-                add(f"{path}/{name}" if path else str(name), one)
-        else:
-            found[path] = np.asarray(value)
-
-    add("", state)
-    return found
+    return named_leaves(state)
 
 
 def state_of(arrays: dict[str, np.ndarray], like: State) -> State:
     """Return the state of arrays from `arrays_of`; `like` is any state of the same plan and shapes."""
-    left = iter([arrays[name] for name in arrays_of(like)])
+    return rebuilt(arrays, like)
 
-    def rebuilt(value: Any) -> Any:
-        if isinstance(value, (tuple, list)):
-            parts = [rebuilt(one) for one in value]
-            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-        return next(left)
 
-    return rebuilt(like)
+class Rows(NamedTuple):
+    """Rows whose figures an epoch records."""
+
+    data: Data
+    fit: Fit
+    counted: int  # of the first rows
+
+
+def measured_rows(
+    data: Data, valid: Data | None, plan: Plan, fit: Fit, of_valid: Callable[[Data], Fit]
+) -> dict[str, Rows]:
+    """Return the rows that are answered after an epoch, by part; some training rows at least.
+
+    Their outputs tell whether a network has diverged.
+    """
+    parts = {name.partition("_")[0] for name in plan.figures}
+    found: dict[str, Rows] = {}
+    if "train" in parts:
+        found["train"] = Rows(data, fit, int(data.counted))
+    elif plan.stopping != "tolerance":
+        found["train"] = Rows(data, fit, min(plan.batch_size, int(data.counted)))
+    if "valid" in parts and valid is not None:
+        found["valid"] = Rows(valid, of_valid(valid), int(valid.counted))
+    return found
+
+
+def learned(data: Data, params: Params) -> Data:
+    """Return rows with the targets that a network for tables learns: `(y - shift) / scale`."""
+    if isinstance(params, dict) and data.y.ndim > 1:
+        shift, scale = params["target"]
+        return data._replace(y=np.ascontiguousarray((data.y - shift) / scale, np.float32))
+    return data
+
+
+def in_units(outputs: np.ndarray, params: Params) -> np.ndarray:
+    """Return outputs in the units of the targets."""
+    if isinstance(params, dict) and not np.array_equal(params["target"], (0, 1)):
+        shift, scale = params["target"]
+        return outputs * scale + shift
+    return outputs
 
 
 def caller(
@@ -94,16 +121,19 @@ def caller(
 
     Fewer are run if the stopping rule may end the training before. `state` tells the network's shape.
     """
-    params = cast(Layers, state.params)
-    sizes = (params[0][0].shape[0], *(b.shape[0] for _, b in params))
-    threads = library.threads_for(sizes, plan.batch_size, most_threads)
+    params = cast(Params, state.params)
+    sizes = library.sizes_of(params)
+    threads = 1 if isinstance(params, dict) else library.threads_for(sizes, plan.batch_size, most_threads)
     seed = int(np.asarray(state.key).view(np.uint32)[1])
-    fit = library.fit_of(data, plan, hyper, sizes, seed, threads)
-    measured = {"train": (data, fit)}
-    if valid is not None:
-        of_valid = library.fit_of(valid, plan, hyper, sizes, seed, most_threads or library.available())
-        measured["valid"] = valid, of_valid
-    work = 6.0 * int(data.n) * sum(W.size for W, _ in params)
+    fit = library.fit_of(learned(data, params), plan, hyper, params, seed, threads)
+
+    def of_valid(rows: Data) -> Fit:
+        return library.fit_of(
+            learned(rows, params), plan, hyper, params, seed, most_threads or library.available()
+        )
+
+    measured = measured_rows(data, valid, plan, fit, of_valid)
+    work = 6.0 * int(data.n) * sum(m * n for m, n in itertools.pairwise(sizes))
     # The loss alone decides, and nothing is kept on the way: epochs that are due anyway share a call.
     together = not plan.figures and plan.monitor == "loss" and not plan.keeps_best
     together &= plan.schedule not in ("plateau", "adaptive")
@@ -114,11 +144,12 @@ def caller(
         started = time.perf_counter()
         state, losses = _trained(state, due, fit, data, hyper, plan, orders, waits=work * due > WAITED)
         seconds = time.perf_counter() - started
-        outputs = _outputs(cast(Layers, state.params), measured, plan)
+        now = cast(Params, state.params)
+        outputs = {name: library.outputs(now, rows.fit, rows.counted) for name, rows in measured.items()}
         figures = {"loss": losses}
         for name in plan.figures:
             part, _, metric = name.partition("_")
-            figures[name] = [measure(metric, outputs[part], measured[part][0], plan)]
+            figures[name] = [float(measure(metric, in_units(outputs[part], now), measured[part].data, plan))]
         if plan.stopping != "tolerance" and not all(np.isfinite(found).all() for found in outputs.values()):
             losses[-1] = math.inf  # of weights that are finite: those of 1e20 are
         if plan.monitor != OUTSIDE:
@@ -141,13 +172,10 @@ def _trained(
     waits: bool,
 ) -> tuple[State, list[float]]:
     """Run epochs from a state, which stays as it is; return the state after them, and their losses."""
-    params = _copied(cast(Layers, state.params))
-    moments = cast(Moments, tuple(_copied(layers) for layers in cast(Moments, state.opt_state)))
-    steps, done = int(data.steps), int(state.epoch)
-    factors = _factors(state.watch, done, epochs, data, hyper, plan)
-    t = (int(state.step) + np.arange(epochs * steps) + 0.5) / (hyper.epochs * max(steps, 1))
-    rates = np.broadcast_to(hyper.learning_rate * schedule(plan, hyper, t, np), t.shape)
-    rates = rates.reshape(epochs, steps) * factors[:epochs, None]
+    params = copied(cast(Params, state.params))
+    moments = cast(Moments, tuple(copied(moment) for moment in cast(Moments, state.opt_state)))
+    done = int(state.epoch)
+    rates, factors = rates_of(state, epochs, data, hyper, plan)
     order = orders(done, epochs) if orders else None
     stop = ctypes.c_int32(0)
     train = partial(library.train, params, moments, fit, order, rates, int(state.step), stop)
@@ -159,11 +187,22 @@ def _trained(
     new = state._replace(
         params=params,
         opt_state=moments,
-        step=cast(Any, np.int32(int(state.step) + ran * steps)),
+        step=cast(Any, np.int32(int(state.step) + ran * int(data.steps))),
         epoch=cast(Any, np.int32(done + ran)),
         watch=watch,
     )
     return new, losses[:ran]
+
+
+def rates_of(
+    state: State, epochs: int, data: Data, hyper: Hyper, plan: Plan
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rate of each step, (epochs, steps), and the epochs' factors; see `_factors`."""
+    steps = int(data.steps)
+    factors = _factors(state.watch, int(state.epoch), epochs, data, hyper, plan)
+    t = (int(state.step) + np.arange(epochs * steps) + 0.5) / (hyper.epochs * max(steps, 1))
+    rates = np.broadcast_to(hyper.learning_rate * schedule(plan, hyper, t, np), t.shape)
+    return rates.reshape(epochs, steps) * factors[:epochs, None], factors
 
 
 def _factors(watch: Watch, done: int, epochs: int, data: Data, hyper: Hyper, plan: Plan) -> np.ndarray:
@@ -175,29 +214,28 @@ def _factors(watch: Watch, done: int, epochs: int, data: Data, hyper: Hyper, pla
     return factors
 
 
-def _outputs(params: Layers, measured: dict[str, tuple[Data, Fit]], plan: Plan) -> dict[str, np.ndarray]:
-    """Return the outputs of the rows that are measured, by part; of some training rows at least."""
-    count = {part: int(data.counted) for part, (data, _) in measured.items()}
-    parts = {name.partition("_")[0] for name in plan.figures}
-    found = {part: library.outputs(params, measured[part][1], count[part]) for part in parts}
-    if "train" not in found and plan.stopping != "tolerance":
-        found["train"] = library.outputs(params, measured["train"][1], min(plan.batch_size, count["train"]))
-    return found
-
-
 def _followed(state: State, figure: float, loss: float, epoch: int, hyper: Hyper, plan: Plan) -> State:
     """Return the state after the stopping rule has seen an epoch's figure."""
+    watch, better = followed(state.watch, figure, loss, epoch, hyper, plan)
+    best = state.params if plan.keeps_best and better else state.best
+    return state._replace(watch=watch, best=best)
+
+
+def followed(
+    watch: Watch, figure: float, loss: float, epoch: int, hyper: Hyper, plan: Plan
+) -> tuple[Watch, bool]:
+    """Return the watch after the stopping rule has seen an epoch's figure, and whether it is the best."""
     value = figure if larger_is_better(plan.monitor) else -figure
     if plan.stopping != "tolerance" and not np.isfinite(loss):  # an epoch that diverged is no best one
         value = -np.inf
-    return follow(state, value, hyper, plan=plan, epoch=epoch)
+    seen: Any = np.float32(value)
+    watch, better = stopping.follow(watch, seen, epoch, hyper, plan, cast(Any, _Scalars))
+    return watch, bool(better)
 
 
-def follow(state: State, value: float, hyper: Hyper, *, plan: Plan, epoch: int | None = None) -> State:
-    """Return the state after the stopping rule has seen an epoch's figure, larger being better."""
-    number = int(state.epoch) if epoch is None else epoch
-    watch, better = stopping.follow(
-        state.watch, cast(Any, np.float32(value)), number, hyper, plan, cast(Any, _Scalars)
-    )
+def follow(state: State, value: float, hyper: Hyper, *, plan: Plan) -> State:
+    """Return the state after the stopping rule has seen a figure from outside, larger being better."""
+    seen: Any = np.float32(value)
+    watch, better = stopping.follow(state.watch, seen, state.epoch, hyper, plan, cast(Any, _Scalars))
     best = state.params if plan.keeps_best and better else state.best
     return state._replace(watch=watch, best=best)

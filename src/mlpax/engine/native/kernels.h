@@ -25,7 +25,7 @@ static inline I numbers(int first) {  // first, first + 1, ...
 }
 
 static inline V root(V x) {
-    V y;
+    V y = {};
     for (int i = 0; i < L; i++) y[i] = __builtin_sqrtf(x[i]);
     return y;
 }

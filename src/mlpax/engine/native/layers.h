@@ -78,8 +78,9 @@ static void activate(int kind, const Dropout *dropout, uint32_t first, float *z,
         }
 }
 
-// x <- (X[row] - shift) * scale.
-static void read_row(const Rows &rows, int n, long row, float *x) {
+// x <- (X[row] - shift) * scale, and behind it the rows of the embeddings that the last columns name.
+static void read_row(const Network &net, const Rows &rows, float *const *E, long row, float *x) {
+    const int columns = columns_of(net), n = columns - net.embeddings;
     const float *shift = rows.shift, *scale = rows.scale;
     auto read = [&](auto *p) {
         if (rows.per_feature)
@@ -87,7 +88,10 @@ static void read_row(const Rows &rows, int n, long row, float *x) {
         else
             for (int j = 0; j < n; j++) x[j] = ((float)p[j] - *shift) * *scale;
     };
-    rows.bytes ? read((const uint8_t *)rows.X + row * n) : read((const float *)rows.X + row * n);
+    rows.bytes ? read((const uint8_t *)rows.X + row * columns) : read((const float *)rows.X + row * columns);
+    x += n;
+    for (int e = 0; e < net.embeddings; x += net.widths[e], e++)
+        memcpy(x, E[e] + (long)code_of(net, rows, row, e) * net.widths[e], 4l * net.widths[e]);
 }
 
 }  // namespace mlpax::NS

@@ -13,12 +13,16 @@ import numpy as np
 
 from mlpax.engine.plan import Hyper, Plan
 from mlpax.engine.rows import Data
+from mlpax.engine.table_network import BIAS_PACE, SCALE_PACE, TableParams
+from mlpax.engine.trees import leaves, mapped
 from mlpax.errors import InputError
 
-__all__ = ["Fit", "Layers", "Moments", "available", "damaged", "fit_of", "initial_moments", "instructions",
-           "missing", "outputs", "threads_for", "train", "unsupported"]  # fmt: skip
+__all__ = ["Fit", "Layers", "Moments", "Params", "Trained", "available", "damaged", "fit_of",
+           "initial_moments", "instructions", "layers_of", "missing", "outputs", "settings_of", "sizes_of",
+           "threads_for", "train", "train_members", "trained_arrays", "unsupported",
+           "with_trained"]  # fmt: skip
 
-VERSION = 1  # of the interface in native.h
+VERSION = 2  # of the interface in native.h
 MAX_LAYERS = 64
 
 # The numbers of native.h.
@@ -32,16 +36,24 @@ NO_MEMORY = 2
 SMALL_STEP = 2e7  # floating-point operations of a step; below it a second thread costs more than it helps
 
 Layers = Sequence[tuple[np.ndarray, np.ndarray]]  # (W, b) of each layer
-Moments = tuple[Layers, Layers]  # what the update rule remembers; empty if it needs none
+Params = Layers | TableParams
+Moments = tuple[Params, Params]  # what the update rule remembers; empty if it needs none
 
 
 class _Network(ctypes.Structure):
+    alive: tuple[object, ...] = ()  # what its addresses point to; ctypes keeps none of it
     _fields_ = [
         ("layers", ctypes.c_int32),
         ("sizes", ctypes.c_int32 * (MAX_LAYERS + 1)),
         ("activation", ctypes.c_int32 * MAX_LAYERS),
         ("W", ctypes.c_void_p * MAX_LAYERS),
         ("b", ctypes.c_void_p * MAX_LAYERS),
+        ("gain", ctypes.c_float * MAX_LAYERS),
+        ("bias_gain", ctypes.c_float * MAX_LAYERS),
+        ("scale", ctypes.c_void_p),
+        ("scale_gain", ctypes.c_float),
+        ("embeddings", ctypes.c_int32),
+        *((name, ctypes.c_void_p) for name in ("codes", "widths", "E")),
     ]
 
 
@@ -63,6 +75,7 @@ class _Settings(ctypes.Structure):
 
 
 class _Course(ctypes.Structure):
+    alive: tuple[object, ...] = ()
     _fields_ = [
         ("epochs", ctypes.c_int32),
         ("steps", ctypes.c_int32),
@@ -71,7 +84,24 @@ class _Course(ctypes.Structure):
         ("order", ctypes.c_void_p),
         ("orders", ctypes.c_int64),
         ("moment", ctypes.c_void_p * (2 * MAX_LAYERS) * 2),
+        ("scale_moment", ctypes.c_void_p * 2),
+        ("E_moment", ctypes.c_void_p * 2),
     ]
+
+
+class _Member(ctypes.Structure):
+    _fields_ = [
+        ("net", ctypes.POINTER(_Network)),
+        ("settings", ctypes.POINTER(_Settings)),
+        ("course", ctypes.POINTER(_Course)),
+        ("losses", ctypes.c_void_p),
+        ("kept", ctypes.c_void_p),
+        ("outputs", ctypes.c_void_p * 2),
+    ]
+
+
+class _Measured(ctypes.Structure):
+    _fields_ = [("rows", ctypes.POINTER(_Rows)), ("count", ctypes.c_int64)]
 
 
 class Fit(NamedTuple):
@@ -106,6 +136,8 @@ def _loaded() -> _Loaded:
         stop, array = ctypes.POINTER(ctypes.c_int32), ctypes.c_void_p
         library.mlpax_train.argtypes = [network, rows, ctypes.POINTER(_Settings), ctypes.POINTER(_Course),
                                         ctypes.c_int32, stop, array]  # fmt: skip
+        library.mlpax_train_members.argtypes = [ctypes.c_int32, ctypes.POINTER(_Member), rows,
+                                                ctypes.POINTER(_Measured), ctypes.c_int32, stop]  # fmt: skip
         library.mlpax_outputs.argtypes = [network, rows, ctypes.c_int64, ctypes.c_int32, array]
     except (OSError, AttributeError) as error:
         return _Loaded(None, f"it cannot be loaded: {' '.join(str(error).split())[:200]}")
@@ -134,8 +166,8 @@ def unsupported(plan: Plan, layers: int, dtype: type[np.floating] = np.float32) 
     """Return what of a plan the library cannot do; empty if it can do all of it."""
     if not isinstance(plan.network, str):
         return "it has no objectives of your own"
-    if plan.network != "dense":
-        return "it has no networks for tables"
+    if plan.network == "table" and plan.clipping:
+        return "it clips no gradients of networks for tables"
     if not isinstance(plan.optimizer, str):
         return "it has none of optax's optimizers"
     if dtype != np.float32:
@@ -155,11 +187,18 @@ def available() -> int:
     """Return the number of threads that this process may use.
 
     `MLPAX_THREADS` and `OMP_NUM_THREADS` limit it, as do the process's cores and a container's share of them.
+
+    Raises
+    ------
+    InputError
+        If `MLPAX_THREADS` is no whole number above 0.
     """
     for name in ("MLPAX_THREADS", "OMP_NUM_THREADS"):  # joblib's workers have the second
-        text = os.environ.get(name, "")
+        text = os.environ.get(name, "").partition(",")[0]  # OpenMP's may be a list for nested teams
         if text.isdecimal() and int(text):
             return int(text)
+        if text and name == "MLPAX_THREADS":
+            raise InputError(f"{name} {text!r} is no number of threads; write a whole number above 0")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, _quota()))
 
@@ -175,7 +214,7 @@ def _quota() -> int:
 
 
 def train(
-    params: Layers,
+    params: Params,
     moments: Moments,
     of: Fit,
     order: np.ndarray | None,
@@ -205,11 +244,86 @@ def train(
     array of shape (epochs,), float64
         Infinite if a parameter is not finite after the epoch; the later ones are 0 then.
     """
-    if order is not None:
-        order = np.ascontiguousarray(order, np.int32)
-        _require(order.shape == (len(rates), of.bucket), "orders of another shape")
-        _require(0 <= order.min() <= order.max() < of.bucket, "an order with rows that there are not")
+    order = None if order is None else _checked_order(order, of, len(rates))
     rates = np.ascontiguousarray(rates, np.float32)
+    losses = np.zeros(len(rates))
+    course, network = _course(params, moments, of, order, rates, updates), _network(params, of.activation)
+    _call("mlpax_train", network, of.rows, of.settings, course, of.threads, stop, losses.ctypes.data)
+    return losses
+
+
+class Trained(NamedTuple):
+    """What some epochs of several members left."""
+
+    losses: np.ndarray  # (members, epochs), as of `train`
+    kept: np.ndarray  # (members, epochs, parameters): after each epoch, see `native.h`
+    outputs: list[np.ndarray]  # (members, epochs, count, outputs) of each of the measured rows
+
+
+def train_members(
+    members: Sequence[tuple[Params, Moments, Fit, np.ndarray | None, np.ndarray, int]],
+    measured: Sequence[tuple[Fit, int]],
+    threads: int,
+    stop: ctypes.c_int32 | None = None,
+    *,
+    keeps: bool = True,
+) -> Trained:
+    """Train some epochs of several networks in place, each by one thread.
+
+    Parameters
+    ----------
+    members : sequence
+        Of each what `train` takes. All have the same rows, the same shapes and as many epochs.
+    measured : sequence
+        Up to two sets of rows that are answered after each epoch, and the number of their first rows that
+        count.
+    threads : int
+        How many networks train at a time.
+    stop : ctypes.c_int32, optional
+        As of `train`.
+    keeps : bool, default True
+        Whether to return the parameters after each epoch.
+    """
+    epochs = len(members[0][4])
+    sizes = sizes_of(members[0][0])
+    losses = np.zeros((len(members), epochs))
+    parameters = sum(p.size for p in trained_arrays(members[0][0])) if keeps else 0
+    kept = np.zeros((len(members), epochs, parameters), np.float32)
+    found = [np.zeros((len(members), epochs, count, sizes[-1]), np.float32) for _, count in measured]
+    structures, alive = (_Member * len(members))(), list[object]()
+    checked: dict[int, np.ndarray] = {}  # members may share an order
+    for k, (params, moments, of, order, rates, updates) in enumerate(members):
+        _require(
+            of.rows is members[0][2].rows and rates.shape == members[0][4].shape, "members of other rows"
+        )
+        if order is not None and id(order) not in checked:
+            checked[id(order)] = _checked_order(order, of, epochs)
+        order = None if order is None else checked[id(order)]
+        rates = np.ascontiguousarray(rates, np.float32)
+        network = _network(params, of.activation)
+        course = _course(params, moments, of, order, rates, updates)
+        alive += [network, course, rates]
+        structures[k] = _Member(
+            ctypes.pointer(network), ctypes.pointer(of.settings), ctypes.pointer(course),
+            losses[k].ctypes.data, kept[k].ctypes.data if keeps else None,
+        )  # fmt: skip
+        for part, answers in enumerate(found):
+            structures[k].outputs[part] = answers[k].ctypes.data
+    rows = (_Measured * 2)(*(_Measured(ctypes.pointer(of.rows), count) for of, count in measured))
+    _call("mlpax_train_members", len(members), structures, members[0][2].rows, rows, threads, stop)
+    return Trained(losses, kept, found)
+
+
+def _checked_order(order: np.ndarray, of: Fit, epochs: int) -> np.ndarray:
+    order = np.ascontiguousarray(order, np.int32)
+    _require(order.shape == (epochs, of.bucket), "orders of another shape")
+    _require(0 <= order.min() <= order.max() < of.bucket, "an order with rows that there are not")
+    return order
+
+
+def _course(
+    params: Params, moments: Moments, of: Fit, order: np.ndarray | None, rates: np.ndarray, updates: int
+) -> _Course:
     _require(rates.shape[1] * of.settings.batch <= of.bucket, "more steps than there are rows")
     course = _Course(
         epochs=len(rates),
@@ -219,18 +333,21 @@ def train(
         order=_address(order),
         orders=of.bucket,
     )
-    flat = [p for layer in params for p in layer]
-    for slot, layers in enumerate(moments):
-        for i, array in enumerate(p for layer in layers for p in layer):
-            _require(array.shape == flat[i].shape and array.dtype == np.float32, "moments of another shape")
+    for slot, moment in enumerate(moments):
+        if not moment:
+            continue
+        for array, other in zip(leaves(moment), leaves(params), strict=True):
+            _require(array.shape == other.shape and array.dtype == np.float32, "moments of another shape")
+        for i, array in enumerate(leaves(layers_of(moment))):
             course.moment[slot][i] = _address(array)
-    losses = np.zeros(len(rates))
-    network = _network(params, of.activation)
-    _call("mlpax_train", network, of.rows, of.settings, course, of.threads, stop, losses.ctypes.data)
-    return losses
+        if isinstance(moment, dict):
+            course.scale_moment[slot] = _address(moment["scale"])
+            course.alive += (pointers := _pointers(moment["embeddings"]),)
+            course.E_moment[slot] = ctypes.addressof(pointers)
+    return course
 
 
-def outputs(params: Layers, of: Fit, count: int) -> np.ndarray:
+def outputs(params: Params, of: Fit, count: int) -> np.ndarray:
     """Return the outputs of the last layer for the first `count` rows, (count, outputs), float32."""
     network = _network(params, of.activation)
     found = np.empty((count, network.sizes[network.layers]), np.float32)
@@ -238,27 +355,34 @@ def outputs(params: Layers, of: Fit, count: int) -> np.ndarray:
     return found
 
 
-def fit_of(data: Data, plan: Plan, hyper: Hyper, sizes: Sequence[int], seed: int, threads: int) -> Fit:
+def fit_of(data: Data, plan: Plan, hyper: Hyper, params: Params, seed: int, threads: int) -> Fit:
     """Return what stays the same from call to call, checked: the library itself checks nothing.
 
     Parameters
     ----------
     data : Data
+        A regression's targets as the network learns them.
     plan, hyper
-    sizes : sequence of int
-        Units of each layer, the inputs first.
+    params : list of (W, b), or TableParams
+        Any of the network's shapes.
     seed : int
         Of the dropout.
     threads : int
     """
+    sizes, embeddings = sizes_of(params), params["embeddings"] if isinstance(params, dict) else []
     X = data.X.view(np.uint8) if data.X.dtype == np.uint32 else data.X  # pixels in fours
-    features = X.shape[1:] if max(data.shift.ndim, data.scale.ndim) else ()
+    columns = sizes[0] - sum(E.shape[1] - 1 for E in embeddings)
+    features = (columns,) if max(data.shift.ndim, data.scale.ndim) else ()
     shift, scale = (
         np.ascontiguousarray(np.broadcast_to(a, features), np.float32) for a in (data.shift, data.scale)
     )
     data = data._replace(X=X, shift=shift, scale=scale)
     labels = plan.loss == "cross_entropy"
-    _require(X.shape[1] == sizes[0] and X.dtype.name in ("uint8", "float32"), "other inputs")
+    _require(X.shape[1] == columns and X.dtype.name in ("uint8", "float32"), "other inputs")
+    for E, codes in zip(embeddings, X.T[columns - len(embeddings) :], strict=True):
+        _require(
+            X.dtype == np.float32 and 0 <= codes.min() <= codes.max() < len(E), "codes that there are not"
+        )
     _require(data.weight.shape == (len(X),) and data.weight.dtype == np.float32, "other weights")
     shape, kind = ((len(X),), np.int32) if labels else ((len(X), sizes[-1]), np.float32)
     _require(data.y.shape == shape and data.y.dtype == kind, "other targets")
@@ -271,7 +395,12 @@ def fit_of(data: Data, plan: Plan, hyper: Hyper, sizes: Sequence[int], seed: int
         bytes=X.dtype == np.uint8,
         per_feature=bool(features),
     )
-    settings = _Settings(
+    return Fit(data, rows, settings_of(plan, hyper, seed), plan.activation, len(X), threads)
+
+
+def settings_of(plan: Plan, hyper: Hyper, seed: int) -> _Settings:
+    """Return the library's settings of a plan and its numbers."""
+    return _Settings(
         loss=LOSS.index(plan.loss),
         optimizer=OPTIMIZER.index(str(plan.optimizer)),
         batch=plan.batch_size,
@@ -284,30 +413,75 @@ def fit_of(data: Data, plan: Plan, hyper: Hyper, sizes: Sequence[int], seed: int
         dropout=hyper.dropout if plan.dropout else 0,
         seed=seed,
     )
-    return Fit(data, rows, settings, plan.activation, len(X), threads)
 
 
-def initial_moments(params: Layers, optimizer: str) -> Moments:
+def sizes_of(params: Params) -> tuple[int, ...]:
+    """Return the units of each layer, the inputs first."""
+    layers = layers_of(params)
+    return (layers[0][0].shape[0], *(b.shape[0] for _, b in layers))
+
+
+def initial_moments(params: Params, optimizer: str) -> Moments:
     """Return what an update rule remembers before the first step: zeros for each moment that it has."""
     wanted = MOMENTS.get(optimizer, (0, 1))
-
-    def moment(k: int) -> Layers:
-        return [(np.zeros_like(W), np.zeros_like(b)) for W, b in params] if k in wanted else []
-
-    return moment(0), moment(1)
+    first, second = (mapped(np.zeros_like, params) if k in wanted else [] for k in range(2))
+    return first, second
 
 
-def _network(params: Layers, activation: str | tuple[str, ...]) -> _Network:
-    names = (activation,) * (len(params) - 1) if isinstance(activation, str) else activation
-    network = _Network(layers=len(params))
-    network.sizes[0] = params[0][0].shape[0]
-    for i, (W, b) in enumerate(params):
+def layers_of(params: Params) -> Layers:
+    """Return the layers of a dense network, or of one for tables."""
+    return params["layers"] if isinstance(params, dict) else params
+
+
+def trained_arrays(params: Params) -> list[np.ndarray]:
+    """Return the arrays that are trained, in the order of `Member.kept`."""
+    layers = leaves(layers_of(params))
+    return [*layers, params["scale"], *params["embeddings"]] if isinstance(params, dict) else layers
+
+
+def with_trained(params: Params, vector: np.ndarray) -> Params:
+    """Return parameters like these of a vector of `Trained.kept`, as views."""
+    places, start = dict[int, np.ndarray](), 0
+    for array in trained_arrays(params):
+        places[id(array)] = vector[start : start + array.size].reshape(array.shape)
+        start += array.size
+    return mapped(lambda array: places.get(id(array), array), params)
+
+
+def _network(params: Params, activation: str | tuple[str, ...]) -> _Network:
+    layers = layers_of(params)
+    names = (activation,) * (len(layers) - 1) if isinstance(activation, str) else activation
+    network = _Network(layers=len(layers))
+    network.sizes[0] = layers[0][0].shape[0]
+    for i, (W, b) in enumerate(layers):
         network.sizes[i + 1] = b.shape[0]
         _require(W.shape == (network.sizes[i], network.sizes[i + 1]), "weights of another shape")
         _require(W.dtype == b.dtype == np.float32, "weights of another type")
         network.activation[i] = ACTIVATION.index(names[i]) if i < len(names) else 0
         network.W[i], network.b[i] = _address(W), _address(b)
+        network.gain[i], network.bias_gain[i] = 1, 1
+    if isinstance(params, dict):
+        _add_inputs(network, params)
     return network
+
+
+def _add_inputs(network: _Network, params: TableParams) -> None:
+    """Add what a network for tables has besides its layers."""
+    for i in range(network.layers):
+        network.gain[i], network.bias_gain[i] = 1 / math.sqrt(network.sizes[i]), BIAS_PACE
+    scale, embeddings = params["scale"], params["embeddings"]
+    _require(scale.shape == (network.sizes[0],) and scale.dtype == np.float32, "a scale of another shape")
+    _require(all(E.dtype == np.float32 for E in embeddings), "embeddings of another type")
+    network.scale, network.scale_gain, network.embeddings = _address(scale), SCALE_PACE, len(embeddings)
+    shapes = np.array([E.shape for E in embeddings], np.int32).reshape(-1, 2).T.copy()
+    network.codes, network.widths = shapes[0].ctypes.data, shapes[1].ctypes.data
+    pointers = _pointers(embeddings)
+    network.E = ctypes.addressof(pointers)
+    network.alive = shapes, pointers
+
+
+def _pointers(arrays: Sequence[np.ndarray]) -> "ctypes.Array[ctypes.c_void_p]":
+    return (ctypes.c_void_p * len(arrays))(*map(_address, arrays))
 
 
 def _require(condition: bool | np.bool, what: str) -> None:

@@ -28,6 +28,31 @@ constexpr int SOME = 48;        // rows that are answered at a time
 constexpr float LOWEST = -1e30f;
 constexpr int padded(int n) { return (n + UNIT - 1) & ~(UNIT - 1); }
 
+// The units of the widest layer, with the padding.
+int widest(const Network &net) {
+    int most = net.sizes[0];
+    for (int l = 0; l < net.layers; l++) most = std::max(most, padded(net.sizes[l + 1]));
+    return most;
+}
+
+long parameters(const Network &net) {
+    long count = net.scale ? net.sizes[0] : 0;
+    for (int l = 0; l < net.layers; l++) count += (net.sizes[l] + 1l) * net.sizes[l + 1];
+    for (int e = 0; e < net.embeddings; e++) count += (long)net.codes[e] * net.widths[e];
+    return count;
+}
+
+// The columns of X, and the code in one of its last ones.
+int columns_of(const Network &net) {
+    int columns = net.sizes[0];
+    for (int e = 0; e < net.embeddings; e++) columns -= net.widths[e] - 1;
+    return columns;
+}
+int code_of(const Network &net, const Rows &rows, long row, int e) {
+    const int columns = columns_of(net);
+    return (int)((const float *)rows.X)[row * columns + columns - net.embeddings + e];
+}
+
 struct Block {  // of a matrix
     int r0, r1, c0, c1;
 };
@@ -124,6 +149,30 @@ class Memory {
     }
 };
 
+// What a network for tables has besides its layers, and the weights and biases that rows meet.
+struct Inputs {
+    float *scale = nullptr;
+    std::vector<float *> E;
+    float *W[MAX_LAYERS], *b[MAX_LAYERS];  // those of the first layer with the scale, those of all with their gain
+    void place(Memory &memory, const Network &net) {
+        scale = memory.place(net.scale, 1, net.sizes[0]);
+        for (int e = 0; e < net.embeddings; e++) E.push_back(memory.place(net.E[e], 1, net.codes[e] * net.widths[e]));
+        if (net.scale) W[0] = memory.make((long)net.sizes[0] * padded(net.sizes[1]));
+        for (int l = 0; net.scale && l < net.layers; l++) b[l] = memory.make(padded(net.sizes[l + 1]));
+    }
+    void fold(const Network &net, float *const *of_W, float *const *of_b) {
+        for (int l = 0; l < net.layers; l++) {
+            const int n = padded(net.sizes[l + 1]);
+            if (!net.scale || l) W[l] = of_W[l];
+            if (!net.scale) b[l] = of_b[l];
+            for (int c = 0; net.scale && c < n; c++) b[l][c] = net.bias_gain[l] * of_b[l][c];
+        }
+        const int n = padded(net.sizes[1]);
+        for (long j = 0; net.scale && j < net.sizes[0]; j++)
+            for (int c = 0; c < n; c++) W[0][j * n + c] = net.scale_gain * scale[j] * of_W[0][j * n + c];
+    }
+};
+
 // What the threads of a call share: a minibatch, the values and gradients of each layer, and the parameters.
 struct Work : Memory {
     bool direct;                             // the data's rows are used as they lie
@@ -132,6 +181,10 @@ struct Work : Memory {
     float *G[MAX_LAYERS + 1] = {};           // gradient by what the activation sees
     float *W[MAX_LAYERS], *b[MAX_LAYERS], *WT[MAX_LAYERS] = {};
     float *moment[2][2 * MAX_LAYERS];
+    Inputs inputs;                           // of a network for tables
+    float *scale_moment[2] = {};
+    std::vector<float *> E_moment[2], E_grad;
+    float *scale_grad = nullptr, *scratch;
     float *whole[MAX_LAYERS] = {};           // a gradient that is clipped: of the weights, then of the biases
     double *squares[MAX_LAYERS] = {}, *norms[MAX_LAYERS] = {};  // partial sums, one a unit of 16 x 16
     long units[MAX_LAYERS];                  // of a row of those
@@ -143,7 +196,7 @@ struct Work : Memory {
 
     Work(const Network &net, const Rows &rows, const Settings &s, const Course &course, int threads) {
         const bool plain = !rows.bytes && !rows.per_feature && *rows.shift == 0 && *rows.scale == 1;
-        direct = plain && !course.order;
+        direct = plain && !course.order && !net.embeddings;
         losses = make(s.batch);
         int widest = 0;
         for (int l = 0; l < net.layers; l++) {
@@ -164,6 +217,18 @@ struct Work : Memory {
         }
         if (const int n = net.sizes[net.layers]; s.loss == CROSS_ENTROPY && n % UNIT)
             std::fill(b[net.layers - 1] + n, b[net.layers - 1] + padded(n), LOWEST);
+        inputs.place(*this, net);
+        if (net.scale) {
+            scale_grad = make(padded(net.sizes[0]));
+            for (int k = 0; k < 2; k++) scale_moment[k] = place(course.scale_moment[k], 1, net.sizes[0]);
+        }
+        for (int e = 0; e < net.embeddings; e++) {
+            const int numbers = net.codes[e] * net.widths[e];
+            E_grad.push_back(make(padded(numbers)));
+            for (int k = 0; k < 2; k++) E_moment[k].push_back(course.E_moment[k] ? place(course.E_moment[k][e], 1, numbers) : nullptr);
+        }
+        scratch = make(2l * SOME * mlpax::widest(net));
+        inputs.fold(net, W, b);
         for (int t = 0; t < threads; t++) {
             if (!direct) x.push_back(make((long)s.batch * net.sizes[0]));
             grad.push_back(make(2l * std::max(CACHED, UNIT * widest)));
@@ -185,7 +250,20 @@ struct Work : Memory {
                 const float *p = r < net.sizes[l] ? W[l] + (long)r * padded(net.sizes[l + 1]) : b[l];
                 for (int c = 0; c < net.sizes[l + 1]; c++) sum += 0 * p[c];
             }
+        for (int j = 0; net.scale && j < net.sizes[0]; j++) sum += 0 * inputs.scale[j];
+        for (int e = 0; e < net.embeddings; e++)
+            for (int i = 0; i < net.codes[e] * net.widths[e]; i++) sum += 0 * inputs.E[e][i];
         return sum == 0;
+    }
+    // Copy the parameters to one vector.
+    void keep(const Network &net, float *to) const {
+        auto copy = [&](const float *from, long count) { memcpy(to, from, 4 * count), to += count; };
+        for (int l = 0; l < net.layers; l++) {
+            for (int r = 0; r < net.sizes[l]; r++) copy(W[l] + (long)r * padded(net.sizes[l + 1]), net.sizes[l + 1]);
+            copy(b[l], net.sizes[l + 1]);
+        }
+        if (net.scale) copy(inputs.scale, net.sizes[0]);
+        for (int e = 0; e < net.embeddings; e++) copy(inputs.E[e], net.codes[e] * net.widths[e]);
     }
 };
 
@@ -302,28 +380,48 @@ int32_t mlpax_train(const Network *net, const Rows *rows, const Settings *settin
                     const volatile int32_t *stop, double *losses) try {
     threads = std::clamp(threads, 1, settings->batch);
     Work work(*net, *rows, *settings, *course, threads);
-    on_threads(threads, [&](int t, int T) { chosen().train(*net, *rows, *settings, *course, work, t, T, stop, losses); });
+    on_threads(threads, [&](int t, int T) { chosen().train(*net, *rows, *settings, *course, work, t, T, stop, losses, nullptr, nullptr); });
     work.give_back();
     return stop && *stop ? STOPPED : DONE;
 } catch (const std::bad_alloc &) {
     return NO_MEMORY;
 }
 
+int32_t mlpax_train_members(int32_t members, const Member *all, const Rows *rows, const Measured measured[2],
+                            int32_t threads, const volatile int32_t *stop) try {
+    std::atomic<int> next{0};
+    std::atomic<bool> lacking{false};
+    on_threads(std::min(threads, members), [&](int, int) {
+        for (int k; (k = next++) < members && !lacking;) try {
+                const Member &m = all[k];
+                Work work(*m.net, *rows, *m.settings, *m.course, 1);
+                chosen().train(*m.net, *rows, *m.settings, *m.course, work, 0, 1, stop, m.losses, &m, measured);
+                work.give_back();
+            } catch (const std::bad_alloc &) {
+                lacking = true;
+            }
+    });
+    return lacking ? NO_MEMORY : stop && *stop ? STOPPED : DONE;
+} catch (const std::bad_alloc &) {
+    return NO_MEMORY;
+}
+
 int32_t mlpax_outputs(const Network *net, const Rows *rows, int64_t count, int32_t threads, float *outputs) try {
     Memory memory;
+    Inputs inputs;
     float *W[MAX_LAYERS], *b[MAX_LAYERS];
-    int widest = net->sizes[0];
     for (int l = 0; l < net->layers; l++) {
         W[l] = memory.place(net->W[l], net->sizes[l], net->sizes[l + 1]);
         b[l] = memory.place(net->b[l], 1, net->sizes[l + 1]);
-        widest = std::max(widest, padded(net->sizes[l + 1]));
     }
+    inputs.place(memory, *net);
+    inputs.fold(*net, W, b);
     const int blocks = (int)std::min<int64_t>((count + SOME - 1) / SOME, 1 << 20);
     threads = std::clamp(threads, 1, std::max(blocks, 1));
     std::vector<float *> scratch;
-    for (int t = 0; t < threads; t++) scratch.push_back(memory.make(2l * SOME * widest));
+    for (int t = 0; t < threads; t++) scratch.push_back(memory.make(2l * SOME * widest(*net)));
     on_threads(threads, [&](int t, int T) {
-        chosen().answer(*net, *rows, W, b, count * t / T, count * (t + 1) / T, scratch[t], widest, outputs);
+        chosen().answer(*net, *rows, inputs, count * t / T, count * (t + 1) / T, scratch[t], outputs);
     });
     return DONE;
 } catch (const std::bad_alloc &) {

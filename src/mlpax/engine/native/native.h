@@ -4,7 +4,7 @@
 #pragma once
 #include <cstdint>
 
-constexpr int MLPAX_VERSION = 1;  // of this interface
+constexpr int MLPAX_VERSION = 2;  // of this interface
 constexpr int MAX_LAYERS = 64;
 
 enum Activation { IDENTITY, RELU, TANH, LOGISTIC, GELU, SILU, SELU, MISH };
@@ -21,10 +21,18 @@ struct Network {
     int32_t activation[MAX_LAYERS];   // of each layer; of the last one IDENTITY
     float *W[MAX_LAYERS];             // (sizes[l], sizes[l + 1])
     float *b[MAX_LAYERS];             // (sizes[l + 1],)
+    // A layer is gain * x W + bias_gain * b. Both gains are 1, but in a network for tables.
+    float gain[MAX_LAYERS], bias_gain[MAX_LAYERS];
+    // Such a network is trained by one thread, without clipping. It multiplies its inputs by scale_gain * scale.
+    float *scale;                     // (sizes[0],), or null
+    float scale_gain;
+    int32_t embeddings;               // the last columns of X are codes: row numbers of so many embeddings,
+    const int32_t *codes, *widths;    // whose rows are the last inputs
+    float *const *E;                  // (codes, width) each
 };
 
 struct Rows {
-    const void *X;         // (rows, features): float32, or uint8 where `bytes`
+    const void *X;         // (rows, columns): float32, or uint8 where `bytes`
     const void *y;         // (rows,) int32 labels, or (rows, outputs) float32
     const float *weight;   // (rows,), or null for 1 each
     const float *shift;    // the network sees (X - shift) * scale: one number, or one a feature
@@ -53,6 +61,23 @@ struct Course {
     const int32_t *order;     // (epochs, orders), of which the first steps * batch count; or null
     int64_t orders;
     float *moment[2][2 * MAX_LAYERS];  // of W0, b0, W1, ...: what the update rule remembers, or null
+    float *scale_moment[2];
+    float *const *E_moment[2];
+};
+
+// One of several networks that are trained on the same rows, each by one thread.
+struct Member {
+    const Network *net;
+    const Settings *settings;
+    const Course *course;
+    double *losses;        // (epochs,)
+    float *kept;           // (epochs, parameters): W0, b0, W1, ..., scale, E0, ... after each epoch; or null
+    float *outputs[2];     // (epochs, count, outputs) of the measured rows after each epoch
+};
+
+struct Measured {
+    const Rows *rows;
+    int64_t count;         // of the first rows; 0 for none
 };
 
 int32_t mlpax_version();
@@ -62,6 +87,10 @@ const char *mlpax_instructions();  // "avx512", "avx2" or "generic"
 // not finite after it, and then the epochs that follow are not run. A thread of the caller's may set `stop`.
 int32_t mlpax_train(const Network *, const Rows *, const Settings *, const Course *, int32_t threads,
                     const volatile int32_t *stop, double *losses);
+
+// Train several networks, as many at a time as there are threads.
+int32_t mlpax_train_members(int32_t members, const Member *, const Rows *, const Measured measured[2], int32_t threads,
+                            const volatile int32_t *stop);
 
 // The outputs of the last layer, (count, outputs), for the first `count` rows.
 int32_t mlpax_outputs(const Network *, const Rows *, int64_t count, int32_t threads, float *outputs);

@@ -19,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from mlpax.engine import stopping
-from mlpax.engine.plan import OUTSIDE, Hyper, Plan, Pytree, larger_is_better
+from mlpax.engine.plan import OUTSIDE, Hyper, Objective, Plan, Pytree, larger_is_better
 from mlpax.engine.rows import Data
 from mlpax.engine.schedules import schedule
 from mlpax.engine.state import State
@@ -207,13 +207,21 @@ def train_pass(
 
 
 def evaluate(
-    params: Pytree, data: Data, hyper: Hyper, metrics: tuple[str, ...], *, plan: Plan, axis: str | None = None
+    params: Pytree,
+    data: Data,
+    hyper: Hyper,
+    metrics: tuple[str, ...],
+    *,
+    plan: Plan,
+    axis: str | None = None,
+    objective: Objective | None = None,
 ) -> dict[str, Array]:
     """Return each metric's weighted mean over the rows.
 
     "loss" is the plan's, without dropout or penalty; `OVERFLOWN` the share of rows with a NaN or inf.
+    `objective` is by default the plan's.
     """
-    objective, bucket = objective_of(plan), data.X.shape[0]
+    objective, bucket = objective or objective_of(plan), data.X.shape[0]
     most = max(CHUNK, plan.batch_size)
     chunk = next(bucket // q for q in range(1, bucket + 1) if bucket % q == 0 and bucket // q <= most)
     plain = hyper._replace(label_smoothing=0.0)

@@ -1,0 +1,239 @@
+"""Epochs of several networks by the native library: each by one thread, which waits for no other."""
+
+import ctypes
+import itertools
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+
+from mlpax.engine import stopping
+from mlpax.engine.metrics import joined, measure
+from mlpax.engine.native import library
+from mlpax.engine.native.epoch import (
+    WAITED,
+    Rows,
+    copied,
+    followed,
+    in_units,
+    learned,
+    measured_rows,
+    rates_of,
+)
+from mlpax.engine.native.library import Fit, Params, Trained
+from mlpax.engine.plan import Hyper, Plan
+from mlpax.engine.population import hypers_of
+from mlpax.engine.rows import Data, Orders
+from mlpax.engine.state import DIVERGED, Joint, State, diverged
+from mlpax.engine.stopping import Watch
+from mlpax.engine.trees import mapped, member
+from mlpax.engine.waiting import heard
+
+__all__ = ["Population", "population"]
+
+ROOM = 2**26  # bytes of the parameters and answers that a call returns
+
+
+def population(
+    data: Data,
+    valid: Data | None,
+    plan: Plan,
+    hyper: Hyper,
+    orders: Orders | None,
+    state: State,
+    most_threads: int | None = None,
+) -> "Population":
+    """Return the function that runs up to so many epochs from a population's state.
+
+    Parameters
+    ----------
+    data, valid : Data
+        Rows of all members.
+    plan : Plan
+    hyper : Hyper
+        Of numbers, or of arrays of shape (members,).
+    orders : callable, optional
+        What it returns may have an axis of the members after that of the epochs.
+    state : State
+        Any state of the population.
+    most_threads : int, optional
+    """
+    params, hypers = cast(Params, member(state.params, 0)), hypers_of(hyper, len(state.epoch))
+    threads = most_threads or library.available()
+    fit = library.fit_of(learned(data, params), plan, hypers[0], params, 0, 1)
+    of_valid = partial(library.fit_of, plan=plan, hyper=hypers[0], params=params, seed=0, threads=threads)
+    measured = measured_rows(data, valid, plan, fit, lambda rows: of_valid(learned(rows, params)))
+    seeds = np.asarray(state.key).view(np.uint32)[:, 1].tolist()
+    settings = [library.settings_of(plan, h, seed) for h, seed in zip(hypers, seeds, strict=True)]
+    fits = [fit._replace(settings=own) for own in settings]
+    return Population(data, plan, hypers, orders, fits, measured, threads)
+
+
+@dataclass
+class Population:
+    """Members that share rows and plan, and what is known of them from call to call."""
+
+    data: Data
+    plan: Plan
+    hypers: Sequence[Hyper]
+    orders: Orders | None
+    fits: list[Fit]
+    measured: dict[str, Rows]
+    threads: int
+    # Of each part, (members, rows, outputs): what the members answer that would be kept now.
+    answers: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+
+    def __call__(self, state: State, due: int) -> Joint:
+        """Run up to so many epochs, fewer if the stopping rule may end a member's training before."""
+        if not self.answers:
+            self.answers = self._kept_so_far(state)
+        live = [k for k, hyper in enumerate(self.hypers) if self._is_due(state, k, hyper)]
+        count = self._count(state, live, due)
+        started = time.perf_counter()
+        before, (state, found) = state, self._trained(state, live, count)
+        seconds = time.perf_counter() - started
+        figures = self._figures(state, found, live)
+        state, answers, alive = self._followed(before, state, found, figures, live)
+        self.answers = {part: every[:, -1] for part, every in answers.items()}
+        return Joint(state, figures, self._ensemble(state, answers, alive), seconds)
+
+    def _kept_so_far(self, state: State) -> dict[str, np.ndarray]:
+        """Return the answers of the parameters that would be kept: of a state that a run goes on from."""
+        best = np.asarray(state.watch.epoch) if self.plan.stopping != "never" else np.zeros(len(self.hypers))
+        kept = [
+            cast(Params, member(state.best if best[k] > 0 else state.params, k)) for k in range(len(best))
+        ]
+        return {
+            part: np.stack([library.outputs(params, rows.fit, rows.counted) for params in kept])
+            for part, rows in self.measured.items()
+        }
+
+    def _is_due(self, state: State, k: int, hyper: Hyper) -> bool:
+        return bool(stopping.due(int(state.epoch[k]), bool(state.watch.stopped[k]), 0.0, hyper, self.plan))
+
+    def _count(self, state: State, live: list[int], due: int) -> int:
+        """Return how many epochs share a call: none of them can end a training, but the last."""
+        numbers = sum(p.size for p in library.trained_arrays(cast(Params, member(state.params, 0))))
+        numbers += sum(answers[0].size for answers in self.answers.values())
+        most = (
+            1 if self.plan.schedule in ("plateau", "adaptive") else max(1, ROOM // (4 * numbers * len(live)))
+        )
+        for k in live:
+            left = self.hypers[k].epochs - int(state.epoch[k])
+            due = min(due, most, left, stopping.sure(_watch(state, k), self.hypers[k], self.plan))
+        return due
+
+    def _trained(self, state: State, live: list[int], count: int) -> tuple[State, Trained]:
+        """Run epochs from a state, which stays as it is; return the state after them."""
+        params, moments = copied(cast(Params, state.params)), copied(cast(Params, state.opt_state))
+        step, epoch, rate = (np.array(a) for a in (state.step, state.epoch, state.watch.rate))
+        order = self.orders(int(np.max(epoch)), count) if self.orders else None
+        members: list[Any] = []
+        for k in live:
+            rates, factors = rates_of(member(state, k), count, self.data, self.hypers[k], self.plan)
+            rows = order if order is None or order.ndim == 2 else order[:, k]
+            members.append((member(params, k), member(moments, k), self.fits[k], rows, rates, int(step[k])))
+            step[k] += count * int(self.data.steps)
+            epoch[k] += count
+            rate[k] = factors[count]
+        work = 6.0 * int(self.data.n) * count * sum(p[0].size for p in library.layers_of(params))
+        stop = ctypes.c_int32(0)
+        measured = [(rows.fit, rows.counted) for rows in self.measured.values()]
+        train = partial(
+            library.train_members, members, measured, self.threads, stop, keeps=self.plan.keeps_best
+        )
+        waits = work / self.threads > WAITED
+        found = heard(train, lambda: setattr(stop, "value", 1)) if waits else train()
+        new: Any = {"params": params, "opt_state": moments, "step": step, "epoch": epoch}
+        return state._replace(**new, watch=state.watch._replace(rate=cast(Any, rate))), found
+
+    def _figures(self, state: State, found: Trained, live: list[int]) -> dict[str, np.ndarray]:
+        """Return the figures of each member, (epochs, members); NaN of those that were not trained.
+
+        From its divergence on, a member's loss is infinite.
+        """
+        losses, params = found.losses, cast(Params, member(state.params, 0))
+        outputs = dict(zip(self.measured, found.outputs, strict=True))
+        if self.plan.stopping != "tolerance":
+            for answers in outputs.values():
+                finite = np.isfinite(answers).all(axis=(2, 3))
+                losses = np.where(finite, losses, math.inf)
+        lost = np.maximum.accumulate(~np.isfinite(losses), axis=1)
+        of_live = {"loss": np.where(lost, math.inf, losses)}
+        for name in self.plan.figures:
+            part, _, metric = name.partition("_")
+            answers = in_units(outputs[part], params)
+            of_live[name] = measure(metric, answers, self.measured[part].data, self.plan)
+        figures: dict[str, np.ndarray] = {}
+        for name, values in of_live.items():
+            figures[name] = np.full((values.shape[1], len(self.hypers)), np.nan)
+            figures[name][:, live] = values.T
+        return figures
+
+    def _followed(
+        self, before: State, state: State, found: Trained, figures: dict[str, np.ndarray], live: list[int]
+    ) -> tuple[State, dict[str, np.ndarray], np.ndarray]:
+        """Show the stopping rule each member's figures. Who diverges keeps the parameters before the call.
+
+        Returns
+        -------
+        state : State
+        answers : dict
+            For each part and epoch what the members answer that would be kept then: (members, epochs, rows,
+            outputs).
+        alive : array of shape (epochs, members), bool
+            Which have not diverged.
+        """
+        count = len(figures["loss"])
+        answers = {part: np.repeat(a[:, None], count, axis=1) for part, a in self.answers.items()}
+        alive = np.repeat(~diverged(state)[None], count, axis=0)
+        watches = [_watch(state, k) for k in range(len(self.hypers))]
+        best = copied(cast(Params, state.best)) if self.plan.keeps_best else ()
+        epoch, first = np.array(state.epoch), np.asarray(before.epoch)
+        for i, k in enumerate(live):
+            last = -1  # of the epochs that were better
+            for e in range(count):
+                loss, number = figures["loss"][e, k], int(first[k]) + e + 1
+                if not math.isfinite(loss):
+                    of_diverged: Any = {"epoch": np.int32(DIVERGED), "stopped": np.True_}
+                    watches[k] = watches[k]._replace(**of_diverged)
+                    alive[e:, k], epoch[k] = False, number
+                    for name in ("params", "opt_state"):
+                        mapped(np.copyto, *(member(getattr(of, name), k) for of in (state, before)))
+                    break
+                value = figures[self.plan.monitor][e, k]
+                watches[k], better = followed(watches[k], value, loss, number, self.hypers[k], self.plan)
+                last = e if better else last
+                if better or self.plan.stopping == "never":
+                    for part, outputs in zip(answers, found.outputs, strict=True):
+                        answers[part][k, e:] = outputs[i, e]
+            if self.plan.keeps_best and last >= 0:
+                kept = library.with_trained(cast(Params, member(state.params, k)), found.kept[i, last])
+                mapped(np.copyto, member(best, k), kept)
+        columns: Any = (np.stack(column) for column in zip(*watches, strict=True))
+        return state._replace(watch=Watch(*columns), best=best, epoch=cast(Any, epoch)), answers, alive
+
+    def _ensemble(
+        self, state: State, answers: dict[str, np.ndarray], alive: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return the figures of the members together, (epochs,); NaN where all have diverged."""
+        params = cast(Params, member(state.params, 0))
+        found = {name: np.full(len(alive), np.nan) for name in self.plan.figures}
+        for (part, rows), members in itertools.product(self.measured.items(), np.unique(alive, axis=0)):
+            metrics = [name.partition("_")[2] for name in found if name.startswith(f"{part}_")]
+            if metrics and members.any():
+                which = (alive == members).all(axis=1)
+                together = joined(answers[part][:, which], members, self.plan, np)
+                together = in_units(together, params)
+                for metric in metrics:
+                    found[f"{part}_{metric}"][which] = measure(metric, together, rows.data, self.plan)
+        return found
+
+
+def _watch(state: State, k: int) -> Watch:
+    """Return the watch of a member, as scalars."""
+    return Watch(*(np.asarray(array)[k] for array in state.watch))

@@ -1,0 +1,114 @@
+"""The host's loop over the epochs of several networks, on either backend."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from mlpax.engine.plan import Hyper, Plan, larger_is_better
+from mlpax.engine.state import Joint, State, diverged
+from mlpax.engine.stopping import due
+from mlpax.errors import DivergedError
+
+__all__ = ["Record", "Run", "divergence", "epochs", "hypers_of", "lost_members"]
+
+Record = dict[str, float]  # one epoch's row of metrics.csv, in its column order
+Run = Callable[[State, int], Joint]  # runs up to so many epochs of all members
+
+
+def epochs(state: State, plan: Plan, hyper: Hyper, run: Run) -> Iterator[tuple[State, list[Record]]]:
+    """Train several networks from a state to the end of the last, and yield between calls of `run`.
+
+    Parameters
+    ----------
+    state : State
+        Of a population.
+    plan : Plan
+    hyper : Hyper
+        Of numbers, or of arrays of shape (members,).
+    run : callable
+        A backend's.
+
+    Yields
+    ------
+    state : State
+        After the epochs just run. A member whose loss was not finite is marked, see `state.diverged`.
+    records : list of dict
+        The figures are those of the members together, as they would be kept now; members that have diverged
+        are left out. `loss` is the mean of the members that were trained. If a figure of validation rows
+        stops the training, `members_<figure>` and `spread_<figure>` are its mean and standard deviation over
+        the members.
+
+    Raises
+    ------
+    DivergedError
+        After yielding, when all members have diverged.
+    """
+    hypers = hypers_of(hyper, len(state.epoch))
+    held = _sign(plan) * np.asarray(state.watch.value, np.float64)
+    loss = 0.0
+    while _any_due(state, hypers, plan):
+        done = int(np.max(np.asarray(state.epoch)))
+        before = ~diverged(state)
+        state, figures, ensemble, seconds = run(state, max(hyper.epochs for hyper in hypers) - done)
+        records: list[Record] = []
+        for e, losses in enumerate(figures["loss"]):
+            before &= ~np.isinf(losses)
+            finite = losses[np.isfinite(losses)]
+            loss = float(finite.mean()) if finite.size else math.inf
+            record = {"epoch": done + 1 + e, "loss": loss}
+            record |= {name: float(values[e]) for name, values in ensemble.items()}
+            if plan.monitor.startswith("valid_"):
+                held = _held(held, figures[plan.monitor][e], before, plan)
+                record |= _over_members(plan.monitor, held[before & np.isfinite(held)])
+            records.append(record | {"seconds": seconds / len(figures["loss"])})
+            if not finite.size:
+                break
+        yield state, records
+    if diverged(state).all():
+        raise divergence("the loss of every member", loss, int(np.max(np.asarray(state.epoch))), hyper)
+
+
+def _over_members(name: str, held: np.ndarray) -> Record:
+    """Return the mean and the standard deviation of a figure over the members; infinite if there is none."""
+    if not held.size:
+        return {f"members_{name}": math.inf, f"spread_{name}": math.inf}
+    return {f"members_{name}": held.mean().item(), f"spread_{name}": held.std().item()}
+
+
+def _sign(plan: Plan) -> int:
+    return 1 if larger_is_better(plan.monitor) else -1
+
+
+def _held(held: np.ndarray, seen: np.ndarray, alive: np.ndarray, plan: Plan) -> np.ndarray:
+    """Return the monitored figure of each member as it would be kept after another epoch."""
+    sign, seen = _sign(plan), seen.astype(np.float32)  # as the stopping rule remembers it
+    better = alive & np.isfinite(seen) & ((plan.stopping == "never") | (sign * seen > sign * held))
+    return np.where(better, seen, held)
+
+
+def _any_due(state: State, hypers: list[Hyper], plan: Plan) -> bool:
+    pairs = zip(np.asarray(state.epoch), np.asarray(state.watch.stopped), hypers, strict=True)
+    return any(due(int(epoch), bool(stopped), 0.0, hyper, plan) for epoch, stopped, hyper in pairs)
+
+
+def hypers_of(hyper: Hyper, members: int) -> list[Hyper]:
+    """Return each member's numbers."""
+    values = [np.asarray(value)[:].tolist() if np.ndim(value) else [value] * members for value in hyper]
+    return [Hyper(*own) for own in zip(*values, strict=True)]
+
+
+def lost_members(state: State) -> str:
+    """Return a line about the members that have diverged; empty if there are none, or for one network."""
+    if not np.ndim(state.epoch) or not (lost := int(diverged(state).sum())):
+        return ""
+    return f"{lost} of {len(state.epoch)} members diverged; the others answer without them"
+
+
+def divergence(what: str, loss: float, epoch: int, hyper: Hyper) -> DivergedError:
+    """Return the error of a loss that is not finite."""
+    rate = float(np.max(hyper.learning_rate))
+    return DivergedError(
+        f"{what} became {loss} in epoch {epoch} at a learning rate of {rate:g};"
+        f" try {rate / 10:g}, or clip_norm=1"
+    )

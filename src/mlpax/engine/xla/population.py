@@ -1,0 +1,199 @@
+"""Several networks in one program: their epochs under `vmap`, with the loop over epochs outside."""
+
+import time
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+from mlpax.engine import stopping
+from mlpax.engine.metrics import joined
+from mlpax.engine.plan import Hyper, Objective, Plan, Pytree
+from mlpax.engine.population import Run
+from mlpax.engine.rows import Data, Orders
+from mlpax.engine.state import DIVERGED, Joint, State
+from mlpax.engine.waiting import heard
+from mlpax.engine.xla.epoch import QUICK, epoch, evaluate, let_go, settings_of_ours
+from mlpax.engine.xla.objective import objective_of, per_example
+
+__all__ = ["Carry", "ensemble_of", "members_epochs", "population"]
+
+
+Tree = TypeVar("Tree")
+
+
+class Carry(NamedTuple):
+    """What the loop over epochs carries."""
+
+    done: Array  # () epochs of this call
+    state: State
+    trained: Array  # (epochs, members) bool
+    figures: dict[str, Array]  # (epochs, members)
+    ensemble: dict[str, Array]  # (epochs,)
+
+
+def population(
+    data: Data,
+    valid: Data | None,
+    plan: Plan,
+    hyper: Hyper,
+    orders: Orders | None,
+    state: State,
+    count: int,
+) -> Run:
+    """Return the function that runs up to so many epochs from a population's state, at most `count`.
+
+    See `mlpax.engine.native.population.population` for the other arguments.
+    """
+    let_go(run_members)
+    data, valid = jax.device_put((data, valid))
+
+    def run(state: State, due: int) -> Joint:
+        due = min(count, due)
+        order = orders(int(np.max(np.asarray(state.epoch))), max(due, 1)) if orders else None
+        if order is not None and len(order) < count:
+            order = np.concatenate([order, np.zeros((count - len(order), *order.shape[1:]), np.int32)])
+        with settings_of_ours():
+            start = time.perf_counter()
+            carry = run_members(state, data, valid, order, hyper, due, plan=plan, count=count)
+            heard(carry.done.block_until_ready)
+            seconds = time.perf_counter() - start
+        return Joint(carry.state, *_figures(carry), seconds)
+
+    run(state, 0)  # compiles
+    return run
+
+
+def _figures(carry: Carry) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the figures of the members and of the ensemble for the epochs that were run, on the host."""
+    ran = int(carry.done)
+    trained, figures, ensemble = jax.device_get((carry.trained, carry.figures, carry.ensemble))
+    of_members = {name: np.where(trained[:ran], values[:ran], np.nan) for name, values in figures.items()}
+    return of_members, {name: values[:ran] for name, values in ensemble.items()}
+
+
+def members_epochs(
+    state: State,
+    data: Data,
+    valid: Data | None,
+    orders: Array | None,
+    hyper: Hyper,
+    due: Array | int,
+    *,
+    plan: Plan,
+    count: int,
+) -> Carry:
+    """Run up to `due` epochs of all members, at most `count`.
+
+    Minibatches are shared. A member whose training has ended, or whose loss is not finite, is frozen.
+
+    Parameters
+    ----------
+    state : State
+        All arrays with an axis of the members first.
+    data, valid : Data
+    orders : array of shape (count, bucket), int32, or None
+        The rows' order of each epoch; (count, members, bucket) if each member has an order of its own.
+    hyper : Hyper
+        Of numbers, or of arrays of shape (members,).
+    due, plan, count
+
+    Returns
+    -------
+    Carry
+        Figures are 0 for epochs that were not run, and of members that were not trained.
+    """
+    members = state.epoch.shape[0]
+    dtype = data.weight.dtype
+    hypers = jax.tree.map(lambda value: jnp.broadcast_to(value, (members,)), hyper)
+    own = 0 if orders is not None and orders.ndim == 3 else None
+    together = jax.vmap(partial(epoch, plan=plan), in_axes=(0, None, None, own, 0))
+    measured = [(part, rows) for part, rows in (("train", data), ("valid", valid)) if rows is not None]
+
+    def is_due(state: State) -> Array:
+        zero = jnp.zeros(members, dtype)
+        return jnp.asarray(stopping.due(state.epoch, state.watch.stopped, zero, hypers, plan))
+
+    def run(carry: Carry) -> Carry:
+        k, live = carry.done, is_due(carry.state)
+        order = None if orders is None else orders[k]
+        state, found = together(carry.state, data, valid, order, hypers)
+        lost = ~jnp.isfinite(found["loss"])  # who diverges keeps the parameters before the epoch
+        params, rule, best = (
+            frozen(~lost, getattr(state, name), getattr(carry.state, name))
+            for name in ("params", "opt_state", "best")
+        )
+        best_epoch = jnp.where(lost, DIVERGED, state.watch.epoch)
+        watch = state.watch._replace(epoch=best_epoch, stopped=state.watch.stopped | lost)
+        state = state._replace(params=params, opt_state=rule, best=best, watch=watch)
+        state = frozen(live, state, carry.state)
+        ensemble = {
+            name: value
+            for part, rows in measured
+            for name, value in _of_ensemble(part, rows, state, hyper, plan).items()
+        }
+        return Carry(
+            k + 1,
+            state,
+            carry.trained.at[k].set(live),
+            {n: carry.figures[n].at[k].set(jnp.where(live, found[n], 0)) for n in carry.figures},
+            {n: carry.ensemble[n].at[k].set(ensemble[n]) for n in carry.ensemble},
+        )
+
+    start = Carry(
+        jnp.int32(0),
+        state,
+        jnp.zeros((count, members), bool),
+        {name: jnp.zeros((count, members), dtype) for name in ("loss", *plan.figures)},
+        {name: jnp.zeros(count, dtype) for name in plan.figures},
+    )
+    return lax.while_loop(lambda c: (c.done < due) & jnp.any(is_due(c.state)), run, start)
+
+
+def frozen(live: Array, new: Tree, old: Tree) -> Tree:
+    """Return the new arrays of the members that are live, and the old ones of the others."""
+
+    def pick(n: Array, o: Array) -> Array:
+        return jnp.where(live.reshape(live.shape + (1,) * (jnp.ndim(n) - 1)), n, o)
+
+    return jax.tree.map(pick, new, old)
+
+
+def _of_ensemble(part: str, rows: Data, state: State, hyper: Hyper, plan: Plan) -> dict[str, Array]:
+    """Return the figures of the members together, as they would be kept now."""
+    metrics = tuple(f.removeprefix(f"{part}_") for f in plan.figures if f.startswith(f"{part}_"))
+    if not metrics:
+        return {}
+    alive = state.watch.epoch != DIVERGED
+    kept = state.params
+    if plan.stopping != "never" and plan.keeps_best:
+        kept = frozen(state.watch.epoch > 0, state.best, state.params)
+    found = evaluate(kept, rows, hyper, metrics, plan=plan, objective=ensemble_of(plan, alive))
+    return {f"{part}_{metric}": found[metric] for metric in metrics}
+
+
+def ensemble_of(plan: Plan, alive: Array) -> Objective:
+    """Return the objective of members together, of which those `alive` count.
+
+    Its parameters are the members', stacked.
+    """
+    of_member = objective_of(plan)
+
+    def predict(params: Pytree, X: Array) -> Array:
+        each = jax.vmap(of_member.predict, in_axes=(0, None))(params, X)
+        if plan.loss == "poisson_deviance":  # whose predictions are rates, not their logarithms
+            return jnp.exp(joined(jnp.log(each), alive, plan, jnp))
+        return joined(each, alive, plan, jnp)
+
+    def loss(params: Pytree, X: Array, y: Array, key: Array | None, hyper: Hyper) -> Array:
+        found = predict(params, X)
+        return per_example(plan, jnp.log(found) if plan.loss == "poisson_deviance" else found, y, hyper)
+
+    return Objective(loss, predict)
+
+
+run_members = jax.jit(members_epochs, static_argnames=("plan", "count"), compiler_options=QUICK)
