@@ -80,7 +80,7 @@ class Trainer:
         sizes = (data.X_train.shape[1], *recipe.hidden, 10)
         params = training.initial_params(sizes, recipe)
         self.state = training.initial_state(params, self.training, recipe.seed)
-        plan, hyper, orders, self.backend, _ = self.training
+        plan, hyper, orders, self.backend, *_ = self.training
         self.epochs = 0
         if self.backend == "native":
             self.call = native.caller(rows, None, plan, hyper, orders, self.state)

@@ -20,9 +20,9 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # its room, and from the rooms that `MAY_ENTER` names.
 ROOMS = {
     "": "errors atomic seeds recipes scores plots",
-    "engine": "plan rows stopping waiting state schedules metrics weights table_network forward"
-    " native.library native.epoch xla.network xla.losses xla.objective"
-    " xla.optimizers xla.epoch xla.full_batch xla.prediction training",
+    "engine": "plan rows stopping waiting state trees schedules metrics weights table_network forward"
+    " population native.library native.epoch native.population xla.network xla.losses xla.objective"
+    " xla.optimizers xla.epoch xla.population xla.full_batch xla.prediction training",
     "data": "memory reading arrays numerals dates encodings headers csv_files tables kinds columns dataset"
     " named_sets image_cache images targets sources describe",
     "model": "schema tensors model model_file fit_model",
@@ -209,7 +209,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 9854
+    assert house.survey(SOURCE.parents[1]).lines <= 10650
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

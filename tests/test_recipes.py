@@ -36,6 +36,7 @@ OUTSIDE = {
     "dropout": ("[0, 1)", [1.0, -0.1, NAN]),
     "label_smoothing": ("[0, 1)", [1.0, -0.1, NAN]),
     "patience": ("[0, 2147483648)", [-1, 2**31]),
+    "members": ("[1, 65536)", [0, -1, 2**16]),
     "min_delta": ("[0, inf)", [-0.1, NAN, INF]),
     "seed": ("[0, 4294967296)", [-1, 2**32]),
 }
@@ -175,6 +176,7 @@ BEFORE_THE_PROGRAM = {
     "validation": 0.3,
     "seed": 9,
     "backend": "xla",
+    "members": 5,
 }
 
 

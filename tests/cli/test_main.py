@@ -131,7 +131,7 @@ def test_inspect(mlpax, digits_run):
     assert (facts["layers"], facts["parameters"], facts["image"]) == ([64, 128, 10], 9610, [8, 8])
     assert (facts["classes"], facts["format"]) == (list(range(10)), 2)
     code, out, _ = mlpax("inspect", digits_run)
-    own = {"format", "task", "layers", "parameters", "activation", "classes", "image"}
+    own = {"format", "task", "members", "layers", "parameters", "activation", "classes", "image"}
     assert facts.keys() == own | {"metrics", "provenance", "recipe"}
     for line in ("layers +64 - 128 - 10", "classes +0, 1, 2, 3, 4, 5, 6, 7, 8, 9", "image +8x8", "format +2"):
         assert re.search(f"^{line}$", out, re.MULTILINE)

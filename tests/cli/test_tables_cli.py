@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import polars as pl
@@ -52,6 +53,51 @@ def test_a_regression_from_file_to_prediction(mlpax, houses):
     assert held.splitlines()[1].startswith("rooms")
     assert held != out
     assert mlpax("plot", "run")[1] == "run/curves.png\nrun/predicted.png\n"
+
+
+def test_an_ensemble_from_file_to_prediction(mlpax, houses):
+    """One file holds all members; a column tells how far they disagree."""
+    for file, target in (("houses.csv", "price"), ("kinds.csv", "kind")):
+        words = ("--target", target, "--test", 0.2, "--members", 3, *QUICK)
+        code, out, _ = mlpax("train", file, *words, "--out", target)
+        assert code == 0
+        assert "members" not in out  # the lines are those of one network
+        first = (houses / target / "metrics.csv").read_text().splitlines()[0]
+        monitored = "valid_rmse" if target == "price" else "valid_log_loss"
+        assert first.endswith(f"members_{monitored},spread_{monitored},seconds")
+        assert json.loads(mlpax("inspect", target, "--json")[1])["members"] == 3
+        code, out, err = mlpax("predict", target, file, "--out", "p.csv", "--disagreement")
+        assert (code, out, err) == (0, "p.csv: 300 predictions\n", "")
+        assert pl.read_csv("p.csv")["disagreement"].max() > 0
+        assert mlpax("evaluate", target)[0] == 0
+        assert mlpax("plot", target)[0] == 0
+        assert mlpax("resume", target)[0] == 0
+    mlpax("train", "kinds.csv", "--target", "kind", *QUICK, "--members", 1, "--out", "one")
+    code, _, err = mlpax("predict", "one", "kinds.csv", "--out", "q.csv", "--disagreement")
+    assert (code, err) == (2, "mlpax: one network does not disagree; train several, as with --members 8\n")
+    assert not (houses / "q.csv").exists()
+
+
+@pytest.mark.parametrize(("members", "says"), [
+    (0, "members 0 is outside [1, 65536)"),
+    (-3, "members -3 is outside [1, 65536)"),
+    (65536, "members 65536 is outside [1, 65536)"),
+])  # fmt: skip
+def test_no_members(mlpax, houses, members, says):
+    code, _, err = mlpax("train", "kinds.csv", "--target", "kind", "--members", members)
+    assert (code, err.splitlines()[-1]) == (2, f"mlpax: {says}")
+    assert not (houses / "runs").exists()
+
+
+def test_members_that_memory_does_not_hold(mlpax, houses):
+    words = ("--target", "kind", "--members", 60000, "--hidden", "4000,4000")
+    code, _, err = mlpax("train", "kinds.csv", *words)
+    said = (
+        r"members 60000 of 16,\d{3},\d{3} parameters would take about [\d.]+ TB of memory, and the limit is"
+    )
+    assert code == 2
+    assert re.match(rf"mlpax: {said} [\d.]+ .B; choose \d+ or fewer$", err.splitlines()[-1])
+    assert not (houses / "runs").exists()
 
 
 def test_the_index_of_pandas_is_no_input(mlpax, houses):

@@ -1,6 +1,7 @@
 """MLPClassifier and MLPRegressor beside scikit-learn's own, and what they have beyond them."""
 
 import inspect
+import pickle
 import warnings
 
 import jax
@@ -20,6 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import mlpax
 from mlpax import MLPClassifier, MLPRegressor
+from mlpax.engine.native import library
 from mlpax.engine.xla import epoch as xla
 from mlpax.errors import InputError
 from mlpax.estimators import fitting
@@ -612,3 +614,68 @@ def test_partial_fit_of_a_network_that_was_widened():
     model.coefs_[1] = np.zeros((200, 1))
     with pytest.raises((AssertionError, ValueError, TypeError)):
         model.partial_fit(X, y)
+
+
+@pytest.mark.parametrize("backend", ["native", "xla"])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_members(backend, early_stopping, tmp_path):
+    """They answer with their mean probability; the first is the network of a fit alone."""
+    if backend == "native" and library.missing():
+        pytest.skip(library.missing())
+    X, y = X_IRIS, Y_IRIS
+    settings = {"random_state": 3, "max_iter": 20, "early_stopping": early_stopping, "backend": backend}
+    alone = MLPClassifier((10,), **settings).fit(X, y)
+    together = MLPClassifier((10,), members=3, **settings).fit(X, y)
+    each = together.predict_proba(X, members=True)
+    assert each.shape == (3, 150, 3)
+    np.testing.assert_allclose(each[0], alone.predict_proba(X), atol=1e-5)
+    assert np.abs(each[1] - each[0]).max() > 0.01
+    np.testing.assert_allclose(each.mean(axis=0), together.predict_proba(X), atol=1e-12)
+    assert [len(own) for own in (together.coefs_, together.intercepts_, together.coefs_[0])] == [3, 3, 2]
+    assert together.n_iter_ == len(together.loss_curve_) <= 20
+    assert together.loss_ == together.loss_curve_[-1]
+    if early_stopping:
+        assert len(together.validation_scores_) == together.n_iter_
+        assert 0 < together.best_validation_score_ <= 1
+    together.save(tmp_path / "m.safetensors")
+    np.testing.assert_allclose(
+        mlpax.load(tmp_path / "m.safetensors").predict_proba(X), together.predict_proba(X), atol=1e-5
+    )
+    copy = pickle.loads(pickle.dumps(together))  # noqa: S301 - our own bytes
+    assert copy.score(X, y) == together.score(X, y)
+    assert clone(together).members == 3
+
+
+def test_members_of_a_regression_and_of_two_classes():
+    X = np.random.default_rng(0).normal(size=(80, 4))
+    for loss in ("squared_error", "poisson"):
+        model = MLPRegressor(loss, members=2, max_iter=30, random_state=0).fit(X, np.abs(X[:, 0]))
+        assert model.predict(X).shape == (80,)
+    two = MLPClassifier(members=2, max_iter=30, random_state=0).fit(X, X[:, 0] > 0)
+    each = two.predict_proba(X, members=True)
+    assert each.shape == (2, 80, 2)
+    np.testing.assert_allclose(each.sum(axis=2), 1)
+    np.testing.assert_allclose(each.mean(axis=0), two.predict_proba(X))
+
+
+@pytest.mark.parametrize(("settings", "name"), [
+    ({"solver": "lbfgs"}, "solver='lbfgs'"),
+    ({"warm_start": True}, "warm_start=True"),
+    ({"early_stopping": True, "scoring": "f1_macro"}, "scoring='f1_macro'"),
+])  # fmt: skip
+def test_what_members_cannot_be_joined_with(settings, name):
+    X, y = X_IRIS, Y_IRIS
+    with pytest.raises(ValueError, match=rf"members=4 cannot be joined with {name}; leave one of them out"):
+        MLPClassifier(members=4, **settings).fit(X, y)
+    with pytest.raises(ValueError, match="members=4 cannot be joined with partial_fit"):
+        MLPClassifier(members=4).partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"The 'members' parameter of MLPClassifier must be an int in"):
+        MLPClassifier(members=0).fit(X, y)
+
+
+@pytest.mark.parametrize("backend", ["native", "xla"])
+def test_all_members_diverge(backend):
+    X = np.random.default_rng(0).normal(size=(64, 8))
+    model = MLPRegressor(members=3, solver="sgd", learning_rate_init=1e20, backend=backend, max_iter=5)
+    with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
+        model.fit(X, X[:, 0])

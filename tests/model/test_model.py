@@ -228,6 +228,27 @@ def test_several_networks_answer_with_their_mean(tmp_path):
     members = network(6, 4, 2), network(6, 2)
     values = [Model((member,), targets).predict(X) for member in members]
     np.testing.assert_allclose(Model(members, targets).predict(X), np.mean(values, axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(Model(members, targets).predict(X, members=True), values)
+
+
+def test_how_far_networks_disagree(tmp_path):
+    members = network(6, 4, 3), network(6, 5, 3), network(6, 3)
+    model, X = small(networks=members), RNG.normal(size=(200, 6)).astype(np.float32)
+    each = [small(networks=(member,)) for member in members]
+    shares = model.predict_proba(X, members=True)
+    np.testing.assert_allclose(shares, [one.predict_proba(X) for one in each], rtol=1e-5)
+    model.write_predictions([X[:150], X[150:]], tmp_path / "p.parquet", disagreement=True)
+    frame = pl.read_parquet(tmp_path / "p.parquet")
+    best = model.predict_proba(X).argmax(axis=1)
+    np.testing.assert_allclose(frame["disagreement"], shares[:, np.arange(200), best].std(axis=0), rtol=1e-4)
+    target = (Target("a", "regression"),)
+    values = Model((network(6, 4, 1), network(6, 1)), target)
+    values.write_predictions([X], tmp_path / "v.csv", disagreement=True)
+    frame = pl.read_csv(tmp_path / "v.csv")
+    np.testing.assert_allclose(frame["disagreement"], values.predict(X, members=True).std(axis=0), rtol=1e-4)
+    with pytest.raises(InputError, match="one network does not disagree"):
+        each[0].write_predictions([X], tmp_path / "q.csv", disagreement=True)
+    assert not (tmp_path / "q.csv").exists()
 
 
 def test_a_device_holds_the_weights_from_the_first_call_on(monkeypatch):

@@ -73,6 +73,8 @@ def killing(epoch):
         {"schedule": "plateau", "optimizer": "nesterov", "min_delta": 0.1},
         {"validation": 0.2, "patience": 12, "monitor": "valid_accuracy", "weight_decay": 0.01},
         {"shuffle": False, "drop_last": True, "initial_scale": "article", "optimizer": "lion"},
+        {"members": 3, "dropout": 0.2},
+        {"members": 3, "validation": 0.2, "patience": 5},
     ],
 )
 def test_a_broken_run_ends_with_the_bits_of_an_unbroken_one(tmp_path, mode, settings):
@@ -86,6 +88,27 @@ def test_a_broken_run_ends_with_the_bits_of_an_unbroken_one(tmp_path, mode, sett
     assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
     assert [row["epoch"] for row in seen] == list(range(1, result.epochs + 1))
     assert result._replace(seconds=0) == run_files.read_result(tmp_path / "whole")._replace(seconds=0)
+
+
+def test_members_that_diverge_are_told_and_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "initial_params", _one_of_them_too_large(training.initial_params))
+    monkeypatch.setattr("mlpax.model.fit_model.initial_params", training.initial_params)
+    said = []
+    result = run.train(tmp_path, blobs(), RECIPE.replace(members=3), notice=said.append)
+    assert said == ["1 of 3 members diverged; the others answer without them"]
+    assert len(load(tmp_path).networks) == 2
+    assert result.state == "finished"
+    assert run.train(tmp_path, blobs(), RECIPE.replace(members=3), resume=True) == result
+
+
+def _one_of_them_too_large(initial_params):
+    drawn = []
+
+    def draw(sizes, recipe):
+        drawn.append([(W * 1e30 if len(drawn) == 1 else W, b) for W, b in initial_params(sizes, recipe)])
+        return drawn[-1]
+
+    return draw
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path):
@@ -184,6 +207,7 @@ def test_what_changed_is_refused_by_its_name(tmp_path, monkeypatch):
             "shuffle": False, "train_metrics": False, "drop_last": True, "validation": 0.5,
             "optimizer": "adamw", "schedule": "cosine",
             "monitor": "loss", "epochs": 25, "batch_size": 8, "seed": 5, "backend": "xla",
+            "members": 3,
         }.get(field.name, 0.123)  # fmt: skip
         if field.name == "patience":  # which needs validation rows, refused first
             continue

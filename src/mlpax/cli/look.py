@@ -181,6 +181,12 @@ def predict(
             "--safe-csv", help="Write ' before texts of a CSV file that a spreadsheet would run as a formula."
         ),
     ] = False,
+    disagreement: Annotated[
+        bool,
+        typer.Option(
+            "--disagreement", help="Add a column that tells how far the members of an ensemble disagree."
+        ),
+    ] = False,
     data_dir: DataDir = None,
     **settings: Setting | None,
 ) -> None:
@@ -195,7 +201,7 @@ def predict(
     if out.exists() and Path(data).exists() and out.samefile(data):
         raise InputError(f"{out} holds the rows to predict; --out takes another file")
     batches, files = source(data, data_dir, model=model).to_predict(model, say, reading_of(settings))
-    rows = model.write_predictions(batches, out, files=files, safe_csv=safe_csv)
+    rows = model.write_predictions(batches, out, files=files, safe_csv=safe_csv, disagreement=disagreement)
     show(f"{out}: {rows} predictions")
 
 
@@ -293,6 +299,7 @@ def inspect(
     facts: dict[str, object] = {
         "format": format_of(file),
         "task": model.task,
+        "members": len(model.networks),
         "layers": list(model.sizes),
         "parameters": sum(W.size + b.size for network in model.networks for W, b in network.params),
         "activation": model.activation,

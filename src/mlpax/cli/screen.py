@@ -62,7 +62,7 @@ def epoch_line(record: dict[str, float], epochs: int) -> str:
     left_out = {"epoch", "seconds"}
     if {"train_accuracy", "valid_accuracy"} <= record.keys():
         left_out |= {"train_log_loss", "valid_log_loss"}
-    names = [name for name in record if name not in left_out]
+    names = [n for n in record if n not in left_out and not n.startswith(("members_", "spread_"))]
     start, time = f"Epoch {record['epoch']}/{epochs}: ", f"{record['seconds']:.2f}"
     figures = ", ".join(f"{_words(name)}: {_digits(name, record[name])}" for name in names)
     # The longest epoch number and a usual time decide, so that all lines of a run look alike.

@@ -10,7 +10,7 @@ from typing import IO
 
 from mlpax.errors import InputError
 
-__all__ = ["CELL", "COLUMN", "memory_limit", "read_within", "refuse_beyond", "shared"]
+__all__ = ["CELL", "COLUMN", "memory_limit", "read_within", "refuse_beyond", "shared", "written"]
 
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 CELL = 64  # bytes that a cell of a table takes, beside its text, until it is an input of the network
@@ -63,9 +63,9 @@ def refuse_beyond(path: str | Path, size: int, memory: str | None, *, least: boo
     limit = memory_limit(memory)
     if size > limit:
         about = "at least" if least else "about"
-        enough = _written(min(size, 2**60) * (2.0 if least else 1.1), "")
+        enough = written(min(size, 2**60) * (2.0 if least else 1.1), "")
         raise InputError(
-            f"{path} would take {about} {_written(size)} of memory, and the limit is {_written(limit)};"
+            f"{path} would take {about} {written(size)} of memory, and the limit is {written(limit)};"
             f" raise it, as with --memory {enough}"
         )
 
@@ -110,7 +110,7 @@ def shared(most: int) -> Callable[[int], AbstractContextManager[None]]:
     return enter
 
 
-def _written(size: float, blank: str = " ") -> str:
+def written(size: float, blank: str = " ") -> str:
     """Return a size as text, rounded up: `1.5 GB`."""
     if size >= 1000 * UNITS["T"]:
         return f"over{blank}1000{blank}TB" if blank else "1000TB"

@@ -1,10 +1,13 @@
 """What MLPClassifier and MLPRegressor share: scikit-learn's checks around our solvers."""
 
+import copy
 import inspect
+import itertools
 import operator
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -24,10 +27,11 @@ from sklearn.utils.validation import (
 
 from mlpax.engine.forward import forward
 from mlpax.engine.plan import OUTSIDE, Hyper, Plan, each_layer
+from mlpax.engine.population import lost_members
 from mlpax.engine.rows import Data, bucket
-from mlpax.engine.state import State
+from mlpax.engine.state import State, diverged
 from mlpax.engine.stopping import due
-from mlpax.engine.training import Record, Training, backend_for, epochs, initial_state, is_small
+from mlpax.engine.training import Record, Training, backend_for, chosen, epochs, initial_state, is_small
 from mlpax.errors import RowError
 from mlpax.estimators.callbacks import Tell
 from mlpax.estimators.rows import (
@@ -71,9 +75,10 @@ class Progress(NamedTuple):
     of: tuple[object, ...]  # solver, dtype, backend and shapes that the update rule's state is of
 
 
-def _layers(
-    coefs: list[np.ndarray], intercepts: list[np.ndarray], dtype: npt.DTypeLike
-) -> list[tuple[np.ndarray, np.ndarray]]:
+Layers = list[tuple[np.ndarray, np.ndarray]]  # (W, b) each
+
+
+def _layers(coefs: list[np.ndarray], intercepts: list[np.ndarray], dtype: npt.DTypeLike) -> Layers:
     return [(W.astype(dtype), b.astype(dtype)) for W, b in zip(coefs, intercepts, strict=True)]
 
 
@@ -89,6 +94,9 @@ class Perceptron(Callbacks):
 
     List it before `sklearn.neural_network.MLPClassifier` in the bases, so that its methods win.
     """
+
+    coefs_: Any  # a list of arrays, or of several members a list of lists
+    intercepts_: Any
 
     def _hold(self, parameters: dict[str, object]) -> None:
         """Keep the constructor's parameters, as its `locals()` name them."""
@@ -162,7 +170,7 @@ class Perceptron(Callbacks):
             self._descend(rows, incremental, validation, tell)
         if tell:
             tell.end()
-        if not all(np.isfinite(p).all() for p in (*self.coefs_, *self.intercepts_)):
+        if not all(np.isfinite(p).all() for layers in self._networks() for layer in layers for p in layer):
             raise ValueError(NOT_FINITE)
         return self
 
@@ -181,8 +189,22 @@ class Perceptron(Callbacks):
             raise ValueError("partial_fit does not support early_stopping=True")
         if self.learning_rate in SCHEDULES and incremental:
             raise ValueError(f"partial_fit does not support learning_rate={self.learning_rate!r}, which ends")
+        self._check_members(incremental)
         if self.solver == "lbfgs" and validation is not None:
             raise ValueError("lbfgs stops by its gradient and takes no X_val; choose adam or sgd")
+
+    def _check_members(self, incremental: bool) -> None:
+        """Refuse what several networks cannot be joined with."""
+        scorer = self.early_stopping and self.scoring not in (None, "loss")
+        others = {
+            "solver='lbfgs'": self.solver == "lbfgs",
+            "warm_start=True": self.warm_start,
+            "partial_fit": incremental,
+            f"scoring={self.scoring!r}": scorer,
+            "callbacks": bool(getattr(self, "_skl_callbacks", None)),
+        }
+        if self.members > 1 and (name := next((name for name, given in others.items() if given), "")):
+            raise ValueError(f"members={self.members} cannot be joined with {name}; leave one of them out")
 
     def _on_its_device(self) -> ExitStack:
         """Return the context of the fit: JAX's arithmetic and device."""
@@ -292,7 +314,9 @@ class Perceptron(Callbacks):
         shuffles = Shuffles(self._random_state, n, data.X.shape[0]) if self.shuffle and not whole else None
         layers, dtype = len(self.coefs_), self._arithmetic
         backend = backend_for(self.backend, plan, layers, dtype=dtype, device=self.device)
-        training = Training(plan, self._hyper(incremental), shuffles, backend, self.threads)
+        training = Training(
+            plan, self._hyper(incremental), shuffles, backend, self.threads, int(self.members)
+        )
         with self._on_its_device() if backend == "xla" else nullcontext():
             state, history = self._run(training, data, valid, held_rows, incremental, tell)
             if shuffles:
@@ -314,6 +338,7 @@ class Perceptron(Callbacks):
         """Train to the end, or until a callback or Ctrl-C stops it, and say why it ended."""
         plan, dtype = training.plan, self.coefs_[0].dtype
         state = self._state(training, incremental)
+        members = np.ndim(state.epoch) > 0
         outside = self._scorer(held_rows, dtype) if held_rows and plan.monitor == OUTSIDE else None
         many = EPOCHS_A_CALL * data.X.shape[0] > MANY_ORDERS
         small = is_small(sum(p.size for p in (*self.coefs_, *self.intercepts_)), int(data.n))
@@ -329,7 +354,7 @@ class Perceptron(Callbacks):
         )
         history: list[Record] = []
         try:
-            while due(len(history), bool(state.watch.stopped), 0.0, training.hyper, plan):
+            while due(len(history), bool(np.all(state.watch.stopped)), 0.0, training.hyper, plan):
                 if tell:
                     tell.begin()
                 state, records = next(loop)
@@ -341,6 +366,10 @@ class Perceptron(Callbacks):
                         break
             else:
                 self._say_why_it_ended(state, len(history), incremental)
+            if members and diverged(state).all():
+                raise ValueError(NOT_FINITE)
+            if lost := lost_members(state):
+                warnings.warn(lost, RuntimeWarning, stacklevel=6)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=6)
         return state, history
@@ -355,7 +384,7 @@ class Perceptron(Callbacks):
         return split(rows, self.validation_fraction, self._random_state, by_class)
 
     def _say_why_it_ended(self, state: State, done: int, incremental: bool) -> None:
-        if bool(state.watch.stopped):
+        if np.all(state.watch.stopped):
             if self.verbose:
                 what = "Validation score" if self.early_stopping else "Training loss"
                 long = f"for {self.n_iter_no_change} consecutive epochs"
@@ -408,6 +437,8 @@ class Perceptron(Callbacks):
         plan, hyper, *_ = training
         dtype = self._arithmetic
         params = _layers(self.coefs_, self.intercepts_, dtype)
+        if training.members > 1:
+            return self._state_of_members(training, params)
         kept: Progress | None = getattr(self, "_optimizer", None) if incremental else None
         seed = self._random_state.randint(2**31) if plan.dropout and kept is None else 0
         state = initial_state(params, training, seed, dtype)
@@ -422,8 +453,25 @@ class Perceptron(Callbacks):
         waited = np.int32(self._no_improvement_count)
         return state._replace(watch=state.watch._replace(value=dtype(best), waited=waited, rate=dtype(rate)))
 
+    def _state_of_members(self, training: Training, first: Layers) -> State:
+        """Return where the fit of several networks begins, the first one where it would alone."""
+        generator = copy.deepcopy(self._random_state)  # the order of the rows stays that of a fit alone
+        seed = generator.randint(2**31)
+        sizes, dtype = [len(first[0][0]), *(len(b) for _, b in first)], self.coefs_[0].dtype
+        own, others = self._random_state, [first]
+        self._random_state = np.random.RandomState(seed)
+        for _ in range(training.members - 1):
+            drawn = [self._init_coef(m, n, dtype) for m, n in itertools.pairwise(sizes)]
+            others.append([(W.astype(self._arithmetic), b.astype(self._arithmetic)) for W, b in drawn])
+        self._random_state = own
+        return initial_state(others, training, seed, self._arithmetic)
+
     def _keep(self, params: Any, dtype: npt.DTypeLike) -> None:
-        """Keep the network as scikit-learn does: in the dtype of X."""
+        """Keep the network as scikit-learn does: in the dtype of X. Of several, a list for each."""
+        if self.members > 1:
+            self.coefs_ = [[np.asarray(W, dtype) for W, _ in own] for own in params]
+            self.intercepts_ = [[np.asarray(b, dtype) for _, b in own] for own in params]
+            return
         self.coefs_ = [np.asarray(W, dtype) for W, _ in params]
         self.intercepts_ = [np.asarray(b, dtype) for _, b in params]
 
@@ -440,14 +488,28 @@ class Perceptron(Callbacks):
             import jax
 
             state = jax.device_get(state)
-        self._keep(state.params, dtype)
         self.n_iter_ = len(history)
         self.t_ += seen
+        self._record_curves(history)
+        if training.members > 1:
+            keeps = training.plan if self.early_stopping else replace(training.plan, stopping="never")
+            self._keep(chosen(state, keeps), dtype)
+            self.best_loss_ = None if self.early_stopping else -float(np.mean(state.watch.value))
+            return
+        self._keep(state.params, dtype)
         rate = training.hyper.learning_rate * float(state.watch.rate)
         if training.plan.schedule == "invscaling":  # the same in float64
             rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
         self._optimizer = Progress(rate, state._replace(params=(), best=()), self._rule(training))
         self._no_improvement_count = int(state.watch.waited)
+        if self.early_stopping:
+            self._keep(state.best, dtype)
+            self._best_coefs, self._best_intercepts = self.coefs_, self.intercepts_
+        else:
+            self.best_loss_ = -float(state.watch.value)
+
+    def _record_curves(self, history: list[Record]) -> None:
+        """Set the losses and scores of the epochs."""
         self.loss_curve_ += [record["loss"] for record in history]
         if history:
             self.loss_ = history[-1]["loss"]
@@ -460,10 +522,6 @@ class Perceptron(Callbacks):
             watched = [-loss for loss in losses] if self.scoring == "loss" else scores
             before = -np.inf if self.best_validation_score_ is None else self.best_validation_score_
             self.best_validation_score_ = max([before, *(v for v in watched if np.isfinite(v))])
-            self._keep(state.best, dtype)
-            self._best_coefs, self._best_intercepts = self.coefs_, self.intercepts_
-        else:
-            self.best_loss_ = -float(state.watch.value)
 
     def _say(self, records: list[Record]) -> None:
         if not self.verbose:
@@ -521,17 +579,27 @@ class Perceptron(Callbacks):
         self._keep(unpack(result.x, sizes), rows.X.dtype)
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
+        return self._answers(X, check_input).mean(axis=0)
+
+    def _answers(self, X: Any, check_input: bool = True) -> np.ndarray:
+        """Return the answers of each network, (members, rows, outputs)."""
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        names = (*each_layer(self._activation(), len(self.coefs_) - 1), self.out_activation_)
-        found = forward(list(zip(self.coefs_, self.intercepts_, strict=True)), X, names)
+        names = (*each_layer(self._activation(), self.n_layers_ - 2), self.out_activation_)
+        found = np.stack([forward(layers, X, names) for layers in self._networks()])
         if not np.isfinite(found).all():
-            row = int(np.argwhere(~np.isfinite(found))[0, 0])
+            row = int(np.argwhere(~np.isfinite(found))[0, 1])
             raise RowError(
                 "the network's answer is not finite for", row, ": the fit diverged, or the row is far from"
                 " the training rows; scale X, or choose a smaller learning_rate_init",
             )  # fmt: skip
         return found
+
+    def _networks(self) -> list[Layers]:
+        """Return the layers of each network."""
+        if isinstance(self.coefs_[0], list):
+            return [list(zip(*own, strict=True)) for own in zip(self.coefs_, self.intercepts_, strict=True)]
+        return [list(zip(self.coefs_, self.intercepts_, strict=True))]
 
     def save(self, path: str | Path) -> None:
         """Write the network as a safetensors file; `mlpax.load` reads it, and it runs no code.
@@ -542,4 +610,4 @@ class Perceptron(Callbacks):
             If it answers with several labels a row, which a model file does not hold.
         """
         check_is_fitted(self)
-        as_model(self, self._activation()).save(path)
+        as_model(self, self._networks(), self._activation()).save(path)

@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from sklearn import neural_network
 from sklearn.utils._param_validation import (  # pyright: ignore[reportPrivateUsage]
     HasMethods,
     Interval,
     StrOptions,
 )
+from sklearn.utils.validation import check_is_fitted
 
 from mlpax.engine.plan import ACTIVATIONS, BACKENDS
 from mlpax.estimators.fitting import SCHEDULES, Perceptron
@@ -33,6 +35,7 @@ CONSTRAINTS: dict[str, object] = {
     "device": [str, None],
     "backend": [StrOptions(set(BACKENDS))],
     "threads": [Interval(Integral, 1, None, closed="left"), None],
+    "members": [Interval(Integral, 1, None, closed="left")],
 }
 
 # scikit-learn has no types.
@@ -78,6 +81,11 @@ validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
     threads : int, optional
         Most threads of the native backend; the results do not depend on it. By default all that the process
         may use. A small step runs in one.
+    members : int, default 1
+        Number of networks to train side by side on the same minibatches, from weights of their own. They
+        answer with their mean probability. `coefs_` and `intercepts_` are then lists with a list for each
+        member; the losses and scores are those of the members together. One that diverges is left out. Not
+        with lbfgs, `warm_start`, `partial_fit`, callbacks, or `scoring` by one of scikit-learn's scorers.
 
     Attributes
     ----------
@@ -132,8 +140,18 @@ best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, n_f
         device: str | None = None,
         backend: str = "auto",
         threads: int | None = None,
+        members: int = 1,
     ):
         self._hold(locals())
+
+    def predict_proba(self, X: Any, *, members: bool = False) -> Any:
+        """Probability of each class, of shape (rows, classes).
+
+        With `members` those of each network: (members, rows, classes).
+        """
+        check_is_fitted(self)
+        found = self._answers(X) if members else self._forward_pass_fast(X)
+        return np.concatenate([1 - found, found], axis=-1) if self.n_outputs_ == 1 else found
 
 
 class MLPRegressor(Perceptron, Regressor):
@@ -185,5 +203,6 @@ class MLPRegressor(Perceptron, Regressor):
         device: str | None = None,
         backend: str = "auto",
         threads: int | None = None,
+        members: int = 1,
     ):
         self._hold(locals())

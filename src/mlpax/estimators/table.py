@@ -39,6 +39,7 @@ class _Table(BaseEstimator):
         recipe: str = "table",
         *,
         settings: dict[str, object] | None = None,
+        members: int | None = None,
         validation: float = 0.2,
         time_ordered: bool = False,
         columns: Mapping[str, str] | None = None,
@@ -51,6 +52,7 @@ class _Table(BaseEstimator):
     ):
         self.recipe = recipe
         self.settings = settings
+        self.members = members
         self.validation = validation
         self.time_ordered = time_ordered
         self.columns = columns
@@ -101,7 +103,9 @@ class _Table(BaseEstimator):
         seed = self.random_state
         if seed is None or isinstance(seed, np.random.RandomState):
             seed = check_random_state(seed).randint(2**31)
-        changes: dict[str, Any] = {"seed": seed, "validation": self.validation} | settings
+        changes: dict[str, Any] = {"seed": seed, "validation": self.validation}
+        changes |= {} if self.members is None else {"members": self.members}
+        changes |= settings
         dataset, recipe = _to_train(frame, Wanted(self.recipe, changes), reading)
         self.random_state_ = recipe.seed
         self.model_, self.history_ = fit_model(dataset, recipe)
@@ -228,6 +232,9 @@ class TableClassifier(ClassifierMixin, _Table):
         Settings to start from, see `mlpax.recipes`.
     settings : dict, optional
         Fields of `Recipe` to change, as `{"epochs": 50}`.
+    members : int >= 1, optional
+        Number of networks to train side by side, which answer with their mean probability; the recipe's by
+        default.
     validation : float in [0, 1), default 0.2
         Share of the rows, by class, that choose the epoch to keep.
     time_ordered : bool, default False
@@ -270,6 +277,7 @@ class TableClassifier(ClassifierMixin, _Table):
         recipe: str = "table",
         *,
         settings: dict[str, object] | None = None,
+        members: int | None = None,
         validation: float = 0.2,
         time_ordered: bool = False,
         class_weight: ClassWeight = None,
@@ -282,9 +290,9 @@ class TableClassifier(ClassifierMixin, _Table):
         random_state: RandomState = None,
     ):
         super().__init__(
-            recipe, settings=settings, validation=validation, time_ordered=time_ordered, columns=columns,
-            dates=dates, missing=missing, decimal=decimal, thousands=thousands, strict=strict,
-            random_state=random_state,
+            recipe, settings=settings, members=members, validation=validation, time_ordered=time_ordered,
+            columns=columns, dates=dates, missing=missing, decimal=decimal, thousands=thousands,
+            strict=strict, random_state=random_state,
         )  # fmt: skip
         self.class_weight = class_weight
 
@@ -294,10 +302,13 @@ class TableClassifier(ClassifierMixin, _Table):
         self.classes_ = np.array(self.model_.classes)
         return self
 
-    def predict_proba(self, X: object) -> np.ndarray:
-        """Probability of each class, of shape (rows, classes)."""
+    def predict_proba(self, X: object, *, members: bool = False) -> np.ndarray:
+        """Probability of each class, of shape (rows, classes).
+
+        With `members` those of each network, (members, rows, classes), without the temperature of their mean.
+        """
         check_is_fitted(self)
-        return self.model_.predict_proba(X)
+        return self.model_.predict_proba(X, members=members)
 
 
 class TableRegressor(RegressorMixin, _Table):

@@ -1,13 +1,17 @@
 """From a data set and a recipe to a model: rows and weights for the engine, and the network it returns."""
 
 import dataclasses
+import itertools
+import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from mlpax.data.dataset import Dataset, HoldOut, split
+from mlpax.data.memory import memory_limit, written
 from mlpax.engine.plan import Pytree
+from mlpax.engine.population import lost_members
 from mlpax.engine.rows import Data, fit_scaling, place
 from mlpax.engine.table_network import TableParams, fold, initial_table_params, temperature, with_new_codes
 from mlpax.engine.training import (
@@ -27,6 +31,8 @@ from mlpax.seeds import rng
 __all__ = ["Problem", "fit_model", "prepare"]
 
 
+BYTES = 4 * 6  # of a parameter: before and after an epoch, what the update rule remembers, and the best
+
 Layers = list[tuple[np.ndarray, np.ndarray]]  # (W, b) each
 
 
@@ -36,8 +42,8 @@ class Problem(NamedTuple):
     data: Data
     valid: Data | None
     training: Training
-    params: Pytree  # before the first epoch
-    model: Callable[[Any], Model]  # of trained parameters
+    params: Pytree  # before the first epoch; of several members a list of them
+    model: Callable[[Any], Model]  # of trained parameters, as `chosen` returns them
 
 
 def fit_model(
@@ -65,6 +71,8 @@ def fit_model(
         history += records
         for record in records:
             on_epoch(record)
+    if lost := lost_members(state):
+        warnings.warn(lost, RuntimeWarning, stacklevel=2)
     return problem.model(chosen(state, problem.training.plan)), history
 
 
@@ -96,16 +104,17 @@ def _images(dataset: Dataset, recipe: Recipe) -> Problem:
     options: dict[str, Any] = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
     options |= scaling._asdict()
 
-    def model(params: Layers) -> Model:
-        layers = [(np.asarray(W), np.asarray(b)) for W, b in params]
-        network = Network(layers, recipe.activation)
+    def model(trained: Pytree) -> Model:
+        networks = [_dense(params, recipe) for params in _each(trained, recipe)]
         more = {"scaling": scaling, "image_shape": dataset.image_shape, "backend": training.backend}
-        made = _model(dataset, recipe, network, **more)
+        made = _model(dataset, recipe, networks, **more)
         return made if y_valid is dataset.y_test else _calibrated(made, X_valid, y_valid)
 
-    params = initial_params((X.shape[1], *recipe.hidden, len(dataset.classes)), recipe)
-    layers = [(np.asarray(W), np.asarray(b)) for W, b in params]
-    _check_file(_model(dataset, recipe, Network(layers, recipe.activation), image_shape=dataset.image_shape))
+    sizes = X.shape[1], *recipe.hidden, len(dataset.classes)
+    _check_memory(recipe, sizes)
+    params = [initial_params(sizes, own) for own in _of_members(recipe)]
+    untrained = [_dense(own, recipe) for own in params]
+    _check_file(_model(dataset, recipe, untrained, image_shape=dataset.image_shape))
     data = place(X, y, **options)
     valid = place(X_valid, y_valid, **options) if len(X_valid) else None
     training = training_of(recipe, data, valid, "dense", ("accuracy",), valid_metrics=("log_loss",))
@@ -114,7 +123,7 @@ def _images(dataset: Dataset, recipe: Recipe) -> Problem:
         data=data,
         valid=valid,
         training=training,
-        params=params,
+        params=params if recipe.members > 1 else params[0],
         model=model,
     )
 
@@ -136,17 +145,25 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
         deviation = float(np.average(y[:, 0] ** 2, weights=dataset.weight)) ** 0.5 or 1.0
     options: dict[str, Any] = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
     sizes = columns.dense, columns.embeddings, recipe.hidden, len(dataset.classes) or 1
+    _check_memory(recipe, (dataset.X_train.shape[1], *recipe.hidden, len(dataset.classes) or 1))
     codes = dataset.X_train[:, columns.dense :]
     codes = codes if dataset.weight is None else codes[dataset.weight > 0]
-    start = initial_table_params(*sizes, (0.0, deviation), rng(recipe.seed, "weights"))
-    start["embeddings"] = with_new_codes(start["embeddings"], codes)  # validation rows may have some
-    untrained = Network(start["layers"], recipe.activation, start["embeddings"])
+    starts = [
+        initial_table_params(*sizes, (0.0, deviation), rng(own.seed, "weights"))
+        for own in _of_members(recipe)
+    ]
+    for start in starts:
+        start["embeddings"] = with_new_codes(start["embeddings"], codes)  # validation rows may have some
+    untrained = [Network(start["layers"], recipe.activation, start["embeddings"]) for start in starts]
     _check_file(_model(dataset, recipe, untrained, columns=columns))
 
-    def model(params: TableParams) -> Model:
+    def network(params: TableParams) -> Network:
         embeddings, layers = fold(params, (mean, deviation))
-        network = Network(layers, recipe.activation, with_new_codes(embeddings, codes))
-        made = _model(dataset, recipe, network, columns=columns, backend=training.backend)
+        return Network(layers, recipe.activation, with_new_codes(embeddings, codes))
+
+    def model(trained: Pytree) -> Model:
+        networks = [network(cast(TableParams, params)) for params in _each(trained, recipe)]
+        made = _model(dataset, recipe, networks, columns=columns, backend=training.backend)
         return _calibrated(made, X_valid, y_valid, dataset.weight_valid) if dataset.classes else made
 
     data = place(dataset.X_train, y, weight=dataset.weight, **options)
@@ -159,15 +176,43 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
         data=data,
         valid=valid,
         training=training,
-        params=start,
+        params=starts if recipe.members > 1 else starts[0],
         model=model,
     )
 
 
-def _model(dataset: Dataset, recipe: Recipe, network: Network, **more: Any) -> Model:
+def _of_members(recipe: Recipe) -> list[Recipe]:
+    """Return the recipe with the seed of each member's weights; the first has the recipe's own."""
+    others = rng(recipe.seed, "members").integers(2**32, size=recipe.members - 1).tolist()
+    return [recipe, *(recipe.replace(seed=seed) for seed in others)]
+
+
+def _check_memory(recipe: Recipe, sizes: tuple[int, ...]) -> None:
+    """Raise an error if the members would take more memory than they may."""
+    parameters = sum((m + 1) * n for m, n in itertools.pairwise(sizes))
+    size, limit = recipe.members * parameters * BYTES, memory_limit(None)
+    if recipe.members > 1 and size > limit:
+        raise InputError(
+            f"members {recipe.members} of {parameters:,} parameters would take about {written(size)} of"
+            f" memory, and the limit is {written(limit)}; choose {max(1, limit // (parameters * BYTES))} or"
+            " fewer"
+        )
+
+
+def _each(trained: Pytree, recipe: Recipe) -> list[Pytree]:
+    """Return the parameters of each network."""
+    return cast("list[Pytree]", trained) if recipe.members > 1 else [trained]
+
+
+def _dense(params: Pytree, recipe: Recipe) -> Network:
+    layers = [(np.asarray(W), np.asarray(b)) for W, b in cast(Layers, params)]
+    return Network(layers, recipe.activation)
+
+
+def _model(dataset: Dataset, recipe: Recipe, networks: list[Network], **more: Any) -> Model:
     task = "classification" if dataset.classes else "regression"
     return Model(
-        networks=(network,),
+        networks=tuple(networks),
         targets=(Target(dataset.target, task, dataset.classes, numerals=dataset.numerals),),
         recipe=dataclasses.asdict(recipe),
         **more,

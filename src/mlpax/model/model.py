@@ -157,7 +157,8 @@ class Model:
         return self.targets[0].numerals
 
     def __repr__(self) -> str:
-        return f"Model({self.task}, {' - '.join(map(str, self.sizes))}, {self.activation})"
+        several = f"{len(self.networks)} x " if len(self.networks) > 1 else ""
+        return f"Model({self.task}, {several}{' - '.join(map(str, self.sizes))}, {self.activation})"
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -204,6 +205,10 @@ class Model:
 
     def forward(self, X: np.ndarray) -> np.ndarray:
         """Return the outputs for rows as `inputs` returns them; see `outputs`."""
+        return self._joined(self.of_members(X))
+
+    def of_members(self, X: np.ndarray) -> np.ndarray:
+        """Return the outputs of each network for the same rows, (members, rows, outputs)."""
         features = self.networks[0].features
         if X.ndim < 2 or math.prod(X.shape[1:]) != features:
             found = f"rows of {math.prod(X.shape[1:])} features" if X.ndim > 1 else f"shape {X.shape}"
@@ -212,11 +217,14 @@ class Model:
             raise InputError(f"X is of type {X.dtype}; this model takes numbers")
         X = X.reshape(len(X), features)
         _check_inputs(X)
-        found = [self._values(network, X) for network in self.networks]
+        return np.stack([self._values(network, X) for network in self.networks])
+
+    def _joined(self, found: np.ndarray) -> np.ndarray:
+        """Return the outputs of the networks together: of their mean probability, or their mean value."""
         if len(found) == 1:
             answer = found[0]
         elif self.task == "regression":
-            answer = np.mean(found, axis=0)
+            answer = found.mean(axis=0)
         else:
             mean = np.mean([softmax(logits) for logits in found], axis=0)
             answer = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
@@ -261,15 +269,28 @@ class Model:
             raise InputError("the model's outputs, or their quotients by its temperature, are not finite")
         return found
 
-    def predict_proba(self, X: object, *, calibrated: bool = True) -> np.ndarray:
-        """Return the probability of each class, (rows, classes); see `outputs` and `probabilities`."""
+    def predict_proba(self, X: object, *, calibrated: bool = True, members: bool = False) -> np.ndarray:
+        """Return the probability of each class, (rows, classes); see `outputs` and `probabilities`.
+
+        With `members` those of each network, (members, rows, classes), without the temperature, which was
+        fitted on their mean.
+        """
         if self.task != "classification":
             raise InputError("a regression has no probabilities; use predict")
+        if members:
+            return np.stack([softmax(outputs) for outputs in self.of_members(self.inputs(X))])
         return self.probabilities(self.outputs(X), calibrated=calibrated)
 
-    def predict(self, X: object) -> np.ndarray:
-        """Return the likeliest class of each row, or a regression's values; see `outputs`."""
-        outputs = self.outputs(X)
+    def predict(self, X: object, *, members: bool = False) -> np.ndarray:
+        """Return the likeliest class of each row, or a regression's values; see `outputs`.
+
+        With `members` those of each network, (members, rows).
+        """
+        if members:
+            return np.stack([self._predicted(outputs) for outputs in self.of_members(self.inputs(X))])
+        return self._predicted(self.outputs(X))
+
+    def _predicted(self, outputs: np.ndarray) -> np.ndarray:
         if self.task == "classification":
             return np.asarray(self.classes)[outputs.argmax(axis=1)]
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
@@ -376,6 +397,7 @@ class Model:
         *,
         files: Sequence[str] | None = None,
         safe_csv: bool = False,
+        disagreement: bool = False,
     ) -> int:
         """Write a line for each row: its prediction, and the probability of each class. Memory is bounded.
 
@@ -393,6 +415,9 @@ class Model:
             Whether to write `'` before each text of a CSV file that a spreadsheet would take for a formula:
             one that begins with `=`, `+`, `-`, `@`, a tab or a line break. Texts of numbers, such as `-5`,
             are left.
+        disagreement : bool, default False
+            Whether to add a column `disagreement`: the standard deviation, over the networks, of their
+            probability of the predicted class, or of their value.
 
         Returns
         -------
@@ -402,7 +427,8 @@ class Model:
         Raises
         ------
         InputError
-            If `safe_csv` is given for a Parquet file; see also `outputs`.
+            If `safe_csv` is given for a Parquet file, or `disagreement` for a single network; see also
+            `outputs`.
         """
         import polars as pl
         from polars.io.plugins import register_io_source
@@ -415,18 +441,20 @@ class Model:
             raise InputError(
                 f"safe_csv is for CSV files, and {path} is Parquet, which holds no formulas; leave it out"
             )
-        nothing = np.empty((0, self.sizes[-1]), np.float32)
+        if disagreement and len(self.networks) == 1:
+            raise InputError("one network does not disagree; train several, as with --members 8")
+        nothing = np.empty((len(self.networks), 0, self.sizes[-1]), np.float32)
         no_names = [] if id is None else [pl.Series(id, [], pl.String)]
-        empty = self._predictions(nothing, of_files(nothing) + no_names)
+        empty = self._predictions(nothing, of_files(nothing[0]) + no_names, disagreement)
 
         def frames(*_: object) -> "Iterator[pl.DataFrame]":
             nonlocal rows
             for batch in batches:
                 try:
                     for X, names in self._pieces(batch):
-                        found = self.forward(X)
-                        yield self._predictions(found, of_files(found) + names)
-                        rows += len(found)
+                        found = self.of_members(X)
+                        yield self._predictions(found, of_files(found[0]) + names, disagreement)
+                        rows += len(X)
                 except RowError as error:
                     raise error.shifted(rows) from None
 
@@ -451,18 +479,25 @@ class Model:
                 raise InputError(f"column {id!r}, which names the rows, is missing")
             yield X, [] if id is None else [as_text(piece[id])]
 
-    def _predictions(self, found: np.ndarray, front: "list[pl.Series]") -> "pl.DataFrame":
-        """Return the frame to write for outputs, behind the columns that name the rows."""
+    def _predictions(self, each: np.ndarray, front: "list[pl.Series]", disagreement: bool) -> "pl.DataFrame":
+        """Return the frame to write for each network's outputs, behind the columns that name the rows."""
         import polars as pl
 
+        found, last = self._joined(each), list["pl.Series"]()
         if self.task == "regression":
             values = zip(self._names_of_values(), found.T, strict=True)
-            return pl.DataFrame([*front, *(pl.Series(name, of_target) for name, of_target in values)])
+            if disagreement:
+                last = [pl.Series("disagreement", each.std(axis=0).mean(axis=1))]
+            return pl.DataFrame([*front, *(pl.Series(name, of_target) for name, of_target in values), *last])
         p = self.probabilities(found)
         of_kind = pl.Series(self.classes).dtype
-        predicted = [self.classes[int(i)] for i in found.argmax(axis=1)]
+        best = found.argmax(axis=1)
+        predicted = [self.classes[int(i)] for i in best]
         shares = [pl.Series(f"probability_{c}", np.round(p[:, i], 6)) for i, c in enumerate(self.classes)]
-        return pl.DataFrame([*front, pl.Series("prediction", predicted, of_kind), *shares])
+        if disagreement:
+            of_best = [softmax(logits)[np.arange(len(best)), best] for logits in each]
+            last = [pl.Series("disagreement", np.std(of_best, axis=0))]
+        return pl.DataFrame([*front, pl.Series("prediction", predicted, of_kind), *shares, *last])
 
     def _names_of_values(self) -> list[str]:
         """Return a column's name for each output of a regression: its target's name, or its number."""

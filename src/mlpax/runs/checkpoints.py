@@ -148,8 +148,8 @@ def _read(path: Path, like: Arrays, run: str) -> tuple[Arrays, dict[str, Any]]:
             raise InputError(f"{name} is {array.dtype}{array.shape}, not this run's")
         if name.startswith(("params/", "best/")) and not np.isfinite(array).all():
             raise InputError(f"{name} holds NaN or infinite values, which no run writes")
-    if "epoch" in arrays and arrays["epoch"] != record["epoch"]:
-        raise InputError(f"its state is of epoch {arrays['epoch']}, its record of epoch {record['epoch']}")
+    if "epoch" in arrays and (reached := arrays["epoch"].max()) != record["epoch"]:  # of the members
+        raise InputError(f"its state is of epoch {reached}, its record of epoch {record['epoch']}")
     return arrays, record
 
 

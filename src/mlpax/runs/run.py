@@ -19,6 +19,8 @@ from mlpax.data import images
 from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
 from mlpax.engine.native.library import instructions
+from mlpax.engine.population import lost_members
+from mlpax.engine.state import best_epoch
 from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.model.fit_model import Problem, prepare
@@ -176,7 +178,7 @@ class _Run:
                 "the run was begun by an earlier version of mlpax; its last digits may come out differently"
             )
         if history := record.get("history"):  # a file has one set of columns, which earlier versions chose
-            recorded = tuple(n for n in history[0] if n not in ("epoch", "loss", "seconds"))
+            recorded = tuple(n for n in history[0] if n.startswith(("train_", "valid_")))
             plan = dataclasses.replace(training.plan, figures=recorded)
             self.problem = self.problem._replace(training=training._replace(plan=plan))
         for line in damaged:
@@ -227,7 +229,9 @@ class _Run:
     def finish(self, ended: str) -> Result:
         """Write the model of the parameters that are kept, the result, and the curves."""
         self.still_ours()
-        history, best = self.history, int(self.state.watch.epoch)
+        history, best = self.history, best_epoch(self.state)
+        if lost := lost_members(self.state):
+            self.notice(lost)
         kept = self.config.kept_epoch(ended, best, len(history))
         metrics: dict[str, float] = {}
         write_history(self.path, history)
@@ -306,7 +310,7 @@ class _Writer:
     def _submit(self) -> None:
         state, history = self.run.state, list(self.run.history)
         self.written, self.time = len(history), time.monotonic()
-        best = int(state.watch.epoch)
+        best = best_epoch(state)
         arrays = arrays_of(state, self.run.problem.training)
         self.pending = self.thread.submit(self.run.write_checkpoint, arrays, history, best)
 

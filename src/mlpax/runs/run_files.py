@@ -34,7 +34,7 @@ FORMAT = 1
 LIMIT = 2**28  # bytes of a file; the metrics of a million epochs have half as many
 NEEDED = {"epoch", "loss", "seconds"}  # figures that every epoch has
 FIGURE = re.compile(r"[-+0-9.e]{1,30}|-?inf|nan")
-ADDED = {"backend"}  # settings that the first runs did not have
+ADDED = {"backend", "members"}  # settings that the first runs did not have
 ENDS = ("finished", "stopped early", "interrupted", "diverged")
 
 _hints = functools.cache(typing.get_type_hints)
@@ -61,6 +61,8 @@ class Config:
         del recipe["backend"]  # `self.backend` says what it came to; the first runs have none
         if self.backend != "xla":
             recipe["backend"] = self.backend
+        if self.recipe.members == 1:  # nor do they have this one
+            del recipe["members"]
         text = json.dumps([self.fingerprint, recipe], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -68,6 +70,7 @@ class Config:
         """Return the epoch whose weights `model.safetensors` holds; 0 if there is none.
 
         With patience, and after a divergence, a run keeps the best epoch. Otherwise it keeps the last one.
+        Of several members each keeps its own, and the last figures are those of what is kept.
 
         Parameters
         ----------
@@ -78,6 +81,8 @@ class Config:
         epochs : int
             Number of epochs trained.
         """
+        if self.recipe.members > 1:
+            return 0 if state == "diverged" else epochs
         return best_epoch if state == "diverged" or (self.recipe.patience and best_epoch) else epochs
 
     def settings(self) -> dict[str, object]:
