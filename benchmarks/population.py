@@ -12,6 +12,7 @@ take turns in each round, each round beginning with another one; ratios are take
 time is in the JSON.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ import jax
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn import neural_network
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from benchmarks import common
@@ -60,7 +62,8 @@ def scikit_learn(X: np.ndarray, y: np.ndarray, recipe: Recipe, members: int) -> 
             recipe.hidden, solver="sgd", alpha=0, batch_size=recipe.batch_size, learning_rate_init=0.1,
             max_iter=recipe.epochs, n_iter_no_change=recipe.epochs, tol=0, random_state=seed,
         )  # fmt: skip
-        with threadpool_limits(1):
+        with threadpool_limits(1), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
             return float(model.fit(X, y).loss_)
 
     return lambda: Parallel(n_jobs=2)(delayed(fit)(seed) for seed in range(members))

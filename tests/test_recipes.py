@@ -48,7 +48,7 @@ OPTIONS = {
     "schedule": "cosin",
     "backend": "natve",
 }
-NO_RANGE = {"train_metrics", "shuffle", "drop_last", "monitor"}
+NO_RANGE = {"train_metrics", "shuffle", "drop_last", "monitor", "own_orders"}
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,7 @@ BEFORE_THE_PROGRAM = {
     "seed": 9,
     "backend": "xla",
     "members": 5,
+    "own_orders": True,
 }
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["rng"]
+__all__ = ["member_seeds", "rng"]
 
 
 def rng(seed: int, purpose: str, epoch: int = 0) -> np.random.Generator:
@@ -12,3 +12,8 @@ def rng(seed: int, purpose: str, epoch: int = 0) -> np.random.Generator:
     run.
     """
     return np.random.default_rng([seed, *purpose.encode(), epoch])
+
+
+def member_seeds(seed: int, members: int) -> list[int]:
+    """Return a seed for each of several networks. The first has the seed of a network alone."""
+    return [seed, *rng(seed, "members").integers(2**32, size=members - 1).tolist()]

@@ -74,7 +74,7 @@ def killing(epoch):
         {"validation": 0.2, "patience": 12, "monitor": "valid_accuracy", "weight_decay": 0.01},
         {"shuffle": False, "drop_last": True, "initial_scale": "article", "optimizer": "lion"},
         {"members": 3, "dropout": 0.2},
-        {"members": 3, "validation": 0.2, "patience": 5},
+        {"members": 3, "own_orders": True, "validation": 0.2, "patience": 5},
     ],
 )
 def test_a_broken_run_ends_with_the_bits_of_an_unbroken_one(tmp_path, mode, settings):
@@ -207,7 +207,7 @@ def test_what_changed_is_refused_by_its_name(tmp_path, monkeypatch):
             "shuffle": False, "train_metrics": False, "drop_last": True, "validation": 0.5,
             "optimizer": "adamw", "schedule": "cosine",
             "monitor": "loss", "epochs": 25, "batch_size": 8, "seed": 5, "backend": "xla",
-            "members": 3,
+            "members": 3, "own_orders": True,
         }.get(field.name, 0.123)  # fmt: skip
         if field.name == "patience":  # which needs validation rows, refused first
             continue

@@ -126,7 +126,7 @@ PANELS_OF_DATA = {
     "Pictures": ("size", "colour", "invert", "skip_bad"),
 }
 PANELS = {
-    "Network": ("hidden", "members", "activation", "initial_scale", "inputs"),
+    "Network": ("hidden", "members", "own_orders", "activation", "initial_scale", "inputs"),
     "Update rule": (
         "optimizer",
         "learning_rate",

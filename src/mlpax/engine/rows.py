@@ -1,7 +1,7 @@
 """Rows made ready for minibatches: scaled, padded, in the order of each epoch."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +11,10 @@ from mlpax.errors import InputError
 from mlpax.seeds import rng
 
 __all__ = ["Data", "Orders", "Scaling", "aligned", "all_finite", "bucket", "fit_scaling", "orders_of",
-           "place", "row_order"]  # fmt: skip
+           "orders_of_members", "place", "row_order"]  # fmt: skip
 
-# `orders(done, count)` gives the row orders of the `count` epochs after the first `done`, as (count, bucket).
+# `orders(done, count)` gives the row orders of the `count` epochs after the first `done`, as (count, bucket);
+# of members that have orders of their own as (count, members, bucket).
 Orders = Callable[[int, int], np.ndarray]
 
 
@@ -203,3 +204,9 @@ def row_order(data: Data, seed: int, epoch: int) -> np.ndarray:
 def orders_of(data: Data, seed: int) -> Orders:
     """Return the row orders of a run that draws each epoch's order from its seed."""
     return lambda done, count: np.stack([row_order(data, seed, done + 1 + k) for k in range(count)])
+
+
+def orders_of_members(data: Data, seeds: Sequence[int]) -> Orders:
+    """Return the row orders of several networks, each from a seed of its own: (count, members, bucket)."""
+    every = [orders_of(data, seed) for seed in seeds]
+    return lambda done, count: np.stack([order(done, count) for order in every], axis=1)

@@ -28,7 +28,7 @@ from mlpax.engine.plan import (
     plan_of,
 )
 from mlpax.engine.population import Record
-from mlpax.engine.rows import Data, Orders, orders_of
+from mlpax.engine.rows import Data, Orders, orders_of, orders_of_members
 from mlpax.engine.state import State, diverged
 from mlpax.engine.stopping import due
 from mlpax.engine.trees import member, stacked
@@ -36,7 +36,7 @@ from mlpax.engine.waiting import heard
 from mlpax.engine.weights import draw_weights
 from mlpax.errors import InputError, unknown
 from mlpax.recipes import Recipe, power_of_two
-from mlpax.seeds import rng
+from mlpax.seeds import member_seeds, rng
 
 if TYPE_CHECKING:
     from jax import Array
@@ -127,6 +127,8 @@ def training_of(
         recipe, network, metrics, validated=valid is not None, loss=loss, valid_metrics=valid_metrics
     )
     orders = orders_of(data, recipe.seed) if recipe.shuffle else None
+    if orders and recipe.own_orders and recipe.members > 1:
+        orders = orders_of_members(data, member_seeds(recipe.seed, recipe.members))
     backend = backend_for(recipe.backend, plan, len(recipe.hidden) + 1)
     return Training(plan, hyper_of(recipe), orders, backend, members=recipe.members)
 
@@ -181,9 +183,8 @@ def initial_state(
     start = partial(_engine(training.backend).initial_state, plan=training.plan, dtype=dtype)
     if training.members == 1:
         return start(params, seed=seed)
-    seeds = [seed, *rng(seed, "members").integers(2**32, size=training.members - 1).tolist()]
-    every = cast("list[Pytree]", params)
-    return stacked([start(params, seed=own) for params, own in zip(every, seeds, strict=True)])
+    pairs = zip(cast("list[Pytree]", params), member_seeds(seed, training.members), strict=True)
+    return stacked([start(own, seed=of_member) for own, of_member in pairs])
 
 
 def arrays_of(state: State, training: Training) -> dict[str, np.ndarray]:

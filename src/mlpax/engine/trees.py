@@ -36,7 +36,9 @@ def named_leaves(tree: Tree, path: str = "") -> dict[str, np.ndarray]:
 
 def leaves(tree: Tree) -> list[np.ndarray]:
     """Return a tree's arrays, in their order."""
-    return [*named_leaves(tree).values()]
+    if not isinstance(tree, (dict, tuple, list)):
+        return [tree]
+    return [leaf for one in (tree.values() if isinstance(tree, dict) else tree) for leaf in leaves(one)]
 
 
 def rebuilt(arrays: dict[str, np.ndarray], like: Tree) -> Tree:

@@ -26,7 +26,7 @@ from mlpax.engine.training import (
 from mlpax.errors import InputError
 from mlpax.model.model import Calibration, Model, Network, Target
 from mlpax.recipes import Recipe
-from mlpax.seeds import rng
+from mlpax.seeds import member_seeds, rng
 
 __all__ = ["Problem", "fit_model", "prepare"]
 
@@ -183,8 +183,7 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
 
 def _of_members(recipe: Recipe) -> list[Recipe]:
     """Return the recipe with the seed of each member's weights; the first has the recipe's own."""
-    others = rng(recipe.seed, "members").integers(2**32, size=recipe.members - 1).tolist()
-    return [recipe, *(recipe.replace(seed=seed) for seed in others)]
+    return [recipe.replace(seed=seed) for seed in member_seeds(recipe.seed, recipe.members)]
 
 
 def _check_memory(recipe: Recipe, sizes: tuple[int, ...]) -> None:

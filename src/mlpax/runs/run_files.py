@@ -34,7 +34,7 @@ FORMAT = 1
 LIMIT = 2**28  # bytes of a file; the metrics of a million epochs have half as many
 NEEDED = {"epoch", "loss", "seconds"}  # figures that every epoch has
 FIGURE = re.compile(r"[-+0-9.e]{1,30}|-?inf|nan")
-ADDED = {"backend", "members"}  # settings that the first runs did not have
+ADDED = {"backend", "members", "own_orders"}  # settings that the first runs did not have
 ENDS = ("finished", "stopped early", "interrupted", "diverged")
 
 _hints = functools.cache(typing.get_type_hints)
@@ -61,8 +61,8 @@ class Config:
         del recipe["backend"]  # `self.backend` says what it came to; the first runs have none
         if self.backend != "xla":
             recipe["backend"] = self.backend
-        if self.recipe.members == 1:  # nor do they have this one
-            del recipe["members"]
+        if self.recipe.members == 1:  # nor do they have these
+            del recipe["members"], recipe["own_orders"]
         text = json.dumps([self.fingerprint, recipe], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -41,11 +41,11 @@ struct Share {
 // The outputs of rows [from, to), some at a time; `scratch` has room for two layers' values of SOME rows.
 static void answer(const Network &net, const Rows &rows, const Inputs &of, long from, long to, float *scratch,
                    float *out) {
-    const int N = net.layers, outputs = net.sizes[N];
+    const int N = net.layers, outputs = net.sizes[N], columns = columns_of(net);
     for (long first = from; first < to; first += SOME) {
         const int count = (int)std::min<long>(SOME, to - first);
         float *x = scratch, *next = scratch + (long)SOME * widest(net);
-        for (int i = 0; i < count; i++) read_row(net, rows, of.E.data(), first + i, x + (long)i * net.sizes[0]);
+        for (int i = 0; i < count; i++) read_row(net, rows, columns, of.E.data(), first + i, x + (long)i * net.sizes[0]);
         for (int l = 0; l < N; l++) {
             const long m = l ? padded(net.sizes[l]) : net.sizes[0], n = padded(net.sizes[l + 1]);
             matmul(count, n, net.sizes[l], x, m, 1, of.W[l], n, of.b[l], 0, net.gain[l], next, n);
@@ -66,13 +66,13 @@ struct Trainer {
     const Settings &s;
     const Course &course;
     Work &w;
-    const int t, T, N, inputs;
+    const int t, T, N, inputs, columns;
     int B;       // rows of this step: the padding at its end is left out
     Share mine;
 
     Trainer(const Network &net, const Rows &rows, const Settings &s, const Course &course, Work &w, int t, int T)
-        : net(net), rows(rows), s(s), course(course), w(w), t(t), T(T), N(net.layers), inputs(net.sizes[0]), B(s.batch),
-          mine(net, B, t, T) {}
+        : net(net), rows(rows), s(s), course(course), w(w), t(t), T(T), N(net.layers), inputs(net.sizes[0]), columns(columns_of(net)),
+          B(s.batch), mine(net, B, t, T) {}
 
     void wait() { w.barrier.wait(T); }
     long stride(int l) const { return l ? padded(net.sizes[l]) : inputs; }  // of the inputs of layer l
@@ -84,7 +84,7 @@ struct Trainer {
     const float *minibatch(int epoch, int step) const {
         const long first = (long)step * s.batch;
         if (w.direct) return (const float *)rows.X + first * inputs;
-        for (int i = 0; i < B; i++) read_row(net, rows, w.inputs.E.data(), row(epoch, first + i), w.x[t] + (long)i * inputs);
+        for (int i = 0; i < B; i++) read_row(net, rows, columns, w.inputs.E.data(), row(epoch, first + i), w.x[t] + (long)i * inputs);
         return w.x[t];
     }
 
@@ -137,10 +137,11 @@ struct Trainer {
             float *g = w.G[l] + at.r0 * m + at.c0;
             const float *d = w.D[l] + at.r0 * m + at.c0;
             const int count = at.r1 - at.r0, cols = at.c1 - at.c0;
+            const float gain = net.gain[l];
             matmul(count, cols, net.sizes[l + 1], w.G[l + 1] + at.r0 * n, n, 1, w.WT[l] + at.c0, m, nullptr, 0, 1, g, m);
             for (int r = 0; r < count; r++)
                 for (int c = 0; c < cols; c += L)
-                    store(g + r * m + c, net.gain[l] * load(g + r * m + c) * load(d + r * m + c));
+                    store(g + r * m + c, gain * load(g + r * m + c) * load(d + r * m + c));
             if (mine.apart) wait();
         }
     }

@@ -79,8 +79,8 @@ static void activate(int kind, const Dropout *dropout, uint32_t first, float *z,
 }
 
 // x <- (X[row] - shift) * scale, and behind it the rows of the embeddings that the last columns name.
-static void read_row(const Network &net, const Rows &rows, float *const *E, long row, float *x) {
-    const int columns = columns_of(net), n = columns - net.embeddings;
+static void read_row(const Network &net, const Rows &rows, int columns, float *const *E, long row, float *x) {
+    const int n = columns - net.embeddings;
     const float *shift = rows.shift, *scale = rows.scale;
     auto read = [&](auto *p) {
         if (rows.per_feature)

@@ -333,12 +333,14 @@ def _course(
         order=_address(order),
         orders=of.bucket,
     )
+    own = leaves(params)
     for slot, moment in enumerate(moments):
         if not moment:
             continue
-        for array, other in zip(leaves(moment), leaves(params), strict=True):
+        arrays = leaves(moment)
+        for array, other in zip(arrays, own, strict=True):
             _require(array.shape == other.shape and array.dtype == np.float32, "moments of another shape")
-        for i, array in enumerate(leaves(layers_of(moment))):
+        for i, array in enumerate(leaves(moment["layers"]) if isinstance(moment, dict) else arrays):
             course.moment[slot][i] = _address(array)
         if isinstance(moment, dict):
             course.scale_moment[slot] = _address(moment["scale"])
