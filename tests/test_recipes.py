@@ -15,7 +15,7 @@ from mlpax.engine.training import training_of
 from mlpax.engine.weights import INITIAL_SCALES
 from mlpax.engine.xla.network import ACTIVATIONS
 from mlpax.errors import InputError
-from mlpax.recipes import RECIPES, USUAL_RATE, Recipe, named
+from mlpax.recipes import BEST, RECIPES, USUAL_RATE, Recipe, named
 
 NAN, INF = math.nan, math.inf
 
@@ -273,3 +273,18 @@ def test_another_optimizer_brings_its_usual_rate():
     assert recipe.replace(epochs=9).learning_rate == 0.3
     with pytest.raises(InputError, match="unknown optimizer 'adamm'; did you mean 'adam'"):
         recipe.replace(optimizer="adamm")
+
+
+@pytest.mark.parametrize("name", BEST)
+def test_the_best_quality_changes_what_it_says(name):
+    usual, best = named(name, 500), named(name, 500, quality="best")
+    assert best == usual.replace(**BEST[name])
+    assert best.members > usual.members
+    assert named(name, 500, quality="best", members=3, hidden=(9,)).members == 3
+
+
+def test_no_such_quality():
+    with pytest.raises(InputError, match="unknown quality 'bset'; did you mean 'best'"):
+        named("table", 500, quality="bset")
+    with pytest.raises(InputError, match="recipe 'article' has no best quality; default and table have one"):
+        named("article", 500, quality="best")

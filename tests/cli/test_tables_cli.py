@@ -33,7 +33,7 @@ def test_a_regression_from_file_to_prediction(mlpax, houses):
     assert code == 0
     assert "the task is regression" in err
     assert "test rmse" in out.splitlines()[-1]
-    assert (houses / "run/metrics.csv").read_text().startswith("epoch,loss,valid_rmse,seconds\n")
+    assert (houses / "run/metrics.csv").read_text().startswith("epoch,loss,valid_rmse,members_valid_rmse,")
     figures = json.loads(mlpax("evaluate", "run", "--json")[1])
     assert set(figures) == {"rmse", "mae", "r2"}
     assert figures["r2"] > 0.9

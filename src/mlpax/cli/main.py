@@ -22,7 +22,7 @@ from mlpax.cli.options import COLUMNS, FILE, Field, InPanels, Setting, fields_of
 from mlpax.cli.screen import bar, epoch_line, figure, say, show, show_json, table
 from mlpax.data.reading import Reading
 from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError
-from mlpax.recipes import RECIPES, Recipe
+from mlpax.recipes import QUALITIES, RECIPES, Recipe
 
 if TYPE_CHECKING:
     from mlpax.runs.run_files import Result
@@ -179,6 +179,10 @@ def train(
             help=f"Settings to start from [{', '.join(RECIPES)}]. Default: table for tables, else default."
         ),
     ] = None,
+    quality: Annotated[
+        str,
+        typer.Option(help=f"How much time to spend [{', '.join(QUALITIES)}]; best takes ten times as long."),
+    ] = QUALITIES[0],
     out: Annotated[Path | None, typer.Option(help="Folder of the run [runs/<data>-<recipe>-<n>].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     checkpoint_every: Every = "1",
@@ -199,7 +203,7 @@ def train(
         raise InputError("--resume needs the run's folder; name it with --out")
     reading, changes = _settings(settings)
     silent = quiet or json_
-    wanted = Wanted(recipe, changes)
+    wanted = Wanted(recipe, changes, quality)
     dataset, chosen, recipe = source(data, data_dir, memory=reading.memory).to_train(
         wanted, reading, (lambda text: None) if silent else say, progress=not silent
     )

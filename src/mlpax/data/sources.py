@@ -16,7 +16,7 @@ from mlpax.data.numerals import Numerals
 from mlpax.data.reading import Reading
 from mlpax.data.targets import cells_of_target, classes_of, encode, from_frame, guess_target
 from mlpax.errors import InputError, Notice, counted, listed, unknown
-from mlpax.recipes import RECIPES, Recipe, named
+from mlpax.recipes import QUALITIES, RECIPES, Recipe, named
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,15 +66,20 @@ class Wanted:
         A name, or the recipe itself. By default `table` for tables and `default` for images.
     changes : mapping
         Fields of the recipe to change.
+    quality : {"usual", "best"}
+        See `recipes.named`.
     """
 
     recipe: str | Recipe | None = None
     changes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    quality: str = "usual"
 
     def __post_init__(self) -> None:
         known = self.recipe is None or isinstance(self.recipe, Recipe)
         if not known and self.recipe not in [*RECIPES]:
             raise unknown("recipe", self.recipe, RECIPES)  # before anything is read
+        if self.quality not in QUALITIES:
+            raise unknown("quality", self.quality, QUALITIES)
 
     def name(self, otherwise: str) -> str:
         """Return the recipe's name, or `otherwise`."""
@@ -86,7 +91,8 @@ class Wanted:
         """Return the recipe for so many training rows."""
         if isinstance(self.recipe, Recipe):
             return self.recipe
-        return named(self.name(otherwise), rows, task, validated=validated, **self.changes)
+        name, changes = self.name(otherwise), self.changes
+        return named(name, rows, task, validated=validated, quality=self.quality, **changes)
 
 
 class Ready(NamedTuple):

@@ -39,6 +39,7 @@ class _Table(BaseEstimator):
         recipe: str = "table",
         *,
         settings: dict[str, object] | None = None,
+        quality: str = "usual",
         members: int | None = None,
         validation: float = 0.2,
         time_ordered: bool = False,
@@ -52,6 +53,7 @@ class _Table(BaseEstimator):
     ):
         self.recipe = recipe
         self.settings = settings
+        self.quality = quality
         self.members = members
         self.validation = validation
         self.time_ordered = time_ordered
@@ -106,7 +108,7 @@ class _Table(BaseEstimator):
         changes: dict[str, Any] = {"seed": seed, "validation": self.validation}
         changes |= {} if self.members is None else {"members": self.members}
         changes |= settings
-        dataset, recipe = _to_train(frame, Wanted(self.recipe, changes), reading)
+        dataset, recipe = _to_train(frame, Wanted(self.recipe, changes, self.quality), reading)
         self.random_state_ = recipe.seed
         self.model_, self.history_ = fit_model(dataset, recipe)
         return self
@@ -232,6 +234,8 @@ class TableClassifier(ClassifierMixin, _Table):
         Settings to start from, see `mlpax.recipes`.
     settings : dict, optional
         Fields of `Recipe` to change, as `{"epochs": 50}`.
+    quality : {"usual", "best"}, default "usual"
+        "best" takes about ten times the time, for more and wider networks.
     members : int >= 1, optional
         Number of networks to train side by side, which answer with their mean probability; the recipe's by
         default.
@@ -277,6 +281,7 @@ class TableClassifier(ClassifierMixin, _Table):
         recipe: str = "table",
         *,
         settings: dict[str, object] | None = None,
+        quality: str = "usual",
         members: int | None = None,
         validation: float = 0.2,
         time_ordered: bool = False,
@@ -290,9 +295,9 @@ class TableClassifier(ClassifierMixin, _Table):
         random_state: RandomState = None,
     ):
         super().__init__(
-            recipe, settings=settings, members=members, validation=validation, time_ordered=time_ordered,
-            columns=columns, dates=dates, missing=missing, decimal=decimal, thousands=thousands,
-            strict=strict, random_state=random_state,
+            recipe, settings=settings, quality=quality, members=members, validation=validation,
+            time_ordered=time_ordered, columns=columns, dates=dates, missing=missing, decimal=decimal,
+            thousands=thousands, strict=strict, random_state=random_state,
         )  # fmt: skip
         self.class_weight = class_weight
 

@@ -224,7 +224,7 @@ class Model:
         if len(found) == 1:
             answer = found[0]
         elif self.task == "regression":
-            answer = found.mean(axis=0)
+            answer = found.mean(axis=0, dtype=np.float64).astype(found.dtype)  # far from 0 float32 is coarse
         else:
             mean = np.mean([softmax(logits) for logits in found], axis=0)
             answer = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
