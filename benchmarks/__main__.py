@@ -7,7 +7,16 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ("article", "epoch", "time_to_accuracy", "startup", "peak", "checkpointing", "estimators")
+NAMES = (
+    "article",
+    "epoch",
+    "time_to_accuracy",
+    "startup",
+    "peak",
+    "checkpointing",
+    "population",
+    "estimators",
+)
 
 
 def main() -> None:

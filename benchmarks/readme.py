@@ -162,6 +162,54 @@ def tables(result: Result) -> str:
     return f"{grid(head, rows)}\n\n{n}. Fits measured in turns: {machines}{busy}. {versions}."
 
 
+def recipe(result: Result) -> str:
+    found = result["results"]
+    names = {"log_loss": "log-loss of a classification", "nrmse": "root mean squared error of a regression"}
+    rows = [
+        [
+            names[key],
+            str(found[key]["tables"]),
+            str(found[key]["better"]),
+            f"{found[key]['ratio']:.3f}",
+            "{:.3f} to {:.3f}".format(*found[key]["interval"]),
+        ]
+        for key in names
+    ]
+    rows.append(["seconds of all fits", str(len(found["tables"])), "", f"{found['time_ratio']:.2f}", ""])
+    gains = grid(["now by then", "tables", "better", "ratio", "95 % interval"], rows)
+
+    def rank(name: str, key: str) -> str:
+        of = found["ranks"][key][name]
+        return "{:.2f} ({:.2f} to {:.2f})".format(of["mean"], *of["interval"])
+
+    learners = sorted(found["ranks"]["error"], key=lambda name: found["ranks"]["error"][name]["mean"])
+    each = [
+        [f"**{name}**" if name == "mlpax" else name, rank(name, "error"), rank(name, "log_loss")]
+        for name in learners
+    ]
+    ranks = grid(["defaults of", "mean rank by error", "by log-loss"], each)
+    machine = result["hardware"]
+    where = f"2 cores of {machine['cpu']} ({machine['simd']}), {result['date']}"
+    return f"{gains}\n\n{ranks}\n\n{where}; 5 splits of each table; intervals by a bootstrap over tables."
+
+
+def population(result: Result) -> str:
+    rows: list[list[str]] = []
+    members: list[int] = []
+    for of_set in result["results"]["sets"]:
+        entries = of_set["contestants"]
+        members = sorted({entry["members"] for entry in entries})
+        for contestant in dict.fromkeys(entry["contestant"] for entry in entries):
+            own = {
+                e["members"]: e["milliseconds"]["median"] for e in entries if e["contestant"] == contestant
+            }
+            name = f"{of_set['name']}, {'-'.join(map(str, of_set['hidden']))} units"
+            rows.append([name, contestant, *(f"{own[k]:.2f}" if k in own else "" for k in members)])
+    n = result["results"]["sets"][0]["contestants"][0]["milliseconds"]["n"]
+    head = ["network", "trained", *(f"K = {k}, ms" for k in members)]
+    return f"{grid(head, rows)}\n\n{caption(result, ('jax', 'scikit-learn'), f'medians of {n} rounds')}"
+
+
 def estimators(result: Result) -> str:
     found = {**result["results"]["sets"], "GridSearchCV, 100 fits": result["results"]["search"]}
     rows = [
@@ -187,7 +235,8 @@ def estimators(result: Result) -> str:
 
 
 TABLES = {
-    table.__name__: table for table in (article, epoch, time_to_accuracy, startup, peak, tables, estimators)
+    table.__name__: table
+    for table in (article, epoch, time_to_accuracy, startup, peak, tables, recipe, population, estimators)
 }
 
 

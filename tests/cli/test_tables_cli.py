@@ -61,7 +61,8 @@ def test_an_ensemble_from_file_to_prediction(mlpax, houses):
         words = ("--target", target, "--test", 0.2, "--members", 3, *QUICK)
         code, out, _ = mlpax("train", file, *words, "--out", target)
         assert code == 0
-        assert "members" not in out  # the lines are those of one network
+        assert "members" not in out.splitlines()[0]  # the lines are those of one network
+        assert re.search(r"epoch \d+ of 30, each of 3 members with its best, test", out)
         first = (houses / target / "metrics.csv").read_text().splitlines()[0]
         monitored = "valid_rmse" if target == "price" else "valid_log_loss"
         assert first.endswith(f"members_{monitored},spread_{monitored},seconds")
@@ -75,6 +76,17 @@ def test_an_ensemble_from_file_to_prediction(mlpax, houses):
     mlpax("train", "kinds.csv", "--target", "kind", *QUICK, "--members", 1, "--out", "one")
     code, _, err = mlpax("predict", "one", "kinds.csv", "--out", "q.csv", "--disagreement")
     assert (code, err) == (2, "mlpax: one network does not disagree; train several, as with --members 8\n")
+    assert not (houses / "q.csv").exists()
+
+
+def test_a_column_that_names_the_rows_as_predictions_are_named(mlpax, houses):
+    table = pl.read_csv("kinds.csv").with_columns(disagreement=pl.int_range(pl.len()).cast(pl.String))
+    table.write_csv("named.csv")
+    words = ("--target", "kind", "--id", "disagreement", "--members", 2, *QUICK)
+    assert mlpax("train", "named.csv", *words, "--out", "run")[0] == 0
+    assert mlpax("predict", "run", "named.csv", "--out", "p.csv")[0] == 0
+    code, _, err = mlpax("predict", "run", "named.csv", "--out", "q.csv", "--disagreement")
+    assert (code, "column 'disagreement' names the rows" in err) == (2, True)
     assert not (houses / "q.csv").exists()
 
 
@@ -92,9 +104,8 @@ def test_no_members(mlpax, houses, members, says):
 def test_members_that_memory_does_not_hold(mlpax, houses):
     words = ("--target", "kind", "--members", 60000, "--hidden", "4000,4000")
     code, _, err = mlpax("train", "kinds.csv", *words)
-    said = (
-        r"members 60000 of 16,\d{3},\d{3} parameters would take about [\d.]+ TB of memory, and the limit is"
-    )
+    said = r"members 60000 of 16,\d{3},\d{3} parameters, on 60 measured rows, would take about [\d.]+ TB of"
+    said += " memory, and the limit is"
     assert code == 2
     assert re.match(rf"mlpax: {said} [\d.]+ .B; choose \d+ or fewer$", err.splitlines()[-1])
     assert not (houses / "runs").exists()
@@ -191,7 +202,7 @@ def test_a_table_run_resumes_to_the_same_bits(mlpax, houses):
 def test_a_table_trains_without_validation_rows(mlpax, houses, words):
     code, out, _ = mlpax("train", *words, "--valid", 0, "--epochs", 3, "--hidden", 8, "--out", "run")
     assert code == 0
-    assert "run: finished; best epoch 3 of 3" in out
+    assert "run: finished; epoch 3 of 3" in out
     recipe = json.loads((houses / "run/config.json").read_text())["recipe"]
     assert (recipe["patience"], recipe["monitor"]) == (0, "")
     assert mlpax("resume", "run", "--quiet") == ENDED

@@ -112,6 +112,11 @@ def test_a_neighbour_that_diverges_changes_nothing(backend):
     assert len(training.chosen(beside, plan)) == 3
     assert all(np.isfinite(p).all() for p in named_leaves(beside.params).values())
     assert all(math.isfinite(value) for record in history for value in record.values())
+    _, others = run(
+        [weights()[k] for k in (0, 2, 3)], plan, Hyper(learning_rate=rates[[0, 2, 3]], epochs=4), backend
+    )
+    for row, other in zip(history[1:], others[1:], strict=True):  # it had a loss in the first
+        assert {**row, "seconds": 0} == pytest.approx({**other, "seconds": 0}, rel=1e-4)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -130,10 +135,11 @@ def test_the_figures_are_those_of_the_members_together(backend):
     """Of the parameters that would be kept: recomputed from the members' states, epoch for epoch."""
     data, valid = rows()
     plan = plan_of(stopping="patience", figures=("train_accuracy", "valid_accuracy", "valid_log_loss"))
-    hyper = Hyper(learning_rate=0.3, momentum=0.9, epochs=8, patience=3)
+    hyper = Hyper(learning_rate=0.3, momentum=0.9, epochs=8, patience=3, min_delta=0.01)
     how = Training(plan, hyper, orders_of(data, 3), backend, members=MEMBERS)
     state = training.initial_state(weights(), how, 0)
     for state, records in training.epochs(state, data, valid, how, epochs_a_call=1):
+        assert [*records[-1]][2:5] == [*plan.figures]
         for part, of in (("train", data), ("valid", valid)):
             each = [forward(layers, of.X[: int(of.n)]) for layers in training.chosen(state, plan)]
             p = np.mean([scipy.special.softmax(z, axis=1) for z in each], axis=0)
@@ -212,7 +218,7 @@ def test_the_bits_do_not_depend_on_the_threads():
 def test_it_goes_on_from_any_epoch_to_the_same_bits(backend, stopping):
     data, valid = rows()
     plan = plan_of(stopping=stopping, dropout=True)
-    hyper = Hyper(learning_rate=0.2, momentum=0.9, epochs=23, patience=5, dropout=0.1)
+    hyper = Hyper(learning_rate=0.2, momentum=0.9, epochs=23, patience=5, min_delta=0.01, dropout=0.1)
     how = Training(plan, hyper, orders_of(data, 3), backend, members=MEMBERS)
     start = training.initial_state(weights(), how, 0)
     whole, history = run(weights(), plan, hyper, backend)

@@ -664,3 +664,10 @@ def test_traced_settings_seeds_and_rows_of_a_bucket_share_one_program(mode, monk
     list(epochs(resumed, rows(), rows(20), longer))
     assert counted.traces == first
     assert run_pass._cache_size() == programs
+
+
+def test_members_are_of_our_own_networks():
+    data = place(np.zeros((8, 2), np.float32), np.zeros(8, np.int32), batch_size=8)
+    recipe = Recipe(members=2, batch_size=8)
+    with pytest.raises(InputError, match="members 2 are of mlpax's own networks"):
+        loop.fit({}, data, objective=dense_objective(), recipe=recipe)

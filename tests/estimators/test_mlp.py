@@ -617,13 +617,13 @@ def test_partial_fit_of_a_network_that_was_widened():
 
 
 @pytest.mark.parametrize("backend", ["native", "xla"])
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_members(backend, early_stopping, tmp_path):
+@pytest.mark.parametrize("more", [{}, {"early_stopping": True}, {"dropout": 0.2}], ids=str)
+def test_members(backend, more, tmp_path):
     """They answer with their mean probability; the first is the network of a fit alone."""
     if backend == "native" and library.missing():
         pytest.skip(library.missing())
     X, y = X_IRIS, Y_IRIS
-    settings = {"random_state": 3, "max_iter": 20, "early_stopping": early_stopping, "backend": backend}
+    settings = {"random_state": 3, "max_iter": 20, "backend": backend} | more
     alone = MLPClassifier((10,), **settings).fit(X, y)
     together = MLPClassifier((10,), members=3, **settings).fit(X, y)
     each = together.predict_proba(X, members=True)
@@ -634,7 +634,7 @@ def test_members(backend, early_stopping, tmp_path):
     assert [len(own) for own in (together.coefs_, together.intercepts_, together.coefs_[0])] == [3, 3, 2]
     assert together.n_iter_ == len(together.loss_curve_) <= 20
     assert together.loss_ == together.loss_curve_[-1]
-    if early_stopping:
+    if "early_stopping" in more:
         assert len(together.validation_scores_) == together.n_iter_
         assert 0 < together.best_validation_score_ <= 1
     together.save(tmp_path / "m.safetensors")
@@ -663,11 +663,11 @@ def test_members_of_a_regression_and_of_two_classes():
     ({"warm_start": True}, "warm_start=True"),
     ({"early_stopping": True, "scoring": "f1_macro"}, "scoring='f1_macro'"),
 ])  # fmt: skip
-def test_what_members_cannot_be_joined_with(settings, name):
+def test_what_members_cannot_be_combined_with(settings, name):
     X, y = X_IRIS, Y_IRIS
-    with pytest.raises(ValueError, match=rf"members=4 cannot be joined with {name}; leave one of them out"):
+    with pytest.raises(ValueError, match=rf"members=4 cannot be combined with {name}; choose members=1"):
         MLPClassifier(members=4, **settings).fit(X, y)
-    with pytest.raises(ValueError, match="members=4 cannot be joined with partial_fit"):
+    with pytest.raises(ValueError, match="members=4 cannot be combined with partial_fit"):
         MLPClassifier(members=4).partial_fit(X, y, classes=[0, 1, 2])
     with pytest.raises(ValueError, match=r"The 'members' parameter of MLPClassifier must be an int in"):
         MLPClassifier(members=0).fit(X, y)
@@ -679,3 +679,39 @@ def test_all_members_diverge(backend):
     model = MLPRegressor(members=3, solver="sgd", learning_rate_init=1e20, backend=backend, max_iter=5)
     with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
         model.fit(X, X[:, 0])
+
+
+@pytest.mark.parametrize("backend", ["native", "xla"])
+def test_scores_of_members_are_those_of_what_is_kept(backend):
+    """Without early stopping that are the last networks, whatever the rule of stopping watches."""
+    X, y = X_IRIS[::2], Y_IRIS[::2]
+    model = MLPClassifier(
+        (5,), members=2, learning_rate_init=0.2, max_iter=30, random_state=0, backend=backend
+    )
+    model.fit(X, y, X_val=X_IRIS[1::2], y_val=Y_IRIS[1::2])
+    assert model.validation_scores_[-1] == pytest.approx(model.score(X_IRIS[1::2], Y_IRIS[1::2]))
+
+
+def test_members_that_are_left_out_leave_finite_figures(monkeypatch):
+    drawn = fitting.Perceptron._other_members
+
+    def one_too_large(*arguments):
+        first, *others = drawn(*arguments)
+        return [[(1e30 * W, b) for W, b in first], *others]
+
+    monkeypatch.setattr(fitting.Perceptron, "_other_members", one_too_large)
+    model = MLPRegressor(hidden_layer_sizes=(5,), members=4, random_state=0, max_iter=5)
+    with pytest.warns(RuntimeWarning, match="1 of 4 members diverged; the others answer without them"):
+        model.fit(X_IRIS, TARGET)
+    assert len(model.coefs_) == len(model.intercepts_) == 3
+    assert np.isfinite([model.best_loss_, *model.loss_curve_, *model.predict(X_IRIS)]).all()
+
+
+def test_several_networks_cannot_go_on():
+    model = MLPClassifier((5,), members=2, max_iter=3, random_state=0).fit(X_IRIS, Y_IRIS)
+    model.set_params(members=1)
+    with pytest.raises(ValueError, match="several networks were fitted, which cannot go on; call fit"):
+        model.partial_fit(X_IRIS, Y_IRIS)
+    with pytest.raises(ValueError, match="several networks were fitted, which cannot go on; call fit"):
+        model.set_params(warm_start=True).fit(X_IRIS, Y_IRIS)
+    assert model.set_params(warm_start=False).fit(X_IRIS, Y_IRIS).coefs_[0].shape == (4, 5)

@@ -423,3 +423,23 @@ def test_what_is_guessed_is_warned_of():
     assert [c.kind for c in dropped.model_.columns.columns] == ["number", "drop", "drop", "drop", "drop"]
     with pytest.raises(InputError, match=r"which may be 1234 or 1.234; say thousands=',' or decimal=','"):
         dropped.set_params(columns=None).fit(pd.DataFrame({"n": ["1,234", "2,345"] * 100}), y)
+
+
+def test_members_are_given_once():
+    X, kind, _ = frame(60)
+    with pytest.raises(InputError, match="members are given twice, also in settings"):
+        TableClassifier(members=3, settings=BRIEF | {"members": 2}).fit(X, kind)
+    model = TableClassifier(members=3, settings=BRIEF, random_state=0).fit(X, kind)
+    assert len(model.model_.networks) == 3
+    assert model.predict_proba(X, members=True).shape == (3, 60, 2)
+
+
+def test_the_best_quality():
+    X, kind, _ = frame(60)
+    model = TableClassifier(quality="best", settings=BRIEF | {"members": 3}, random_state=0).fit(X, kind)
+    assert (
+        model.model_.recipe["patience"]
+        > TableClassifier(settings=BRIEF).fit(X, kind).model_.recipe["patience"]
+    )
+    with pytest.raises(InputError, match="unknown quality 'good'"):
+        TableClassifier(quality="good").fit(X, kind)

@@ -231,6 +231,14 @@ def test_several_networks_answer_with_their_mean(tmp_path):
     np.testing.assert_array_equal(Model(members, targets).predict(X, members=True), values)
 
 
+def test_outputs_of_members_are_finite():
+    W = np.full((6, 3), 3e38, np.float32)
+    model = small(networks=(network(6, 3), Network([(W, np.zeros(3, np.float32))])))
+    for answer in (model.predict, model.predict_proba, lambda X: model.predict_proba(X, members=True)):
+        with pytest.raises(InputError, match="the model answers inf for row 0, output 0"):
+            answer(np.full((2, 6), 255))
+
+
 def test_how_far_networks_disagree(tmp_path):
     members = network(6, 4, 3), network(6, 5, 3), network(6, 3)
     model, X = small(networks=members), RNG.normal(size=(200, 6)).astype(np.float32)

@@ -222,6 +222,17 @@ def test_what_changed_is_refused_by_its_name(tmp_path, monkeypatch):
     assert outcome(tmp_path) == before
 
 
+def test_the_best_members_before_a_divergence_of_all_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLPAX_BACKEND", "native")
+    settings = {"optimizer": "sgd", "learning_rate": 3e3, "warmup": 0.99, "schedule": "linear", "members": 3}
+    with pytest.raises(DivergedError, match="the loss of every member became inf"):
+        run.train(tmp_path, blobs(), RECIPE.replace(**settings), notice=pytest.fail)
+    result = run_files.read_result(tmp_path)
+    assert result.state == "diverged"
+    assert result.best_epoch >= 1
+    assert len(load(tmp_path).networks) >= 1
+
+
 @pytest.mark.parametrize("name", ["/home/ann/pay $_and_$_ off", "/data/caf\udce9.csv"])
 def test_no_name_of_data_costs_a_run(tmp_path, name):
     said = []

@@ -267,7 +267,8 @@ def plot(
     if not there.is_dir():
         raise InputError(f"{there} is a file; --out takes a folder")
     title = f"{short_name(config.dataset)}, {config.recipe_name}"
-    figures = {"curves": plots.curves(history, title, run_files.summary(run).kept)}
+    kept = run_files.summary(run).kept if config.recipe.members == 1 else 0  # of several each has its own
+    figures = {"curves": plots.curves(history, title, kept)}
     dataset = _own_rows(run, data_dir, moved)
     X, y = dataset.held_out
     if model.classes and len(y):

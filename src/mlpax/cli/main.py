@@ -331,6 +331,9 @@ def _ending(path: Path, recipe: Recipe, result: "Result") -> list[str]:
     scores = [name for name in scores if name.startswith("test_")] or scores
     last = "" if recipe.patience or result.best_epoch == result.epochs else ", the last kept"
     ended = f"{path}: {result.state}; best epoch {result.best_epoch} of {result.epochs}{last},"
+    if recipe.members > 1:
+        kept = f", each of {recipe.members} members with its best" if recipe.patience else ""
+        ended = f"{path}: {result.state}; epoch {result.epochs} of {recipe.epochs}{kept},"
     figures = "".join(f"{figure(name, result.metrics[name])}, " for name in scores)
     figures += f"trained in {result.seconds:.2f} sec."
     wide = sys.stdout.isatty() and len(f"{ended} {figures}") > shutil.get_terminal_size().columns

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from mlpax.engine.plan import Hyper, Plan, larger_is_better
+from mlpax.engine.plan import Hyper, Plan
 from mlpax.engine.state import Joint, State, diverged
 from mlpax.engine.stopping import due
 from mlpax.errors import DivergedError
@@ -35,33 +35,28 @@ def epochs(state: State, plan: Plan, hyper: Hyper, run: Run) -> Iterator[tuple[S
         After the epochs just run. A member whose loss was not finite is marked, see `state.diverged`.
     records : list of dict
         The figures are those of the members together, as they would be kept now; members that have diverged
-        are left out. `loss` is the mean of the members that were trained. If a figure of validation rows
-        stops the training, `members_<figure>` and `spread_<figure>` are its mean and standard deviation over
-        the members.
+        are left out. `loss` is the mean of the members that were trained in the epoch. If a figure of
+        validation rows is monitored, `members_<figure>` and `spread_<figure>` are its mean and standard
+        deviation over the members, each as it would be kept now.
 
     Raises
     ------
     DivergedError
         After yielding, when all members have diverged.
     """
-    hypers = hypers_of(hyper, len(state.epoch))
-    held = _sign(plan) * np.asarray(state.watch.value, np.float64)
-    loss = 0.0
+    hypers, loss = hypers_of(hyper, len(state.epoch)), 0.0
     while _any_due(state, hypers, plan):
         done = int(np.max(np.asarray(state.epoch)))
-        before = ~diverged(state)
-        state, figures, ensemble, seconds = run(state, max(hyper.epochs for hyper in hypers) - done)
+        state, losses, held, ensemble, seconds = run(state, max(hyper.epochs for hyper in hypers) - done)
         records: list[Record] = []
-        for e, losses in enumerate(figures["loss"]):
-            before &= ~np.isinf(losses)
-            finite = losses[np.isfinite(losses)]
+        for e, of_members in enumerate(losses):
+            finite = of_members[np.isfinite(of_members)]
             loss = float(finite.mean()) if finite.size else math.inf
             record = {"epoch": done + 1 + e, "loss": loss}
-            record |= {name: float(values[e]) for name, values in ensemble.items()}
+            record |= {name: float(ensemble[name][e]) for name in plan.figures}
             if plan.monitor.startswith("valid_"):
-                held = _held(held, figures[plan.monitor][e], before, plan)
-                record |= _over_members(plan.monitor, held[before & np.isfinite(held)])
-            records.append(record | {"seconds": seconds / len(figures["loss"])})
+                record |= _over_members(plan.monitor, held[e][np.isfinite(held[e])])
+            records.append(record | {"seconds": seconds / len(losses)})
             if not finite.size:
                 break
         yield state, records
@@ -76,17 +71,6 @@ def _over_members(name: str, held: np.ndarray) -> Record:
     return {f"members_{name}": held.mean().item(), f"spread_{name}": held.std().item()}
 
 
-def _sign(plan: Plan) -> int:
-    return 1 if larger_is_better(plan.monitor) else -1
-
-
-def _held(held: np.ndarray, seen: np.ndarray, alive: np.ndarray, plan: Plan) -> np.ndarray:
-    """Return the monitored figure of each member as it would be kept after another epoch."""
-    sign, seen = _sign(plan), seen.astype(np.float32)  # as the stopping rule remembers it
-    better = alive & np.isfinite(seen) & ((plan.stopping == "never") | (sign * seen > sign * held))
-    return np.where(better, seen, held)
-
-
 def _any_due(state: State, hypers: list[Hyper], plan: Plan) -> bool:
     pairs = zip(np.asarray(state.epoch), np.asarray(state.watch.stopped), hypers, strict=True)
     return any(due(int(epoch), bool(stopped), 0.0, hyper, plan) for epoch, stopped, hyper in pairs)
@@ -99,8 +83,8 @@ def hypers_of(hyper: Hyper, members: int) -> list[Hyper]:
 
 
 def lost_members(state: State) -> str:
-    """Return a line about the members that have diverged; empty if there are none, or for one network."""
-    if not np.ndim(state.epoch) or not (lost := int(diverged(state).sum())):
+    """Return a line about the members that have diverged; empty if none or all have, or for one network."""
+    if not np.ndim(state.epoch) or not 0 < (lost := int(diverged(state).sum())) < len(state.epoch):
         return ""
     return f"{lost} of {len(state.epoch)} members diverged; the others answer without them"
 

@@ -33,19 +33,22 @@ class Joint(NamedTuple):
     """Some epochs of a population."""
 
     state: State
-    figures: dict[str, np.ndarray]  # (epochs, members); NaN of a member that was not trained
+    losses: (
+        np.ndarray
+    )  # (epochs, members); NaN of a member that was not trained, else infinite if it diverged
+    held: np.ndarray  # (epochs, members): the monitored figure as it would be kept then; NaN if it diverged
     ensemble: dict[str, np.ndarray]  # (epochs,), of the members that have not diverged, together
     seconds: float
 
 
-DIVERGED = -1  # as the best epoch of a member whose loss was not finite
+DIVERGED = -1  # as the epochs that a member has waited, if its loss was not finite
 
 
 def diverged(state: State) -> np.ndarray:
     """Return which members of a population have diverged."""
-    return np.asarray(state.watch.epoch) == DIVERGED
+    return np.asarray(state.watch.waited) == DIVERGED
 
 
 def best_epoch(state: State) -> int:
     """Return the epoch of the best figure so far, 0 before the first; of a population, the latest of them."""
-    return max(0, int(np.max(np.asarray(state.watch.epoch))))
+    return int(np.max(np.asarray(state.watch.epoch)))

@@ -426,10 +426,13 @@ def fit(
     Raises
     ------
     InputError
-        If a minibatch is larger than the data, or the recipe monitors a figure that is not recorded.
+        If a minibatch is larger than the data, the recipe monitors a figure that is not recorded, or it has
+        several members.
     DivergedError
         If the loss of an epoch is not finite.
     """
+    if recipe.members > 1:
+        raise InputError(f"members {recipe.members} are of mlpax's own networks; fit one, and another seed")
     training = training_of(recipe, data, valid, objective, objective.metrics)
     return train(params, data, valid, training, recipe.seed, on_epoch)
 

@@ -151,6 +151,8 @@ class Perceptron(Callbacks):
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, X)
         weight = weights_of(given, weight, getattr(self, "class_weight", None), incremental)
         rows = Rows(X, y.reshape(len(y), -1), weight)
+        if not first and isinstance(self.coefs_[0], list):
+            raise ValueError("several networks were fitted, which cannot go on; call fit without warm_start")
         if not first and rows.y.shape[1] != self.n_outputs_:
             raise ValueError(f"y has {rows.y.shape[1]} outputs, but the network has {self.n_outputs_}")
         self.n_outputs_ = rows.y.shape[1]
@@ -194,7 +196,7 @@ class Perceptron(Callbacks):
             raise ValueError("lbfgs stops by its gradient and takes no X_val; choose adam or sgd")
 
     def _check_members(self, incremental: bool) -> None:
-        """Refuse what several networks cannot be joined with."""
+        """Refuse what several networks cannot be combined with."""
         scorer = self.early_stopping and self.scoring not in (None, "loss")
         others = {
             "solver='lbfgs'": self.solver == "lbfgs",
@@ -204,7 +206,7 @@ class Perceptron(Callbacks):
             "callbacks": bool(getattr(self, "_skl_callbacks", None)),
         }
         if self.members > 1 and (name := next((name for name, given in others.items() if given), "")):
-            raise ValueError(f"members={self.members} cannot be joined with {name}; leave one of them out")
+            raise ValueError(f"members={self.members} cannot be combined with {name}; choose members=1")
 
     def _on_its_device(self) -> ExitStack:
         """Return the context of the fit: JAX's arithmetic and device."""
@@ -437,10 +439,10 @@ class Perceptron(Callbacks):
         plan, hyper, *_ = training
         dtype = self._arithmetic
         params = _layers(self.coefs_, self.intercepts_, dtype)
-        if training.members > 1:
-            return self._state_of_members(training, params)
         kept: Progress | None = getattr(self, "_optimizer", None) if incremental else None
         seed = self._random_state.randint(2**31) if plan.dropout and kept is None else 0
+        if training.members > 1:
+            return initial_state([params, *self._other_members(training, params)], training, seed, dtype)
         state = initial_state(params, training, seed, dtype)
         rate = 1.0
         if kept is not None:
@@ -453,18 +455,16 @@ class Perceptron(Callbacks):
         waited = np.int32(self._no_improvement_count)
         return state._replace(watch=state.watch._replace(value=dtype(best), waited=waited, rate=dtype(rate)))
 
-    def _state_of_members(self, training: Training, first: Layers) -> State:
-        """Return where the fit of several networks begins, the first one where it would alone."""
-        generator = copy.deepcopy(self._random_state)  # the order of the rows stays that of a fit alone
-        seed = generator.randint(2**31)
+    def _other_members(self, training: Training, first: Layers) -> list[Layers]:
+        """Return the initial weights of all members but the first, whose fit is as it would be alone."""
         sizes, dtype = [len(first[0][0]), *(len(b) for _, b in first)], self.coefs_[0].dtype
-        own, others = self._random_state, [first]
-        self._random_state = np.random.RandomState(seed)
+        own, others = self._random_state, list[Layers]()
+        self._random_state = np.random.RandomState(copy.deepcopy(own).randint(2**31))  # for `_init_coef`
         for _ in range(training.members - 1):
             drawn = [self._init_coef(m, n, dtype) for m, n in itertools.pairwise(sizes)]
             others.append([(W.astype(self._arithmetic), b.astype(self._arithmetic)) for W, b in drawn])
         self._random_state = own
-        return initial_state(others, training, seed, self._arithmetic)
+        return others
 
     def _keep(self, params: Any, dtype: npt.DTypeLike) -> None:
         """Keep the network as scikit-learn does: in the dtype of X. Of several, a list for each."""
@@ -494,7 +494,8 @@ class Perceptron(Callbacks):
         if training.members > 1:
             keeps = training.plan if self.early_stopping else replace(training.plan, stopping="never")
             self._keep(chosen(state, keeps), dtype)
-            self.best_loss_ = None if self.early_stopping else -float(np.mean(state.watch.value))
+            values = np.asarray(state.watch.value)[~diverged(state)]
+            self.best_loss_ = None if self.early_stopping else -float(values.mean())
             return
         self._keep(state.params, dtype)
         rate = training.hyper.learning_rate * float(state.watch.rate)

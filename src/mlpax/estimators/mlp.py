@@ -84,8 +84,9 @@ validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
     members : int, default 1
         Number of networks to train side by side on the same minibatches, from weights of their own. They
         answer with their mean probability. `coefs_` and `intercepts_` are then lists with a list for each
-        member; the losses and scores are those of the members together. One that diverges is left out. Not
-        with lbfgs, `warm_start`, `partial_fit`, callbacks, or `scoring` by one of scikit-learn's scorers.
+        member. `loss_curve_` is the mean over the members that were trained in an epoch, the validation
+        scores are those of all together. A member that diverges is left out. Not with lbfgs, `warm_start`,
+        `partial_fit`, callbacks, or `scoring` by one of scikit-learn's scorers.
 
     Attributes
     ----------

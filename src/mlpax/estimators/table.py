@@ -87,6 +87,8 @@ class _Table(BaseEstimator):
         in_time: Any = self.time_ordered
         if not isinstance(settings, dict) or {"rows", "task", "name", "validated"} & settings.keys():
             raise InputError(f"settings are {settings!r}; give fields of Recipe, as {{'epochs': 50}}")
+        if self.members is not None and "members" in settings:
+            raise InputError("members are given twice, also in settings; give them once")
         if not isinstance(in_time, (bool, np.bool_)):
             raise InputError(f"time_ordered {in_time!r} is no True or False")
         target = _free(values.name, frame)

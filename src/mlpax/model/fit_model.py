@@ -13,7 +13,14 @@ from mlpax.data.memory import memory_limit, written
 from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
 from mlpax.engine.rows import Data, fit_scaling, place
-from mlpax.engine.table_network import TableParams, fold, initial_table_params, temperature, with_new_codes
+from mlpax.engine.table_network import (
+    TableParams,
+    embedding_size,
+    fold,
+    initial_table_params,
+    temperature,
+    with_new_codes,
+)
 from mlpax.engine.training import (
     Record,
     Training,
@@ -31,7 +38,7 @@ from mlpax.seeds import member_seeds, rng
 __all__ = ["Problem", "fit_model", "prepare"]
 
 
-BYTES = 4 * 6  # of a parameter: before and after an epoch, what the update rule remembers, and the best
+COPIES = 6  # of a parameter: before and after an epoch, what the update rule remembers, and the best
 
 Layers = list[tuple[np.ndarray, np.ndarray]]  # (W, b) each
 
@@ -111,7 +118,7 @@ def _images(dataset: Dataset, recipe: Recipe) -> Problem:
         return made if y_valid is dataset.y_test else _calibrated(made, X_valid, y_valid)
 
     sizes = X.shape[1], *recipe.hidden, len(dataset.classes)
-    _check_memory(recipe, sizes)
+    _check_memory(recipe, sizes, 0, len(X_valid) + recipe.train_metrics * len(X))
     params = [initial_params(sizes, own) for own in _of_members(recipe)]
     untrained = [_dense(own, recipe) for own in params]
     _check_file(_model(dataset, recipe, untrained, image_shape=dataset.image_shape))
@@ -145,7 +152,10 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
         deviation = float(np.average(y[:, 0] ** 2, weights=dataset.weight)) ** 0.5 or 1.0
     options: dict[str, Any] = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
     sizes = columns.dense, columns.embeddings, recipe.hidden, len(dataset.classes) or 1
-    _check_memory(recipe, (dataset.X_train.shape[1], *recipe.hidden, len(dataset.classes) or 1))
+    embedded = [(n, embedding_size(n)) for n in columns.embeddings]
+    units = columns.dense + sum(size for _, size in embedded), *recipe.hidden, len(dataset.classes) or 1
+    rows = len(X_valid) + recipe.train_metrics * len(y)
+    _check_memory(recipe, units, units[0] + sum(n * size for n, size in embedded), rows)
     codes = dataset.X_train[:, columns.dense :]
     codes = codes if dataset.weight is None else codes[dataset.weight > 0]
     starts = [
@@ -186,15 +196,26 @@ def _of_members(recipe: Recipe) -> list[Recipe]:
     return [recipe.replace(seed=seed) for seed in member_seeds(recipe.seed, recipe.members)]
 
 
-def _check_memory(recipe: Recipe, sizes: tuple[int, ...]) -> None:
-    """Raise an error if the members would take more memory than they may."""
-    parameters = sum((m + 1) * n for m, n in itertools.pairwise(sizes))
-    size, limit = recipe.members * parameters * BYTES, memory_limit(None)
-    if recipe.members > 1 and size > limit:
+def _check_memory(recipe: Recipe, sizes: tuple[int, ...], others: int, rows: int) -> None:
+    """Raise an error if several members would take more memory than they may.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    sizes : tuple of int
+        Units of each layer, the inputs first.
+    others : int
+        Parameters besides those of the layers.
+    rows : int
+        Whose answers are measured after an epoch.
+    """
+    parameters = others + sum((m + 1) * n for m, n in itertools.pairwise(sizes))
+    each, limit = COPIES * 4 * (parameters + rows * sizes[-1]), memory_limit(None)
+    if recipe.members > 1 and recipe.members * each > limit:
         raise InputError(
-            f"members {recipe.members} of {parameters:,} parameters would take about {written(size)} of"
-            f" memory, and the limit is {written(limit)}; choose {max(1, limit // (parameters * BYTES))} or"
-            " fewer"
+            f"members {recipe.members} of {parameters:,} parameters, on {rows:,} measured rows, would take"
+            f" about {written(recipe.members * each)} of memory, and the limit is {written(limit)}; choose"
+            f" {max(1, limit // each)} or fewer"
         )
 
 

@@ -217,24 +217,24 @@ class Model:
             raise InputError(f"X is of type {X.dtype}; this model takes numbers")
         X = X.reshape(len(X), features)
         _check_inputs(X)
-        return np.stack([self._values(network, X) for network in self.networks])
+        found = np.stack([self._values(network, X) for network in self.networks])
+        if not np.isfinite(found).all():
+            _, row, output = np.argwhere(~np.isfinite(found))[0].tolist()
+            value = found[:, row, output].sum()
+            raise RowError(
+                f"the model answers {value} for", row, f", output {output}: its weights are too large, or the"
+                " row is far from the training rows; train again with a smaller learning rate",
+            )  # fmt: skip
+        return found
 
     def _joined(self, found: np.ndarray) -> np.ndarray:
         """Return the outputs of the networks together: of their mean probability, or their mean value."""
         if len(found) == 1:
-            answer = found[0]
-        elif self.task == "regression":
-            answer = found.mean(axis=0, dtype=np.float64).astype(found.dtype)  # far from 0 float32 is coarse
-        else:
-            mean = np.mean([softmax(logits) for logits in found], axis=0)
-            answer = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
-        if not np.isfinite(answer).all():
-            row, output = np.argwhere(~np.isfinite(answer))[0].tolist()
-            raise RowError(
-                f"the model answers {answer[row, output]} for", row, f", output {output}: its weights are too"
-                " large, or the row is far from the training rows; train again with a smaller learning rate",
-            )  # fmt: skip
-        return answer
+            return found[0]
+        if self.task == "regression":
+            return found.mean(axis=0, dtype=np.float64).astype(found.dtype)  # far from 0 float32 is coarse
+        mean = np.mean([softmax(logits) for logits in found], axis=0)
+        return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
 
     def _values(self, network: Network, X: np.ndarray) -> np.ndarray:
         if self.device or has_accelerator():
@@ -284,7 +284,7 @@ class Model:
     def predict(self, X: object, *, members: bool = False) -> np.ndarray:
         """Return the likeliest class of each row, or a regression's values; see `outputs`.
 
-        With `members` those of each network, (members, rows).
+        With `members` those of each network, with an axis of them before the rows.
         """
         if members:
             return np.stack([self._predicted(outputs) for outputs in self.of_members(self.inputs(X))])
@@ -417,7 +417,7 @@ class Model:
             are left.
         disagreement : bool, default False
             Whether to add a column `disagreement`: the standard deviation, over the networks, of their
-            probability of the predicted class, or of their value.
+            probability of the predicted class, without the temperature, or of their value.
 
         Returns
         -------
@@ -443,6 +443,8 @@ class Model:
             )
         if disagreement and len(self.networks) == 1:
             raise InputError("one network does not disagree; train several, as with --members 8")
+        if id is not None and id in (names := self._names_written(disagreement, files is not None)):
+            raise InputError(f"column {id!r} names the rows, but so is one of {names}; give it another name")
         nothing = np.empty((len(self.networks), 0, self.sizes[-1]), np.float32)
         no_names = [] if id is None else [pl.Series(id, [], pl.String)]
         empty = self._predictions(nothing, of_files(nothing[0]) + no_names, disagreement)
@@ -498,6 +500,13 @@ class Model:
             of_best = [softmax(logits)[np.arange(len(best)), best] for logits in each]
             last = [pl.Series("disagreement", np.std(of_best, axis=0))]
         return pl.DataFrame([*front, pl.Series("prediction", predicted, of_kind), *shares, *last])
+
+    def _names_written(self, disagreement: bool, files: bool) -> list[str]:
+        """Return the columns that `write_predictions` writes, but for the one that names the rows."""
+        more = ["file"] * files + ["disagreement"] * disagreement
+        if self.task == "regression":
+            return [*self._names_of_values(), *more]
+        return ["prediction", *(f"probability_{c}" for c in self.classes), *more]
 
     def _names_of_values(self) -> list[str]:
         """Return a column's name for each output of a regression: its target's name, or its number."""

@@ -19,9 +19,11 @@ from mlpax.data import images
 from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
 from mlpax.engine.native.library import instructions
+from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
 from mlpax.engine.state import best_epoch
 from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
+from mlpax.engine.trees import member
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.model.fit_model import Problem, prepare
 from mlpax.model.model import Model, whole_text
@@ -237,7 +239,7 @@ class _Run:
         write_history(self.path, history)
         if kept:
             diverged = ended == "diverged"
-            params = self.state.best if diverged else chosen(self.state, self.problem.training.plan)
+            params = self._best() if diverged else chosen(self.state, self.problem.training.plan)
             model = self.problem.model(params)
             metrics = {k: v for k, v in history[kept - 1].items() if k not in ("epoch", "seconds")}
             if len(self.dataset.X_test):
@@ -259,6 +261,13 @@ class _Run:
             self._draw(kept)
         return result
 
+    def _best(self) -> Pytree:
+        """Return the best parameters before a divergence; of several members those that had a best epoch."""
+        if self.config.recipe.members == 1:
+            return self.state.best
+        epochs = np.asarray(self.state.watch.epoch)
+        return [member(self.state.best, int(k)) for k in np.flatnonzero(epochs > 0)]
+
     def _of_test(self, model: Model) -> dict[str, float]:
         """Return the figures of the test rows; say so if there are none, and go on without them."""
         try:
@@ -274,7 +283,8 @@ class _Run:
 
         try:
             title = f"{Path(self.config.dataset).stem}, {self.config.recipe_name}"
-            plots.save(plots.curves(self.history, title, kept), self.path / "curves.png")
+            marked = kept if self.config.recipe.members == 1 else 0  # of several each has its own
+            plots.save(plots.curves(self.history, title, marked), self.path / "curves.png")
         except Exception as error:  # matplotlib and its backends raise many kinds
             said = " ".join(str(error).split()) or type(error).__name__
             self.notice(f"the run is kept, but its curves.png could not be drawn: {said}")

@@ -81,9 +81,8 @@ class Config:
         epochs : int
             Number of epochs trained.
         """
-        if self.recipe.members > 1:
-            return 0 if state == "diverged" else epochs
-        return best_epoch if state == "diverged" or (self.recipe.patience and best_epoch) else epochs
+        one_is_kept = self.recipe.members == 1 and self.recipe.patience and best_epoch
+        return best_epoch if state == "diverged" or one_is_kept else epochs
 
     def settings(self) -> dict[str, object]:
         """Return all settings that a user can choose, by name."""

@@ -239,8 +239,8 @@ struct Trainer {
     }
 
     // Update what a table's network has before its second layer: the scale, the first layer and the embeddings.
-    // One product gives two gradients: with P = x' G that by a row of W is the scale times the row of P, and
-    // that by the scale the sum of a row of W * P.
+    // One product gives two gradients. Let P = x' G. The gradient by row r of W is scale[r] * P[r], and the
+    // gradient by scale[r] is the sum of W[r] * P[r].
     void learn_inputs(int epoch, int step, const float *x, const Pace &pace, float pull) {
         const int m = net.sizes[0], n = padded(net.sizes[1]);
         learn_embeddings(epoch, step, pace, pull);

@@ -25,7 +25,7 @@ from mlpax.engine.native.epoch import (
     rates_of,
 )
 from mlpax.engine.native.library import Fit, Params, Trained
-from mlpax.engine.plan import Hyper, Plan
+from mlpax.engine.plan import Hyper, Plan, larger_is_better
 from mlpax.engine.population import hypers_of
 from mlpax.engine.rows import Data, Orders
 from mlpax.engine.state import DIVERGED, Joint, State, diverged
@@ -36,6 +36,7 @@ from mlpax.engine.waiting import heard
 __all__ = ["Population", "population"]
 
 ROOM = 2**26  # bytes of the parameters and answers that a call returns
+CALL = 1e10  # floating-point operations of a thread: a few tenths of a second
 
 
 def population(
@@ -96,21 +97,24 @@ class Population:
         started = time.perf_counter()
         before, (state, found) = state, self._trained(state, live, count)
         seconds = time.perf_counter() - started
-        figures = self._figures(state, found, live)
-        state, answers, alive = self._followed(before, state, found, figures, live)
+        losses, figures = self._figures(state, found, live)
+        state, held, answers = self._followed(before, state, found, losses, figures, live)
         self.answers = {part: every[:, -1] for part, every in answers.items()}
-        return Joint(state, figures, self._ensemble(state, answers, alive), seconds)
+        return Joint(state, losses, held, self._ensemble(state, answers, ~np.isnan(held)), seconds)
 
     def _kept_so_far(self, state: State) -> dict[str, np.ndarray]:
         """Return the answers of the parameters that would be kept: of a state that a run goes on from."""
-        best = np.asarray(state.watch.epoch) if self.plan.stopping != "never" else np.zeros(len(self.hypers))
-        kept = [
-            cast(Params, member(state.best if best[k] > 0 else state.params, k)) for k in range(len(best))
-        ]
+        best = [self._keeps_best and epoch > 0 for epoch in np.asarray(state.watch.epoch)]
+        kept = [cast(Params, member(state.best if b else state.params, k)) for k, b in enumerate(best)]
         return {
             part: np.stack([library.outputs(params, rows.fit, rows.counted) for params in kept])
             for part, rows in self.measured.items()
         }
+
+    @property
+    def _keeps_best(self) -> bool:
+        """Whether a member answers with its best parameters, instead of the last ones."""
+        return self.plan.stopping != "never" and self.plan.keeps_best
 
     def _is_due(self, state: State, k: int, hyper: Hyper) -> bool:
         return bool(stopping.due(int(state.epoch[k]), bool(state.watch.stopped[k]), 0.0, hyper, self.plan))
@@ -119,13 +123,18 @@ class Population:
         """Return how many epochs share a call: none of them can end a training, but the last."""
         numbers = sum(p.size for p in library.trained_arrays(cast(Params, member(state.params, 0))))
         numbers += sum(answers[0].size for answers in self.answers.values())
-        most = (
-            1 if self.plan.schedule in ("plateau", "adaptive") else max(1, ROOM // (4 * numbers * len(live)))
-        )
+        most = int(max(1, min(ROOM / (4 * numbers * len(live)), CALL / self._work(state, len(live)))))
+        if self.plan.schedule in ("plateau", "adaptive"):  # the rate changes by the figures
+            most = 1
         for k in live:
             left = self.hypers[k].epochs - int(state.epoch[k])
             due = min(due, most, left, stopping.sure(_watch(state, k), self.hypers[k], self.plan))
         return due
+
+    def _work(self, state: State, members: int) -> float:
+        """Return the floating-point operations of a thread in an epoch."""
+        weights = sum(W[0].size for W, _ in library.layers_of(cast(Params, state.params)))
+        return 6.0 * int(self.data.n) * weights * math.ceil(members / self.threads)
 
     def _trained(self, state: State, live: list[int], count: int) -> tuple[State, Trained]:
         """Run epochs from a state, which stays as it is; return the state after them."""
@@ -140,82 +149,85 @@ class Population:
             step[k] += count * int(self.data.steps)
             epoch[k] += count
             rate[k] = factors[count]
-        work = 6.0 * int(self.data.n) * count * sum(p[0].size for p in library.layers_of(params))
         stop = ctypes.c_int32(0)
         measured = [(rows.fit, rows.counted) for rows in self.measured.values()]
         train = partial(
             library.train_members, members, measured, self.threads, stop, keeps=self.plan.keeps_best
         )
-        waits = work / self.threads > WAITED
+        waits = count * self._work(state, len(live)) > WAITED
         found = heard(train, lambda: setattr(stop, "value", 1)) if waits else train()
         new: Any = {"params": params, "opt_state": moments, "step": step, "epoch": epoch}
         return state._replace(**new, watch=state.watch._replace(rate=cast(Any, rate))), found
 
-    def _figures(self, state: State, found: Trained, live: list[int]) -> dict[str, np.ndarray]:
-        """Return the figures of each member, (epochs, members); NaN of those that were not trained.
-
-        From its divergence on, a member's loss is infinite.
-        """
+    def _figures(self, state: State, found: Trained, live: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return each member's losses and monitored figures, (epochs, members); see `Joint`."""
         losses, params = found.losses, cast(Params, member(state.params, 0))
         outputs = dict(zip(self.measured, found.outputs, strict=True))
         if self.plan.stopping != "tolerance":
             for answers in outputs.values():
-                finite = np.isfinite(answers).all(axis=(2, 3))
-                losses = np.where(finite, losses, math.inf)
+                losses = np.where(np.isfinite(answers).all(axis=(2, 3)), losses, math.inf)
         lost = np.maximum.accumulate(~np.isfinite(losses), axis=1)
-        of_live = {"loss": np.where(lost, math.inf, losses)}
-        for name in self.plan.figures:
-            part, _, metric = name.partition("_")
-            answers = in_units(outputs[part], params)
-            of_live[name] = measure(metric, answers, self.measured[part].data, self.plan)
-        figures: dict[str, np.ndarray] = {}
-        for name, values in of_live.items():
-            figures[name] = np.full((values.shape[1], len(self.hypers)), np.nan)
-            figures[name][:, live] = values.T
-        return figures
+        losses = figures = np.where(lost, math.inf, losses)
+        part, _, metric = self.plan.monitor.partition("_")
+        if metric:
+            figures = measure(metric, in_units(outputs[part], params), self.measured[part].data, self.plan)
+        every = np.full((2, losses.shape[1], len(self.hypers)), np.nan)
+        every[0][:, live], every[1][:, live] = losses.T, figures.T
+        return every[0], every[1]
 
     def _followed(
-        self, before: State, state: State, found: Trained, figures: dict[str, np.ndarray], live: list[int]
-    ) -> tuple[State, dict[str, np.ndarray], np.ndarray]:
-        """Show the stopping rule each member's figures. Who diverges keeps the parameters before the call.
+        self,
+        before: State,
+        state: State,
+        found: Trained,
+        losses: np.ndarray,
+        figures: np.ndarray,
+        live: list[int],
+    ) -> tuple[State, np.ndarray, dict[str, np.ndarray]]:
+        """Show the stopping rule each member's figures.
+
+        A member that diverges gets back the parameters that it had before the call.
 
         Returns
         -------
         state : State
+        held : array of shape (epochs, members)
+            See `Joint`.
         answers : dict
             For each part and epoch what the members answer that would be kept then: (members, epochs, rows,
             outputs).
-        alive : array of shape (epochs, members), bool
-            Which have not diverged.
         """
-        count = len(figures["loss"])
+        count, plan = len(losses), self.plan
         answers = {part: np.repeat(a[:, None], count, axis=1) for part, a in self.answers.items()}
-        alive = np.repeat(~diverged(state)[None], count, axis=0)
+        sign = 1 if larger_is_better(plan.monitor) else -1
+        held = np.where(diverged(state), np.nan, sign * np.asarray(state.watch.value, np.float64))
+        held = np.repeat(held[None], count, axis=0)
         watches = [_watch(state, k) for k in range(len(self.hypers))]
-        best = copied(cast(Params, state.best)) if self.plan.keeps_best else ()
+        best = copied(cast(Params, state.best)) if plan.keeps_best else ()
         epoch, first = np.array(state.epoch), np.asarray(before.epoch)
         for i, k in enumerate(live):
             last = -1  # of the epochs that were better
             for e in range(count):
-                loss, number = figures["loss"][e, k], int(first[k]) + e + 1
-                if not math.isfinite(loss):
-                    of_diverged: Any = {"epoch": np.int32(DIVERGED), "stopped": np.True_}
-                    watches[k] = watches[k]._replace(**of_diverged)
-                    alive[e:, k], epoch[k] = False, number
+                number = int(first[k]) + e + 1
+                if not math.isfinite(losses[e, k]):
+                    mark: Any = {"waited": np.int32(DIVERGED), "stopped": np.True_}
+                    watches[k] = watches[k]._replace(**mark)
+                    held[e:, k], epoch[k] = np.nan, number
                     for name in ("params", "opt_state"):
                         mapped(np.copyto, *(member(getattr(of, name), k) for of in (state, before)))
                     break
-                value = figures[self.plan.monitor][e, k]
-                watches[k], better = followed(watches[k], value, loss, number, self.hypers[k], self.plan)
+                figure = figures[e, k]
+                watches[k], better = followed(watches[k], figure, losses[e, k], number, self.hypers[k], plan)
                 last = e if better else last
-                if better or self.plan.stopping == "never":
+                held[e:, k] = figure if plan.stopping == "never" else sign * float(watches[k].value)
+                if better or not self._keeps_best:
                     for part, outputs in zip(answers, found.outputs, strict=True):
                         answers[part][k, e:] = outputs[i, e]
-            if self.plan.keeps_best and last >= 0:
+            if plan.keeps_best and last >= 0:
                 kept = library.with_trained(cast(Params, member(state.params, k)), found.kept[i, last])
                 mapped(np.copyto, member(best, k), kept)
         columns: Any = (np.stack(column) for column in zip(*watches, strict=True))
-        return state._replace(watch=Watch(*columns), best=best, epoch=cast(Any, epoch)), answers, alive
+        return state._replace(watch=Watch(*columns), best=best, epoch=cast(Any, epoch)), held, answers
 
     def _ensemble(
         self, state: State, answers: dict[str, np.ndarray], alive: np.ndarray

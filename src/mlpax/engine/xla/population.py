@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from mlpax.engine import stopping
 from mlpax.engine.metrics import joined
-from mlpax.engine.plan import Hyper, Objective, Plan, Pytree
+from mlpax.engine.plan import Hyper, Objective, Plan, Pytree, larger_is_better
 from mlpax.engine.population import Run
 from mlpax.engine.rows import Data, Orders
 from mlpax.engine.state import DIVERGED, Joint, State
@@ -32,7 +32,9 @@ class Carry(NamedTuple):
     done: Array  # () epochs of this call
     state: State
     trained: Array  # (epochs, members) bool
-    figures: dict[str, Array]  # (epochs, members)
+    alive: Array  # (epochs, members) bool: who has not diverged
+    losses: Array  # (epochs, members)
+    held: Array  # (epochs, members), see `Joint`
     ensemble: dict[str, Array]  # (epochs,)
 
 
@@ -68,12 +70,13 @@ def population(
     return run
 
 
-def _figures(carry: Carry) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the figures of the members and of the ensemble for the epochs that were run, on the host."""
+def _figures(carry: Carry) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return losses, held figures and the ensemble's of the epochs that were run, as `Joint` has them."""
     ran = int(carry.done)
-    trained, figures, ensemble = jax.device_get((carry.trained, carry.figures, carry.ensemble))
-    of_members = {name: np.where(trained[:ran], values[:ran], np.nan) for name, values in figures.items()}
-    return of_members, {name: values[:ran] for name, values in ensemble.items()}
+    trained, alive, losses, held = (np.asarray(array)[:ran] for array in carry[2:6])
+    losses = np.where(trained, np.where(np.isfinite(losses), losses, np.inf), np.nan)
+    ensemble = {name: np.asarray(values)[:ran] for name, values in carry.ensemble.items()}
+    return losses, np.where(alive, held, np.nan), ensemble
 
 
 def members_epochs(
@@ -112,6 +115,7 @@ def members_epochs(
     hypers = jax.tree.map(lambda value: jnp.broadcast_to(value, (members,)), hyper)
     own = 0 if orders is not None and orders.ndim == 3 else None
     together = jax.vmap(partial(epoch, plan=plan), in_axes=(0, None, None, own, 0))
+    sign = 1 if larger_is_better(plan.monitor) else -1
     measured = [(part, rows) for part, rows in (("train", data), ("valid", valid)) if rows is not None]
 
     def is_due(state: State) -> Array:
@@ -127,8 +131,8 @@ def members_epochs(
             frozen(~lost, getattr(state, name), getattr(carry.state, name))
             for name in ("params", "opt_state", "best")
         )
-        best_epoch = jnp.where(lost, DIVERGED, state.watch.epoch)
-        watch = state.watch._replace(epoch=best_epoch, stopped=state.watch.stopped | lost)
+        waited = jnp.where(lost, DIVERGED, state.watch.waited)
+        watch = state.watch._replace(waited=waited, stopped=state.watch.stopped | lost)
         state = state._replace(params=params, opt_state=rule, best=best, watch=watch)
         state = frozen(live, state, carry.state)
         ensemble = {
@@ -136,19 +140,27 @@ def members_epochs(
             for part, rows in measured
             for name, value in _of_ensemble(part, rows, state, hyper, plan).items()
         }
+        held = sign * state.watch.value
+        if plan.stopping == "never":
+            before = jnp.where(k > 0, carry.held[k - 1], held)
+            held = jnp.where(live & ~lost, found[plan.monitor], before)
         return Carry(
             k + 1,
             state,
-            carry.trained.at[k].set(live),
-            {n: carry.figures[n].at[k].set(jnp.where(live, found[n], 0)) for n in carry.figures},
-            {n: carry.ensemble[n].at[k].set(ensemble[n]) for n in carry.ensemble},
+            trained=carry.trained.at[k].set(live),
+            alive=carry.alive.at[k].set(state.watch.waited != DIVERGED),
+            losses=carry.losses.at[k].set(jnp.where(live, found["loss"], 0)),
+            held=carry.held.at[k].set(held),
+            ensemble={name: values.at[k].set(ensemble[name]) for name, values in carry.ensemble.items()},
         )
 
     start = Carry(
         jnp.int32(0),
         state,
         jnp.zeros((count, members), bool),
-        {name: jnp.zeros((count, members), dtype) for name in ("loss", *plan.figures)},
+        jnp.zeros((count, members), bool),
+        jnp.zeros((count, members), dtype),
+        jnp.zeros((count, members), dtype),
         {name: jnp.zeros(count, dtype) for name in plan.figures},
     )
     return lax.while_loop(lambda c: (c.done < due) & jnp.any(is_due(c.state)), run, start)
@@ -168,7 +180,7 @@ def _of_ensemble(part: str, rows: Data, state: State, hyper: Hyper, plan: Plan) 
     metrics = tuple(f.removeprefix(f"{part}_") for f in plan.figures if f.startswith(f"{part}_"))
     if not metrics:
         return {}
-    alive = state.watch.epoch != DIVERGED
+    alive = state.watch.waited != DIVERGED
     kept = state.params
     if plan.stopping != "never" and plan.keeps_best:
         kept = frozen(state.watch.epoch > 0, state.best, state.params)

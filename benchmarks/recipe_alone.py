@@ -1,6 +1,6 @@
 """Fit mlpax's table estimators on the splits of one table, in this process: a line of JSON for each seed.
 
-It runs in any commit's tree (see `benchmarks.tables_against`), and so uses nothing but the estimators.
+It runs in any commit's tree (see `benchmarks.recipe`), and so uses nothing but the estimators.
 """
 
 import argparse
@@ -47,9 +47,10 @@ def main() -> None:
 
 
 def scores(model: Any, X: pl.DataFrame, y: np.ndarray) -> dict[str, float]:
-    """Return the error rate and the log-loss, or the root mean squared error over the target's deviation."""
+    """Return the error rate and log-loss; or the root mean squared error, also over the deviation."""
     if not hasattr(model, "classes_"):
-        return {"nrmse": float(np.sqrt(np.mean((model.predict(X) - y) ** 2)) / y.std())}
+        error = float(np.sqrt(np.mean((model.predict(X) - y) ** 2)))
+        return {"error": error, "nrmse": error / float(y.std())}
     column = {label: i for i, label in enumerate(model.classes_)}
     p = np.asarray(model.predict_proba(X), np.float64)
     of_truth = p[np.arange(len(y)), [column[label] for label in y]]

@@ -1,22 +1,27 @@
 """The recipe for tables beside that of an earlier commit: every table and split, paired, and its time.
 
-python -m benchmarks.tables_against REV [--seeds 0,1,2,3,4] [--tables a,b] [--options JSON]
+python -m benchmarks.recipe REV [--seeds 0,1,2,3,4] [--tables a,b] [--options JSON] [--name NAME]
 
 For each table of MLPAX_DATA_DIR/tables a process of each commit fits the splits of all seeds, 80/20,
 stratified by class, after one fit that is not counted, in which JAX compiles. The commits take turns in
 beginning, one process at a time. The clock goes around `fit`. `--options` are those of this commit's
-estimator.
+estimator, `--name` is of the record.
 
 A gain is the mean over a table's splits of the logarithm of a figure's ratio, this commit's by the earlier
 one's. The figure is the log-loss plus 0.001 for a classification, since the smallest are nearly 0, and the
 root mean squared error for a regression. The mean over the tables has a 95 % interval by a bootstrap over
-tables (10,000 draws). The times are added over all tables. Commit what is to be measured: changes that are
-not committed are not in the record.
+tables (10,000 draws). The times are added over all tables.
+
+Ranks are among mlpax and the other learners on the same splits, whose figures `benchmarks.tables` has
+recorded. A table's ranks are means over its splits; their mean over the tables has an interval as above.
+
+Commit what is to be measured: changes that are not committed are not in the record.
 """
 
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,9 +30,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from benchmarks.against import ROOT, checkout, commit_of, python_of
-from benchmarks.record import RESULTS, hardware
+from benchmarks.record import hardware, results_file
 
 LEAST = 1e-3  # added to a log-loss
 DRAWS = 10_000
@@ -38,11 +44,11 @@ def fits(
     tree: Path, python: Path, table: dict[str, Any], folder: Path, seeds: str, options: str
 ) -> list[Split]:
     """Return the figures of one commit's fits of a table."""
-    script = Path(__file__).with_name("tables_alone.py")
+    script = Path(__file__).with_name("recipe_alone.py")
     target = tree / "benchmarks" / script.name
     if target != script:
         shutil.copy(script, target)
-    command = [python, "-m", "benchmarks.tables_alone", folder / f"{table['name']}.csv.gz", "--seeds", seeds,
+    command = [python, "-m", "benchmarks.recipe_alone", folder / f"{table['name']}.csv.gz", "--seeds", seeds,
                "--task", table["task"], "--options", options]  # fmt: skip
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, cwd=tree, env=clean, capture_output=True, text=True)
@@ -90,9 +96,43 @@ def overall(tables: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def ranks(tables: dict[str, Any], seeds: list[int]) -> dict[str, Any]:
+    """Return each learner's mean rank by error and by log-loss, with its interval."""
+    path = results_file("tables", "cpu")
+    peers = json.loads(path.read_text())["results"]["tables"] if path.exists() else {}
+    both = [name for name in tables if name in peers]
+    found: dict[str, Any] = {}
+    for key in ("error", "log_loss"):
+        each: list[np.ndarray] = []
+        names: list[str] = []
+        for table in both:
+            methods = peers[table]["methods"]
+            if key not in tables[table]["now"][0]:
+                continue
+            names = ["mlpax", *(name for name in methods if name != "mlpax")]
+            ours = [split[key] for split in tables[table]["now"]]
+            of_peers = [[methods[name][f"{key}_values"][seed] for seed in seeds] for name in names[1:]]
+            each.append(rankdata([ours, *of_peers], axis=0).mean(axis=1))
+        if each:
+            draws = np.random.default_rng(0).integers(len(each), size=(DRAWS, len(each)))
+            means = np.percentile(np.array(each)[draws].mean(axis=1), (2.5, 97.5), axis=0)
+            found[key] = {
+                name: {"mean": round(float(mean), 3), "interval": [round(float(q), 3) for q in means[:, i]]}
+                for i, (name, mean) in enumerate(zip(names, np.mean(each, axis=0), strict=True))
+            }
+    return found
+
+
+def write(content: dict[str, Any], name: str) -> None:
+    text = json.dumps(content, indent=1)
+    text = re.sub(r"\[[-\d.,\s]+\]", lambda m: " ".join(m[0].split()), text)  # a list a line
+    text = re.sub(r"\{[^{}]*\"seed\"[^{}]*\}", lambda m: " ".join(m[0].split()), text)  # and a split
+    results_file(name, "cpu").write_text(text + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.tables_against",
+        prog="python -m benchmarks.recipe",
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
@@ -100,7 +140,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--tables", default="")
     parser.add_argument("--options", default="{}", help="of this commit's estimator, as JSON")
-    parser.add_argument("--name", default="", help="of the record, behind `against_tables`")
+    parser.add_argument("--name", default="recipe", help="of the record")
     options = parser.parse_args()
     folder = Path(os.environ["MLPAX_DATA_DIR"]) / "tables"
     wanted = [name for name in options.tables.split(",") if name]
@@ -112,6 +152,7 @@ def main() -> None:
     old = checkout(commits["then"])
     sides = {"then": (old, python_of(old), "{}"), "now": (ROOT, Path(sys.executable), options.options)}
     tables: dict[str, Any] = {}
+    seeds = [int(seed) for seed in options.seeds.split(",")]
     for turn, table in enumerate(every):
         figures: dict[str, list[Split]] = {}
         for side in ("then", "now") if turn % 2 == 0 else ("now", "then"):
@@ -119,16 +160,14 @@ def main() -> None:
             figures[side] = fits(tree, python, table, folder, options.seeds, given)
         tables[table["name"]] = {side: figures[side] for side in sides}
         content = {
-            "benchmark": "against_tables",
+            "benchmark": options.name,
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "commits": commits,
             "options": options.options,
-            "seeds": options.seeds,
             "hardware": hardware(),
-            "overall": overall(tables),
-            "tables": tables,
+            "results": overall(tables) | {"ranks": ranks(tables, seeds), "tables": tables},
         }
-        (RESULTS / f"against_tables{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        write(content, options.name)
         seconds = [sum(s["fit_seconds"] for s in figures[side]) for side in sides]
         ratio = np.exp(gain(figures["then"], figures["now"]))
         print(f"{table['name']:20} {ratio:6.3f}  {seconds[0]:7.2f} s  {seconds[1]:7.2f} s", flush=True)
