@@ -3,9 +3,10 @@
 For each table of MLPAX_DATA_DIR/tables (its columns' types in manifest.json) and each seed, which is a
 round, the rows are split 80/20, stratified by class, at random for a regression. The methods take turns
 on the same split, and each seed begins with another one. mlpax is given the raw table and finds the
-types itself; the peers are told them. `--tables a,b` and `--methods a,b` choose some. All of it takes many
-hours: `--add` keeps what the results file holds and measures the tables and seeds that are due beside it, on
-whatever machine; each seed of a table says on which, and all methods of it ran there in turns.
+types itself; the peers are told them. `--tables a,b` and `--methods "a;b"` choose some, and `--record NAME`
+another results file. All of it takes many hours: `--add` keeps what the results file holds and measures the
+tables and seeds that are due beside it, on whatever machine; each seed of a table says on which, and all
+methods of it ran there in turns.
 
 The clock of a fit goes around `fit` alone and includes each method's own preprocessing; the clock of a
 prediction goes around `predict` alone. Excluded are reading, splitting, imports and a warm-up of every
@@ -21,6 +22,8 @@ The peers, each with its defaults but for the threads:
 - LightGBM: categories as pandas', with the training rows' levels.
 - RealMLP-TD-S (pytabkit): medians for missing numbers, missing as a category; holds out a fifth of its
   rows to choose its epoch. It smooths its labels, which its log-loss pays for.
+- Not measured by default: mlpax's best quality; RealMLP-TD and TabM (pytabkit) with the same inputs;
+  CatBoost with its own categories; XGBoost with pandas' categories.
 
 Figures: the error rate, or the root of the mean squared error; the log-loss of a classification, where
 no probability counts for less than 1e-7 (float32 holds no finer one beside 1). A table's are means over
@@ -39,6 +42,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +127,12 @@ def lightgbm(table: Table, seed: int, threads: int) -> Any:
     return make_pipeline(Levels(table["categorical"]), make(random_state=seed, n_jobs=threads, verbose=-1))
 
 
-def realmlp(table: Table, seed: int, threads: int) -> Any:
-    from pytabkit import RealMLP_TD_S_Classifier, RealMLP_TD_S_Regressor  # pyright: ignore[reportMissingImports]
+def realmlp(table: Table, seed: int, threads: int, kind: str = "RealMLP_TD_S") -> Any:
+    import pytabkit  # pyright: ignore[reportMissingImports]
 
     for name in ("lightning", "pytorch_lightning", "lightning.pytorch"):  # it goes by either name
         logging.getLogger(name).setLevel(logging.ERROR)
-    make = RealMLP_TD_S_Regressor if table["task"] == "regression" else RealMLP_TD_S_Classifier
+    make = getattr(pytabkit, f"{kind}_{'Regressor' if table['task'] == 'regression' else 'Classifier'}")
     filled = ColumnTransformer(
         [
             ("n", SimpleImputer(strategy="median", keep_empty_features=True), table["numeric"]),
@@ -139,24 +144,88 @@ def realmlp(table: Table, seed: int, threads: int) -> Any:
     return make_pipeline(filled, Levels(table["categorical"]), mlp)
 
 
+def our_best(table: Table, seed: int, threads: int) -> Any:
+    return our(table, seed, threads).set_params(quality="best")
+
+
+def catboost(table: Table, seed: int, threads: int) -> Any:
+    from catboost import CatBoostClassifier, CatBoostRegressor  # pyright: ignore[reportMissingImports]
+
+    make = CatBoostRegressor if table["task"] == "regression" else CatBoostClassifier
+    text = SimpleImputer(strategy="constant", fill_value="missing")
+    inputs = ColumnTransformer(
+        [("c", text, table["categorical"]), ("n", "passthrough", table["numeric"])],
+        verbose_feature_names_out=False,
+    ).set_output(transform="pandas")
+    model = make(
+        random_seed=seed, thread_count=threads, cat_features=table["categorical"], verbose=False,
+        allow_writing_files=False,
+    )  # fmt: skip
+    return make_pipeline(inputs, model)
+
+
+def xgboost(table: Table, seed: int, threads: int) -> Any:
+    from xgboost import XGBClassifier, XGBRegressor  # pyright: ignore[reportMissingImports]
+
+    inputs = Levels(table["categorical"])
+    options = {"random_state": seed, "n_jobs": threads, "enable_categorical": True}
+    if table["task"] == "regression":
+        return make_pipeline(inputs, XGBRegressor(**options))
+    return Labelled(make_pipeline(inputs, XGBClassifier(**options)))
+
+
+class Labelled(BaseEstimator):
+    """A classifier of numbers 0, 1, ... as one of the labels."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def fit(self, X: Any, y: np.ndarray) -> "Labelled":
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        self.model.fit(X, codes)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        return self.classes_[np.asarray(self.model.predict(X)).ravel().astype(int)]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        return self.model.predict_proba(X)
+
+
 METHODS: dict[str, Callable[[Table, int, int], Any]] = {
     "mlpax": our,
+    "mlpax, best": our_best,
     "scikit-learn MLP": scikit_learn_mlp,
     "HistGradientBoosting": hist_gradient_boosting,
     "LightGBM": lightgbm,
     "RealMLP-TD-S": realmlp,
+    "RealMLP-TD": partial(realmlp, kind="RealMLP_TD"),
+    "TabM": partial(realmlp, kind="TabM_D"),
+    "CatBoost": catboost,
+    "XGBoost": xgboost,
 }
+USUAL = (
+    "mlpax",
+    "scikit-learn MLP",
+    "HistGradientBoosting",
+    "LightGBM",
+    "RealMLP-TD-S",
+)  # measured by default
 
 
-def choice() -> tuple[list[str], list[str], bool]:
-    """Tables, methods and whether to add, taken out of the command line; all tables where it names none."""
+def choice() -> tuple[list[str], list[str], bool, str]:
+    """Tables, methods, whether to add, and the record's name, taken out of the command line."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--tables", default="")
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--methods", default=";".join(USUAL))
     parser.add_argument("--add", action="store_true")
+    parser.add_argument("--record", default="tables")
     chosen, rest = parser.parse_known_args()
     sys.argv[1:] = rest
-    return [t for t in chosen.tables.split(",") if t], [m for m in chosen.methods.split(",") if m], chosen.add
+    tables, methods = (
+        [n for n in text.split(mark) if n] for text, mark in ((chosen.tables, ","), (chosen.methods, ";"))
+    )
+    return tables, methods, chosen.add, chosen.record
 
 
 def calm() -> None:
@@ -237,9 +306,10 @@ def turn(
     )
     first, out = seed % len(names), {}
     for name in names[first:] + names[:first]:
-        X = (raw[train], raw[test]) if name == "mlpax" else (frame.iloc[train], frame.iloc[test])
+        ours = name.startswith("mlpax")
+        X = (raw[train], raw[test]) if ours else (frame.iloc[train], frame.iloc[test])
         with warnings.catch_warnings():
-            if name != "mlpax":  # peers warn at most tables: not converged, a loader without workers
+            if not ours:  # peers warn at most tables: not converged, a loader without workers
                 warnings.simplefilter("ignore")
             try:
                 model = METHODS[name](table, seed, threads)
@@ -349,9 +419,9 @@ def rounded(turns: list[Figures]) -> Figures:
     return {key: significant(value) for key, value in mean.items()} | each
 
 
-def recorded(names: list[str]) -> dict[str, Any]:
+def recorded(record: str, names: list[str]) -> dict[str, Any]:
     """The tables of the results file on which all these methods have figures."""
-    path = results_file("tables", "cpu")
+    path = results_file(record, "cpu")
     entries = json.loads(path.read_text())["results"]["tables"] if path.exists() else {}
     return {
         table: entry
@@ -367,7 +437,7 @@ def unrounded(figures: Figures) -> list[Figures]:
 
 
 def main() -> None:
-    wanted, names, add = choice()
+    wanted, names, add, name = choice()
     calm()
     options = common.settings(__doc__, rounds=5)
     folder = Path(os.environ.get("MLPAX_DATA_DIR") or ".") / "tables"
@@ -378,12 +448,13 @@ def main() -> None:
     tables = [manifest[name] for name in known(wanted, manifest) or manifest]
     machine = hardware()
     here = {"cpu": machine["cpu"], "simd": machine["simd"], "date": time.strftime("%Y-%m-%d", time.gmtime())}
-    record = Record("tables", options)
+    record = Record(name, options)
     with threadpool_limits(options.threads), record as results:
         results["versions"] = {p: importlib.metadata.version(p) for p in ("polars", "pandas", "scipy")}
-        for package in ("lightgbm", "pytabkit"):
-            results["versions"][package] = importlib.metadata.version(package)
-        results["tables"] = recorded(names) if add else {}
+        for package in ("lightgbm", "pytabkit", "catboost", "xgboost"):
+            with suppress(importlib.metadata.PackageNotFoundError):
+                results["versions"][package] = importlib.metadata.version(package)
+        results["tables"] = recorded(name, names) if add else {}
         warm_up(folder, tables, names, options.threads)
         for table in tables:
             before = results["tables"].get(table["name"], {"on": []})

@@ -126,15 +126,8 @@ def members_epochs(
         k, live = carry.done, is_due(carry.state)
         order = None if orders is None else orders[k]
         state, found = together(carry.state, data, valid, order, hypers)
-        lost = ~jnp.isfinite(found["loss"])  # who diverges keeps the parameters before the epoch
-        params, rule, best = (
-            frozen(~lost, getattr(state, name), getattr(carry.state, name))
-            for name in ("params", "opt_state", "best")
-        )
-        waited = jnp.where(lost, DIVERGED, state.watch.waited)
-        watch = state.watch._replace(waited=waited, stopped=state.watch.stopped | lost)
-        state = state._replace(params=params, opt_state=rule, best=best, watch=watch)
-        state = frozen(live, state, carry.state)
+        lost = ~jnp.isfinite(found["loss"])
+        state = frozen(live, _left_out(lost, state, carry.state), carry.state)
         ensemble = {
             name: value
             for part, rows in measured
@@ -164,6 +157,16 @@ def members_epochs(
         {name: jnp.zeros(count, dtype) for name in plan.figures},
     )
     return lax.while_loop(lambda c: (c.done < due) & jnp.any(is_due(c.state)), run, start)
+
+
+def _left_out(lost: Array, new: State, old: State) -> State:
+    """Mark the members that have diverged. They get back the parameters that they had before the epoch."""
+    params, rule, best = (
+        frozen(~lost, getattr(new, name), getattr(old, name)) for name in ("params", "opt_state", "best")
+    )
+    waited = jnp.where(lost, DIVERGED, new.watch.waited)
+    watch = new.watch._replace(waited=waited, stopped=new.watch.stopped | lost)
+    return new._replace(params=params, opt_state=rule, best=best, watch=watch)
 
 
 def frozen(live: Array, new: Tree, old: Tree) -> Tree:
