@@ -263,3 +263,27 @@ def test_figures_keep_the_axes_before_the_rows(metric):
     found = measure(metric, z, data, Plan())
     assert found.shape == (2, 5)
     assert found[1, 3] == measure(metric, z[1, 3], data, Plan())
+
+
+@pytest.mark.parametrize("orders", ["shared", "own"])
+def test_members_in_turns_are_those_of_one_turn(monkeypatch, orders):
+    """Three members fit the cache, and the fourth waits."""
+    data, _ = rows()
+    every = [orders_of(data, seed) for seed in range(MEMBERS)]
+
+    def own(done, count):
+        return np.stack([one(done, count) for one in every], axis=1)
+
+    plan = plan_of(stopping="patience", optimizer="adam")
+    hyper = Hyper(learning_rate=np.float32([0.01, 0.02, 0.05, 0.01]), epochs=12, patience=3)
+    orders = own if orders == "own" else orders
+    whole, history = run(weights(), plan, hyper, "xla", orders=orders)
+    size = 4 * (
+        1 + 3 * sum(p.size for layer in weights()[0] for p in layer)
+    )  # with Adam's moments and its count
+    monkeypatch.setattr(xla, "CACHE", 3 * size)
+    assert xla.members_at_a_time(whole) == 3
+    turns, records = run(weights(), plan, hyper, "xla", orders=orders)
+    assert_same(turns.params, whole.params, **CLOSE)
+    for row, other in zip(records, history, strict=True):
+        assert {**row, "seconds": 0} == pytest.approx({**other, "seconds": 0}, rel=1e-5)

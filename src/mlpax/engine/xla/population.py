@@ -1,7 +1,6 @@
 """Several networks in one program: their epochs under `vmap`, with the loop over epochs outside."""
 
 import time
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -22,6 +21,8 @@ from mlpax.engine.xla.objective import objective_of, per_example
 
 __all__ = ["Carry", "ensemble_of", "members_epochs", "population"]
 
+
+CACHE = 2**23  # bytes of parameters and their update rules
 
 Tree = TypeVar("Tree")
 
@@ -52,6 +53,7 @@ def population(
     See `mlpax.engine.native.population.population` for the other arguments.
     """
     let_go(run_members)
+    chunk = members_at_a_time(state)
     data, valid = jax.device_put((data, valid))
 
     def run(state: State, due: int) -> Joint:
@@ -61,13 +63,20 @@ def population(
             order = np.concatenate([order, np.zeros((count - len(order), *order.shape[1:]), np.int32)])
         with settings_of_ours():
             start = time.perf_counter()
-            carry = run_members(state, data, valid, order, hyper, due, plan=plan, count=count)
+            carry = run_members(state, data, valid, order, hyper, due, plan=plan, count=count, chunk=chunk)
             heard(carry.done.block_until_ready)
             seconds = time.perf_counter() - start
         return Joint(carry.state, *_figures(carry), seconds)
 
     run(state, 0)  # compiles
     return run
+
+
+def members_at_a_time(state: State) -> int:
+    """Return how many members' parameters and update rules a CPU's caches hold; all of them elsewhere."""
+    members = len(state.epoch)
+    size = sum(np.size(a) for a in jax.tree.leaves((state.params, state.opt_state))) * 4 // members
+    return members if jax.default_backend() != "cpu" else max(1, min(members, CACHE // max(size, 1)))
 
 
 def _figures(carry: Carry) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
@@ -89,6 +98,7 @@ def members_epochs(
     *,
     plan: Plan,
     count: int,
+    chunk: int,
 ) -> Carry:
     """Run up to `due` epochs of all members, at most `count`.
 
@@ -104,6 +114,8 @@ def members_epochs(
     hyper : Hyper
         Of numbers, or of arrays of shape (members,).
     due, plan, count
+    chunk : int
+        Members that are trained at a time; the others wait for the next turn in every epoch.
 
     Returns
     -------
@@ -113,8 +125,16 @@ def members_epochs(
     members = state.epoch.shape[0]
     dtype = data.weight.dtype
     hypers = jax.tree.map(lambda value: jnp.broadcast_to(value, (members,)), hyper)
-    own = 0 if orders is not None and orders.ndim == 3 else None
-    together = jax.vmap(partial(epoch, plan=plan), in_axes=(0, None, None, own, 0))
+    own = orders is not None and orders.ndim == 3
+
+    def together(state: State, order: Array | None) -> tuple[State, dict[str, Array]]:
+        def one(member: tuple[State, Hyper, Array | None]) -> tuple[State, dict[str, Array]]:
+            state, hyper, order_of_its_own = member
+            return epoch(state, data, valid, order_of_its_own if own else order, hyper, plan=plan)
+
+        every = state, hypers, order if own else None
+        return jax.vmap(one)(every) if chunk >= members else lax.map(one, every, batch_size=chunk)
+
     sign = 1 if larger_is_better(plan.monitor) else -1
     measured = [(part, rows) for part, rows in (("train", data), ("valid", valid)) if rows is not None]
 
@@ -125,7 +145,7 @@ def members_epochs(
     def run(carry: Carry) -> Carry:
         k, live = carry.done, is_due(carry.state)
         order = None if orders is None else orders[k]
-        state, found = together(carry.state, data, valid, order, hypers)
+        state, found = together(carry.state, order)
         lost = ~jnp.isfinite(found["loss"])
         state = frozen(live, _left_out(lost, state, carry.state), carry.state)
         ensemble = {
@@ -211,4 +231,4 @@ def ensemble_of(plan: Plan, alive: Array) -> Objective:
     return Objective(loss, predict)
 
 
-run_members = jax.jit(members_epochs, static_argnames=("plan", "count"), compiler_options=QUICK)
+run_members = jax.jit(members_epochs, static_argnames=("plan", "count", "chunk"), compiler_options=QUICK)
