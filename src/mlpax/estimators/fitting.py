@@ -356,7 +356,7 @@ class Perceptron(Callbacks):
         )
         history: list[Record] = []
         try:
-            while due(len(history), bool(np.all(state.watch.stopped)), 0.0, training.hyper, plan):
+            while due(len(history), bool(np.asarray(state.watch.stopped).all()), 0.0, training.hyper, plan):
                 if tell:
                     tell.begin()
                 state, records = next(loop)
@@ -386,7 +386,7 @@ class Perceptron(Callbacks):
         return split(rows, self.validation_fraction, self._random_state, by_class)
 
     def _say_why_it_ended(self, state: State, done: int, incremental: bool) -> None:
-        if np.all(state.watch.stopped):
+        if np.asarray(state.watch.stopped).all():
             if self.verbose:
                 what = "Validation score" if self.early_stopping else "Training loss"
                 long = f"for {self.n_iter_no_change} consecutive epochs"
