@@ -162,6 +162,10 @@ def tables(result: Result) -> str:
     return f"{grid(head, rows)}\n\n{n}. Fits measured in turns: {machines}{busy}. {versions}."
 
 
+def tables_best(result: Result) -> str:
+    return tables(result)
+
+
 def recipe(result: Result) -> str:
     found = result["results"]
     names = {"log_loss": "log-loss of a classification", "nrmse": "root mean squared error of a regression"}
@@ -236,7 +240,7 @@ def estimators(result: Result) -> str:
 
 TABLES = {
     table.__name__: table
-    for table in (article, epoch, time_to_accuracy, startup, peak, tables, recipe, population, estimators)
+    for table in (article, epoch, time_to_accuracy, startup, peak, tables, tables_best, recipe, population, estimators)
 }
 
 
