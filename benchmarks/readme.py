@@ -240,7 +240,18 @@ def estimators(result: Result) -> str:
 
 TABLES = {
     table.__name__: table
-    for table in (article, epoch, time_to_accuracy, startup, peak, tables, tables_best, recipe, population, estimators)
+    for table in (
+        article,
+        epoch,
+        time_to_accuracy,
+        startup,
+        peak,
+        tables,
+        tables_best,
+        recipe,
+        population,
+        estimators,
+    )
 }
 
 
