@@ -16,7 +16,6 @@ Changes that are not committed are not measured.
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import RESULTS, ratios, summary
+from benchmarks.record import RESULTS, in_lines, ratios, summary
 
 ROOT = Path(__file__).parents[1]
 CACHE = Path(tempfile.gettempdir()) / "mlpax-against"
@@ -108,9 +107,8 @@ def compared(then: list[Figures], now: list[Figures]) -> dict[str, Any]:
 
 def write(script: str, content: dict[str, Any]) -> None:
     """Write the comparison so far; it is kept if a later round fails."""
-    text = re.sub(r"\[[-\d.,\s]+\]", lambda found: " ".join(found[0].split()), json.dumps(content, indent=1))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"against_{script}.json").write_text(text + "\n")
+    (RESULTS / f"against_{script}.json").write_text(in_lines(content))
 
 
 def show(content: dict[str, Any]) -> None:

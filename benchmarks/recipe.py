@@ -33,7 +33,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from benchmarks.against import ROOT, checkout, commit_of, python_of
-from benchmarks.record import hardware, results_file
+from benchmarks.record import hardware, in_lines, results_file
 
 LEAST = 1e-3  # added to a log-loss
 DRAWS = 10_000
@@ -124,10 +124,9 @@ def ranks(tables: dict[str, Any], seeds: list[int]) -> dict[str, Any]:
 
 
 def write(content: dict[str, Any], name: str) -> None:
-    text = json.dumps(content, indent=1)
-    text = re.sub(r"\[[-\d.,\s]+\]", lambda m: " ".join(m[0].split()), text)  # a list a line
-    text = re.sub(r"\{[^{}]*\"seed\"[^{}]*\}", lambda m: " ".join(m[0].split()), text)  # and a split
-    results_file(name, "cpu").write_text(text + "\n")
+    a_split = r"\{[^{}]*\"seed\"[^{}]*\}"  # in a line, too
+    text = re.sub(a_split, lambda found: " ".join(found[0].split()), in_lines(content))
+    results_file(name, "cpu").write_text(text)
 
 
 def main() -> None:

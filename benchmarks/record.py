@@ -32,6 +32,12 @@ def ratios(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, Any]:
     return summary([t / o for t, o in zip(theirs, ours, strict=True)], 3)
 
 
+def in_lines(content: object) -> str:
+    """Return JSON with a line for each list of numbers."""
+    text = json.dumps(content, indent=1)
+    return re.sub(r"\[[-\d.,\s]+\]", lambda found: " ".join(found[0].split()), text) + "\n"
+
+
 def hardware() -> dict[str, Any]:
     """What it ran on, without anything that names the machine."""
     cpu = platform.processor() or platform.machine()
@@ -117,8 +123,7 @@ class Record:
             },
             "results": self.results,
         }
-        text = json.dumps(content, indent=1)
-        text = re.sub(r"\[[-\d.,\s]+\]", lambda m: " ".join(m[0].split()), text) + "\n"  # a list a line
+        text = in_lines(content)
         if not self.options.quick:
             RESULTS.mkdir(exist_ok=True)
             path = results_file(self.name, machine["device"])

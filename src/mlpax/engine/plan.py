@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jax import Array
 
 __all__ = ["ACTIVATIONS", "BACKENDS", "LARGER_IS_BETTER", "OUTSIDE", "Hyper", "Objective", "Plan", "Pytree",
-           "each_layer", "hyper_of", "larger_is_better", "monitored", "plan_of"]  # fmt: skip
+           "direction", "each_layer", "hyper_of", "larger_is_better", "monitored", "plan_of"]  # fmt: skip
 
 Pytree = (
     object  # parameters of any structure: lists, tuples and dictionaries of arrays, or nodes known to JAX
@@ -124,6 +124,11 @@ class Plan:
     penalty: bool = False
     flat: bool = False
 
+    @property
+    def answers_with_best(self) -> bool:
+        """Whether a network answers with the parameters of its best epoch, instead of the last ones."""
+        return self.keeps_best and self.stopping != "never"
+
 
 def plan_of(
     recipe: Recipe,
@@ -183,6 +188,11 @@ def hyper_of(recipe: Recipe) -> Hyper:
 def larger_is_better(column: str) -> bool:
     """Return whether larger figures of a column are better: accuracies and scores, not losses."""
     return column == OUTSIDE or column.partition("_")[2] in LARGER_IS_BETTER
+
+
+def direction(column: str) -> int:
+    """Return 1 if larger figures of a column are better, and -1 if smaller ones are."""
+    return 1 if larger_is_better(column) else -1
 
 
 def monitored(monitor: str, columns: tuple[str, ...]) -> str:

@@ -1,7 +1,7 @@
 """The host's loop over the epochs of several networks, on either backend."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from mlpax.engine.state import Joint, State, diverged
 from mlpax.engine.stopping import due
 from mlpax.errors import DivergedError
 
-__all__ = ["Record", "Run", "divergence", "epochs", "hypers_of", "lost_members"]
+__all__ = ["Record", "Run", "divergence", "epochs", "hypers_of", "live", "lost_members"]
 
 Record = dict[str, float]  # one epoch's row of metrics.csv, in its column order
 Run = Callable[[State, int], Joint]  # runs up to so many epochs of all members
@@ -45,7 +45,7 @@ def epochs(state: State, plan: Plan, hyper: Hyper, run: Run) -> Iterator[tuple[S
         After yielding, when all members have diverged.
     """
     hypers, loss = hypers_of(hyper, len(state.epoch)), 0.0
-    while _any_due(state, hypers, plan):
+    while live(state, hypers, plan):
         done = int(np.max(np.asarray(state.epoch)))
         state, losses, held, ensemble, seconds = run(state, max(hyper.epochs for hyper in hypers) - done)
         records: list[Record] = []
@@ -71,14 +71,17 @@ def _over_members(name: str, held: np.ndarray) -> Record:
     return {f"members_{name}": held.mean().item(), f"spread_{name}": held.std().item()}
 
 
-def _any_due(state: State, hypers: list[Hyper], plan: Plan) -> bool:
-    pairs = zip(np.asarray(state.epoch), np.asarray(state.watch.stopped), hypers, strict=True)
-    return any(due(int(epoch), bool(stopped), 0.0, hyper, plan) for epoch, stopped, hyper in pairs)
+def live(state: State, hypers: Sequence[Hyper], plan: Plan) -> list[int]:
+    """Return the members whose training has not ended."""
+    each = zip(np.asarray(state.epoch), np.asarray(state.watch.stopped), hypers, strict=True)
+    return [
+        k for k, (epoch, stopped, own) in enumerate(each) if due(int(epoch), bool(stopped), 0.0, own, plan)
+    ]
 
 
 def hypers_of(hyper: Hyper, members: int) -> list[Hyper]:
     """Return each member's numbers."""
-    values = [np.asarray(value)[:].tolist() if np.ndim(value) else [value] * members for value in hyper]
+    values = [np.asarray(value).tolist() if np.ndim(value) else [value] * members for value in hyper]
     return [Hyper(*own) for own in zip(*values, strict=True)]
 
 

@@ -33,10 +33,8 @@ class Joint(NamedTuple):
     """Some epochs of a population."""
 
     state: State
-    losses: (
-        np.ndarray
-    )  # (epochs, members); NaN of a member that was not trained, else infinite if it diverged
-    held: np.ndarray  # (epochs, members): the monitored figure as it would be kept then; NaN if it diverged
+    losses: np.ndarray  # (epochs, members); NaN of who was not trained, infinite of who diverged
+    held: np.ndarray  # (epochs, members): the monitored figure as it would be kept; NaN of who diverged
     ensemble: dict[str, np.ndarray]  # (epochs,), of the members that have not diverged, together
     seconds: float
 

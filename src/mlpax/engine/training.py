@@ -17,16 +17,7 @@ from mlpax.engine.forward import has_accelerator
 from mlpax.engine.native import epoch as native
 from mlpax.engine.native import library
 from mlpax.engine.native.epoch import Called
-from mlpax.engine.plan import (
-    BACKENDS,
-    OUTSIDE,
-    Hyper,
-    Objective,
-    Plan,
-    Pytree,
-    hyper_of,
-    plan_of,
-)
+from mlpax.engine.plan import BACKENDS, OUTSIDE, Hyper, Objective, Plan, Pytree, hyper_of, plan_of
 from mlpax.engine.population import Record
 from mlpax.engine.rows import Data, Orders, orders_of, orders_of_members
 from mlpax.engine.state import State, diverged
@@ -287,16 +278,16 @@ def _together(state: State, data: Data, valid: Data | None, training: Training, 
     """Return the function of a backend that runs up to so many epochs of all members."""
     plan, hyper, orders, backend, threads, _ = training
     if backend == "native":
-        from mlpax.engine.native.population import population as of_native
+        from mlpax.engine.native.population import population_of
 
-        run = of_native(data, valid, plan, hyper, orders, state, threads)
+        run = population_of(data, valid, plan, hyper, orders, state, threads)
         return lambda state, due: run(state, min(count, due))
     import jax
 
-    from mlpax.engine.xla.population import population as of_xla
+    from mlpax.engine.xla.population import population_of as by_xla
 
     parameters = sum(math.prod(np.shape(p)) for p in jax.tree.leaves(state.params))
-    return of_xla(data, valid, plan, hyper, orders, state, count if is_small(parameters, int(data.n)) else 1)
+    return by_xla(data, valid, plan, hyper, orders, state, count if is_small(parameters, int(data.n)) else 1)
 
 
 Call = Callable[[State, int], Called]  # runs up to so many epochs
@@ -384,7 +375,7 @@ def chosen(state: State, plan: Plan) -> Pytree:
     Of several networks, a list of those that have not diverged.
     """
     if not np.ndim(state.epoch):
-        return state.best if plan.stopping != "never" and int(state.watch.epoch) else state.params
+        return state.best if plan.answers_with_best and int(state.watch.epoch) else state.params
     kept: list[Pytree] = []
     for k in np.flatnonzero(~diverged(state)):
         own = member(state._replace(opt_state=()), int(k))

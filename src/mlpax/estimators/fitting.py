@@ -7,7 +7,6 @@ import operator
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -340,7 +339,6 @@ class Perceptron(Callbacks):
         """Train to the end, or until a callback or Ctrl-C stops it, and say why it ended."""
         plan, dtype = training.plan, self.coefs_[0].dtype
         state = self._state(training, incremental)
-        members = np.ndim(state.epoch) > 0
         outside = self._scorer(held_rows, dtype) if held_rows and plan.monitor == OUTSIDE else None
         many = EPOCHS_A_CALL * data.X.shape[0] > MANY_ORDERS
         small = is_small(sum(p.size for p in (*self.coefs_, *self.intercepts_)), int(data.n))
@@ -368,7 +366,7 @@ class Perceptron(Callbacks):
                         break
             else:
                 self._say_why_it_ended(state, len(history), incremental)
-            if members and diverged(state).all():
+            if diverged(state).all():
                 raise ValueError(NOT_FINITE)
             if lost := lost_members(state):
                 warnings.warn(lost, RuntimeWarning, stacklevel=6)
@@ -492,8 +490,7 @@ class Perceptron(Callbacks):
         self.t_ += seen
         self._record_curves(history)
         if training.members > 1:
-            keeps = training.plan if self.early_stopping else replace(training.plan, stopping="never")
-            self._keep(chosen(state, keeps), dtype)
+            self._keep(chosen(state, training.plan), dtype)
             values = np.asarray(state.watch.value)[~diverged(state)]
             self.best_loss_ = None if self.early_stopping else -float(values.mean())
             return

@@ -443,8 +443,8 @@ class Model:
             )
         if disagreement and len(self.networks) == 1:
             raise InputError("one network does not disagree; train several, as with --members 8")
-        if id is not None and id in (names := self._names_written(disagreement, files is not None)):
-            raise InputError(f"column {id!r} names the rows, but so is one of {names}; give it another name")
+        if id is not None and id in self._names_written(disagreement, files is not None):
+            raise InputError(f"column {id!r} names the rows, but predictions have that name, too; rename it")
         nothing = np.empty((len(self.networks), 0, self.sizes[-1]), np.float32)
         no_names = [] if id is None else [pl.Series(id, [], pl.String)]
         empty = self._predictions(nothing, of_files(nothing[0]) + no_names, disagreement)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from mlpax.atomic import atomic, own
 from mlpax.data.reading import Reading
-from mlpax.engine.plan import larger_is_better, monitored
+from mlpax.engine.plan import direction, monitored
 from mlpax.errors import InputError, Notice
 from mlpax.recipes import Recipe
 from mlpax.runs.locks import holder
@@ -369,7 +369,7 @@ def summary(path: Path) -> Summary:
 
 def _best_epoch(history: list[dict[str, float]], metric: str, min_delta: float) -> int:
     """Return the epoch with the best metric, as the training loop chooses it; 0 if there is none."""
-    sign = 1 if larger_is_better(metric) else -1
+    sign = direction(metric)
     best, epoch = float("-inf"), 0
     for number, row in enumerate(history, 1):
         if sign * row.get(metric, float("nan")) > best + min_delta:

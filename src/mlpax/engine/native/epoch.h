@@ -71,8 +71,8 @@ struct Trainer {
     Share mine;
 
     Trainer(const Network &net, const Rows &rows, const Settings &s, const Course &course, Work &w, int t, int T)
-        : net(net), rows(rows), s(s), course(course), w(w), t(t), T(T), N(net.layers), inputs(net.sizes[0]), columns(columns_of(net)),
-          B(s.batch), mine(net, B, t, T) {}
+        : net(net), rows(rows), s(s), course(course), w(w), t(t), T(T), N(net.layers), inputs(net.sizes[0]),
+          columns(columns_of(net)), B(s.batch), mine(net, B, t, T) {}
 
     void wait() { w.barrier.wait(T); }
     long stride(int l) const { return l ? padded(net.sizes[l]) : inputs; }  // of the inputs of layer l
@@ -84,7 +84,8 @@ struct Trainer {
     const float *minibatch(int epoch, int step) const {
         const long first = (long)step * s.batch;
         if (w.direct) return (const float *)rows.X + first * inputs;
-        for (int i = 0; i < B; i++) read_row(net, rows, columns, w.inputs.E.data(), row(epoch, first + i), w.x[t] + (long)i * inputs);
+        for (int i = 0; i < B; i++)
+            read_row(net, rows, columns, w.inputs.E.data(), row(epoch, first + i), w.x[t] + (long)i * inputs);
         return w.x[t];
     }
 
@@ -338,10 +339,12 @@ struct Trainer {
 
     // What a member of several networks leaves after an epoch: its parameters, and its answers to measured rows.
     void report(int epoch, const Member &member, const Measured *measured) {
+        if (!w.scratch) w.scratch = w.make(2l * SOME * widest(net));
         if (member.kept) w.keep(net, member.kept + epoch * parameters(net));
         for (int k = 0; k < 2; k++)
             if (const long count = measured[k].count)
-                answer(net, *measured[k].rows, w.inputs, 0, count, w.scratch, member.outputs[k] + epoch * count * net.sizes[N]);
+                answer(net, *measured[k].rows, w.inputs, 0, count, w.scratch,
+                       member.outputs[k] + epoch * count * net.sizes[N]);
     }
 
     void epochs(const volatile int32_t *stop, double *losses, const Member *member, const Measured *measured) {

@@ -14,7 +14,7 @@ from mlpax.engine import stopping
 from mlpax.engine.metrics import measure
 from mlpax.engine.native import library
 from mlpax.engine.native.library import Fit, Moments, Params
-from mlpax.engine.plan import OUTSIDE, Hyper, Plan, Pytree, larger_is_better
+from mlpax.engine.plan import OUTSIDE, Hyper, Plan, Pytree, direction
 from mlpax.engine.rows import Data, Orders
 from mlpax.engine.schedules import schedule
 from mlpax.engine.state import State
@@ -225,7 +225,7 @@ def followed(
     watch: Watch, figure: float, loss: float, epoch: int, hyper: Hyper, plan: Plan
 ) -> tuple[Watch, bool]:
     """Return the watch after the stopping rule has seen an epoch's figure, and whether it is the best."""
-    value = figure if larger_is_better(plan.monitor) else -figure
+    value = direction(plan.monitor) * figure
     if plan.stopping != "tolerance" and not np.isfinite(loss):  # an epoch that diverged is no best one
         value = -np.inf
     seen: Any = np.float32(value)

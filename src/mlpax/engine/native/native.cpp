@@ -184,7 +184,7 @@ struct Work : Memory {
     Inputs inputs;                           // of a network for tables
     float *scale_moment[2] = {};
     std::vector<float *> E_moment[2], E_grad;
-    float *scale_grad = nullptr, *scratch;
+    float *scale_grad = nullptr, *scratch = nullptr;  // the second for answers, once there are any
     float *whole[MAX_LAYERS] = {};           // a gradient that is clipped: of the weights, then of the biases
     double *squares[MAX_LAYERS] = {}, *norms[MAX_LAYERS] = {};  // partial sums, one a unit of 16 x 16
     long units[MAX_LAYERS];                  // of a row of those
@@ -225,9 +225,9 @@ struct Work : Memory {
         for (int e = 0; e < net.embeddings; e++) {
             const int numbers = net.codes[e] * net.widths[e];
             E_grad.push_back(make(padded(numbers)));
-            for (int k = 0; k < 2; k++) E_moment[k].push_back(course.E_moment[k] ? place(course.E_moment[k][e], 1, numbers) : nullptr);
+            for (int k = 0; k < 2; k++)
+                E_moment[k].push_back(course.E_moment[k] ? place(course.E_moment[k][e], 1, numbers) : nullptr);
         }
-        scratch = make(2l * SOME * mlpax::widest(net));
         inputs.fold(net, W, b);
         for (int t = 0; t < threads; t++) {
             if (!direct) x.push_back(make((long)s.batch * net.sizes[0]));
@@ -380,7 +380,9 @@ int32_t mlpax_train(const Network *net, const Rows *rows, const Settings *settin
                     const volatile int32_t *stop, double *losses) try {
     threads = std::clamp(threads, 1, settings->batch);
     Work work(*net, *rows, *settings, *course, threads);
-    on_threads(threads, [&](int t, int T) { chosen().train(*net, *rows, *settings, *course, work, t, T, stop, losses, nullptr, nullptr); });
+    on_threads(threads, [&](int t, int T) {
+        chosen().train(*net, *rows, *settings, *course, work, t, T, stop, losses, nullptr, nullptr);
+    });
     work.give_back();
     return stop && *stop ? STOPPED : DONE;
 } catch (const std::bad_alloc &) {

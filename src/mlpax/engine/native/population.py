@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from mlpax.engine import stopping
+from mlpax.engine import population, stopping
 from mlpax.engine.metrics import joined, measure
 from mlpax.engine.native import library
 from mlpax.engine.native.epoch import (
@@ -25,21 +25,20 @@ from mlpax.engine.native.epoch import (
     rates_of,
 )
 from mlpax.engine.native.library import Fit, Params, Trained
-from mlpax.engine.plan import Hyper, Plan, larger_is_better
-from mlpax.engine.population import hypers_of
+from mlpax.engine.plan import Hyper, Plan, direction
 from mlpax.engine.rows import Data, Orders
 from mlpax.engine.state import DIVERGED, Joint, State, diverged
 from mlpax.engine.stopping import Watch
 from mlpax.engine.trees import mapped, member
 from mlpax.engine.waiting import heard
 
-__all__ = ["Population", "population"]
+__all__ = ["Population", "population_of"]
 
 ROOM = 2**26  # bytes of the parameters and answers that a call returns
 CALL = 1e10  # floating-point operations of a thread: a few tenths of a second
 
 
-def population(
+def population_of(
     data: Data,
     valid: Data | None,
     plan: Plan,
@@ -63,7 +62,7 @@ def population(
         Any state of the population.
     most_threads : int, optional
     """
-    params, hypers = cast(Params, member(state.params, 0)), hypers_of(hyper, len(state.epoch))
+    params, hypers = cast(Params, member(state.params, 0)), population.hypers_of(hyper, len(state.epoch))
     threads = most_threads or library.available()
     fit = library.fit_of(learned(data, params), plan, hypers[0], params, 0, 1)
     of_valid = partial(library.fit_of, plan=plan, hyper=hypers[0], params=params, seed=0, threads=threads)
@@ -92,7 +91,7 @@ class Population:
         """Run up to so many epochs, fewer if the stopping rule may end a member's training before."""
         if not self.answers:
             self.answers = self._kept_so_far(state)
-        live = [k for k, hyper in enumerate(self.hypers) if self._is_due(state, k, hyper)]
+        live = population.live(state, self.hypers, self.plan)
         count = self._count(state, live, due)
         started = time.perf_counter()
         before, (state, found) = state, self._trained(state, live, count)
@@ -104,20 +103,12 @@ class Population:
 
     def _kept_so_far(self, state: State) -> dict[str, np.ndarray]:
         """Return the answers of the parameters that would be kept: of a state that a run goes on from."""
-        best = [self._keeps_best and epoch > 0 for epoch in np.asarray(state.watch.epoch)]
+        best = [self.plan.answers_with_best and epoch > 0 for epoch in np.asarray(state.watch.epoch)]
         kept = [cast(Params, member(state.best if b else state.params, k)) for k, b in enumerate(best)]
         return {
             part: np.stack([library.outputs(params, rows.fit, rows.counted) for params in kept])
             for part, rows in self.measured.items()
         }
-
-    @property
-    def _keeps_best(self) -> bool:
-        """Whether a member answers with its best parameters, instead of the last ones."""
-        return self.plan.stopping != "never" and self.plan.keeps_best
-
-    def _is_due(self, state: State, k: int, hyper: Hyper) -> bool:
-        return bool(stopping.due(int(state.epoch[k]), bool(state.watch.stopped[k]), 0.0, hyper, self.plan))
 
     def _count(self, state: State, live: list[int], due: int) -> int:
         """Return how many epochs share a call: none of them can end a training, but the last."""
@@ -199,7 +190,7 @@ class Population:
         """
         count, plan = len(losses), self.plan
         answers = {part: np.repeat(a[:, None], count, axis=1) for part, a in self.answers.items()}
-        sign = 1 if larger_is_better(plan.monitor) else -1
+        sign = direction(plan.monitor)
         held = np.where(diverged(state), np.nan, sign * np.asarray(state.watch.value, np.float64))
         held = np.repeat(held[None], count, axis=0)
         watches = [_watch(state, k) for k in range(len(self.hypers))]
@@ -220,7 +211,7 @@ class Population:
                 watches[k], better = followed(watches[k], figure, losses[e, k], number, self.hypers[k], plan)
                 last = e if better else last
                 held[e:, k] = figure if plan.stopping == "never" else sign * float(watches[k].value)
-                if better or not self._keeps_best:
+                if better or not plan.answers_with_best:
                     for part, outputs in zip(answers, found.outputs, strict=True):
                         answers[part][k, e:] = outputs[i, e]
             if plan.keeps_best and last >= 0:

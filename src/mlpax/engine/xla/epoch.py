@@ -19,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from mlpax.engine import stopping
-from mlpax.engine.plan import OUTSIDE, Hyper, Objective, Plan, Pytree, larger_is_better
+from mlpax.engine.plan import OUTSIDE, Hyper, Objective, Plan, Pytree, direction
 from mlpax.engine.rows import Data
 from mlpax.engine.schedules import schedule
 from mlpax.engine.state import State
@@ -276,8 +276,7 @@ def measure(
                 loss = jnp.where((found[OVERFLOWN] > 0) & jnp.isfinite(loss), jnp.inf, loss)
     figures["loss"] = loss
     if plan.monitor != OUTSIDE:
-        value = figures[plan.monitor]
-        value = value if larger_is_better(plan.monitor) else -value
+        value = direction(plan.monitor) * figures[plan.monitor]
         if plan.stopping != "tolerance":  # an epoch that diverged is no best one
             value = jnp.where(jnp.isfinite(loss), value, -jnp.inf)
         state = follow(state, value, hyper, plan=plan)

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from mlpax.engine import stopping
 from mlpax.engine.metrics import joined
-from mlpax.engine.plan import Hyper, Objective, Plan, Pytree, larger_is_better
+from mlpax.engine.plan import Hyper, Objective, Plan, Pytree, direction
 from mlpax.engine.population import Run
 from mlpax.engine.rows import Data, Orders
 from mlpax.engine.state import DIVERGED, Joint, State
@@ -19,7 +19,7 @@ from mlpax.engine.waiting import heard
 from mlpax.engine.xla.epoch import QUICK, epoch, evaluate, let_go, settings_of_ours
 from mlpax.engine.xla.objective import objective_of, per_example
 
-__all__ = ["Carry", "ensemble_of", "members_epochs", "population"]
+__all__ = ["Carry", "ensemble_of", "members_epochs", "population_of"]
 
 
 CACHE = 2**23  # bytes of parameters and their update rules
@@ -39,7 +39,7 @@ class Carry(NamedTuple):
     ensemble: dict[str, Array]  # (epochs,)
 
 
-def population(
+def population_of(
     data: Data,
     valid: Data | None,
     plan: Plan,
@@ -50,7 +50,7 @@ def population(
 ) -> Run:
     """Return the function that runs up to so many epochs from a population's state, at most `count`.
 
-    See `mlpax.engine.native.population.population` for the other arguments.
+    See `mlpax.engine.native.population.population_of` for the other arguments.
     """
     let_go(run_members)
     chunk = members_at_a_time(state)
@@ -125,17 +125,7 @@ def members_epochs(
     members = state.epoch.shape[0]
     dtype = data.weight.dtype
     hypers = jax.tree.map(lambda value: jnp.broadcast_to(value, (members,)), hyper)
-    own = orders is not None and orders.ndim == 3
-
-    def together(state: State, order: Array | None) -> tuple[State, dict[str, Array]]:
-        def one(member: tuple[State, Hyper, Array | None]) -> tuple[State, dict[str, Array]]:
-            state, hyper, order_of_its_own = member
-            return epoch(state, data, valid, order_of_its_own if own else order, hyper, plan=plan)
-
-        every = state, hypers, order if own else None
-        return jax.vmap(one)(every) if chunk >= members else lax.map(one, every, batch_size=chunk)
-
-    sign = 1 if larger_is_better(plan.monitor) else -1
+    sign = direction(plan.monitor)
     measured = [(part, rows) for part, rows in (("train", data), ("valid", valid)) if rows is not None]
 
     def is_due(state: State) -> Array:
@@ -145,7 +135,7 @@ def members_epochs(
     def run(carry: Carry) -> Carry:
         k, live = carry.done, is_due(carry.state)
         order = None if orders is None else orders[k]
-        state, found = together(carry.state, order)
+        state, found = _epoch_of_each(carry.state, data, valid, order, hypers, plan, chunk)
         lost = ~jnp.isfinite(found["loss"])
         state = frozen(live, _left_out(lost, state, carry.state), carry.state)
         ensemble = {
@@ -179,6 +169,20 @@ def members_epochs(
     return lax.while_loop(lambda c: (c.done < due) & jnp.any(is_due(c.state)), run, start)
 
 
+def _epoch_of_each(
+    state: State, data: Data, valid: Data | None, order: Array | None, hypers: Hyper, plan: Plan, chunk: int
+) -> tuple[State, dict[str, Array]]:
+    """Train and measure an epoch of all members, `chunk` at a time."""
+    own = order is not None and order.ndim == 2
+
+    def one(member: tuple[State, Hyper, Array | None]) -> tuple[State, dict[str, Array]]:
+        state, hyper, order_of_its_own = member
+        return epoch(state, data, valid, order_of_its_own if own else order, hyper, plan=plan)
+
+    every = state, hypers, order if own else None
+    return jax.vmap(one)(every) if chunk >= len(state.epoch) else lax.map(one, every, batch_size=chunk)
+
+
 def _left_out(lost: Array, new: State, old: State) -> State:
     """Mark the members that have diverged. They get back the parameters that they had before the epoch."""
     params, rule, best = (
@@ -205,7 +209,7 @@ def _of_ensemble(part: str, rows: Data, state: State, hyper: Hyper, plan: Plan) 
         return {}
     alive = state.watch.waited != DIVERGED
     kept = state.params
-    if plan.stopping != "never" and plan.keeps_best:
+    if plan.answers_with_best:
         kept = frozen(state.watch.epoch > 0, state.best, state.params)
     found = evaluate(kept, rows, hyper, metrics, plan=plan, objective=ensemble_of(plan, alive))
     return {f"{part}_{metric}": found[metric] for metric in metrics}
