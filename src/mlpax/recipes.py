@@ -235,7 +235,7 @@ def _best_table(recipe: Recipe) -> Recipe:
 
 
 QUALITIES = ("usual", "best")
-BEST = {"default": _best_default, "table": _best_table}  # for up to ten times the time
+BEST = {"default": _best_default, "table": _best_table}  # for about ten times the time
 RECIPES = {recipe.__name__: recipe for recipe in (article, default, quick, table)}
 
 
