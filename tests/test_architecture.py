@@ -22,12 +22,12 @@ ROOMS = {
     "": "errors atomic seeds recipes scores plots",
     "engine": "plan rows stopping waiting state trees schedules metrics weights table_network forward"
     " population native.library native.epoch native.population xla.network xla.losses xla.objective"
-    " xla.optimizers xla.epoch xla.population xla.full_batch xla.prediction training",
+    " xla.optimizers xla.epoch xla.population xla.full_batch xla.prediction training search",
     "data": "memory reading arrays numerals dates encodings headers csv_files tables kinds columns dataset"
     " named_sets image_cache images targets sources describe",
     "model": "schema tensors model model_file fit_model",
     "runs": "locks run_files checkpoints logs run",
-    "estimators": "callbacks rows trained fitting mlp table",
+    "estimators": "callbacks rows trained fitting mlp search table",
     "cli": "screen options look main",
 }
 MAY_ENTER = {

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlpax.errors import ModelFileError as ModelFileError
     from mlpax.estimators.mlp import MLPClassifier as MLPClassifier
     from mlpax.estimators.mlp import MLPRegressor as MLPRegressor
+    from mlpax.estimators.search import PopulationSearchCV as PopulationSearchCV
     from mlpax.estimators.table import TableClassifier as TableClassifier
     from mlpax.estimators.table import TableRegressor as TableRegressor
     from mlpax.model.model import Model as Model
@@ -42,6 +43,7 @@ _NAMES = {
     "engine.xla.objective": ["dense_objective"],
     "errors": ["DivergedError", "InputError", "MlpaxError", "ModelFileError"],
     "estimators.mlp": ["MLPClassifier", "MLPRegressor"],
+    "estimators.search": ["PopulationSearchCV"],
     "estimators.table": ["TableClassifier", "TableRegressor"],
     "model.model": ["Model"],
     "model.model_file": ["load"],

@@ -48,7 +48,7 @@ def test_a_file_of_arrays_is_read_once(tmp_path, monkeypatch, name, shape):
 
     count("_read_npz")
     count("read_rows")
-    dataset, recipe, _ = source(str(path)).to_train(Wanted(), Reading())
+    dataset, recipe, *_ = source(str(path)).to_train(Wanted(), Reading())
     assert read == ([path] if name.endswith(".npz") else [path, labels])
     assert len(dataset.X_train) == 32
     assert recipe.validation == 0.2
@@ -57,12 +57,12 @@ def test_a_file_of_arrays_is_read_once(tmp_path, monkeypatch, name, shape):
 def test_the_recipe_is_settled_for_the_rows_that_are_left(tmp_path):
     frame = classified(1300)
     frame.write_csv(tmp_path / "t.csv")
-    dataset, recipe, name = source(str(tmp_path / "t.csv")).to_train(Wanted(), Reading(test=0.5))
+    dataset, recipe, name, _ = source(str(tmp_path / "t.csv")).to_train(Wanted(), Reading(test=0.5))
     assert name == "table"
     assert len(dataset.X_train) == 520
     assert recipe == sources.named("table", 520)
     given = sources.named("quick", 10, validation=0.5)
-    dataset, recipe, _ = source(str(tmp_path / "t.csv")).to_train(Wanted(given), Reading())
+    dataset, recipe, *_ = source(str(tmp_path / "t.csv")).to_train(Wanted(given), Reading())
     assert recipe is given
     assert len(dataset.X_train) == 650
 

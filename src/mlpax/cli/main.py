@@ -204,7 +204,7 @@ def train(
     reading, changes = _settings(settings)
     silent = quiet or json_
     wanted = Wanted(recipe, changes, quality)
-    dataset, chosen, recipe = source(data, data_dir, memory=reading.memory).to_train(
+    dataset, chosen, recipe, _ = source(data, data_dir, memory=reading.memory).to_train(
         wanted, reading, (lambda text: None) if silent else say, progress=not silent
     )
     folder = None if data_dir is None else str(data_dir.resolve())

@@ -13,7 +13,8 @@ from mlpax.seeds import rng
 if TYPE_CHECKING:
     from mlpax.data.columns import Columns
 
-__all__ = ["Dataset", "HoldOut", "Split", "held_out", "split", "split_as_scikit_learn", "stratified"]
+__all__ = ["Dataset", "HoldOut", "Split", "fold_numbers", "held_out", "split", "split_as_scikit_learn",
+           "stratified"]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +149,50 @@ def held_out(
     return held
 
 
+def fold_numbers(
+    y: np.ndarray, folds: int, generator: np.random.Generator, *, classes: bool,
+    groups: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Return each row's fold, 0 .. folds - 1, of about as many rows each.
+
+    Parameters
+    ----------
+    y : array of shape (rows,)
+    folds : int
+    generator : numpy.random.Generator
+    classes : bool
+        Whether y holds classes, each to be dealt evenly.
+    groups : array of shape (rows,), optional
+        The rows of a group are in one fold.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than 2 folds, or more of them than rows, groups, or rows of the largest class.
+    """
+    rows, fold = len(y), np.zeros(len(y), np.int64)
+    _, numbers = np.unique(y if groups is None else groups, return_inverse=True)
+    sizes = np.bincount(numbers)
+    what, most = ("groups", len(sizes)) if groups is not None else ("rows", rows)
+    if groups is None and classes:
+        what, most = "rows of the largest class", int(sizes.max())
+    if not 2 <= folds <= most:
+        raise InputError(f"folds {folds} is outside [2, {most}], the number of {what}")
+    if groups is not None:  # the largest first, each to the smallest fold
+        filled = np.zeros(folds, np.int64)
+        drawn = generator.permutation(len(sizes))
+        for group in drawn[np.argsort(-sizes[drawn], kind="stable")]:
+            smallest = int(filled.argmin())
+            fold[numbers == group] = smallest
+            filled[smallest] += sizes[group]
+        return fold
+    order = generator.permutation(rows)
+    if classes:
+        order = order[np.argsort(numbers[order], kind="stable")]
+    fold[order] = np.arange(rows) % folds
+    return fold
+
+
 @dataclass(frozen=True, kw_only=True)
 class HoldOut:
     """Which rows are held out.
@@ -164,6 +209,8 @@ class HoldOut:
         Hold out the last rows: first the test rows, before them the validation rows.
     group : str, optional
         A table's column. Rows of one value stay together: all are trained on, or all held out.
+    fold : (int, int), optional
+        Which fold validates, from 0, and of how many, instead of a share of the rows.
     """
 
     validation: float = 0.2
@@ -171,6 +218,7 @@ class HoldOut:
     seed: int = 0
     time_ordered: bool = False
     group: str | None = None
+    fold: tuple[int, int] | None = None
 
 
 class Split(NamedTuple):
@@ -211,7 +259,14 @@ def split(
             groups=groups,
             time_ordered=hold.time_ordered,
         )
-    if hold.validation:
+    if hold.fold:
+        if hold.time_ordered:
+            raise InputError("folds mix the rows in time; give time_ordered or folds, not both")
+        rest, (number, folds) = np.flatnonzero(~test), hold.fold
+        left = None if groups is None else groups[rest]
+        fold = fold_numbers(y[rest], folds, rng(hold.seed, "folds"), classes=classes, groups=left)
+        valid[rest[fold == number]] = True
+    elif hold.validation:
         rest = np.flatnonzero(~test)
         left = None if groups is None else groups[rest]
         if groups is not None and len(set(groups[rest])) == 1 < len(set(groups)):

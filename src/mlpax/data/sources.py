@@ -10,7 +10,7 @@ import numpy as np
 from mlpax.data import images, named_sets, tables
 from mlpax.data.arrays import is_arrays, labels_beside, read_arrays, read_rows
 from mlpax.data.columns import Columns
-from mlpax.data.dataset import Dataset, HoldOut, split
+from mlpax.data.dataset import Dataset, HoldOut, Split, split
 from mlpax.data.named_sets import NAMES
 from mlpax.data.numerals import Numerals
 from mlpax.data.reading import Reading
@@ -68,11 +68,14 @@ class Wanted:
         Fields of the recipe to change.
     quality : {"usual", "best"}
         See `recipes.named`.
+    folds : int, default 0
+        Also split the training and validation rows into so many folds.
     """
 
     recipe: str | Recipe | None = None
     changes: Mapping[str, Any] = field(default_factory=dict[str, Any])
     quality: str = "usual"
+    folds: int = 0
 
     def __post_init__(self) -> None:
         known = self.recipe is None or isinstance(self.recipe, Recipe)
@@ -101,6 +104,7 @@ class Ready(NamedTuple):
     dataset: Dataset
     recipe: Recipe
     name: str  # the recipe's
+    folds: tuple[Dataset, ...] = ()  # each has the validation rows of one fold
 
 
 class Scored(NamedTuple):
@@ -131,7 +135,12 @@ class Named:
         _check_options(self.name, reading, set())
         recipe = _recipe_of_images(self.name, wanted)
         dataset = named_sets.load(self.name, self.data_dir, progress=progress)
-        return Ready(dataset, wanted.resolved(recipe, len(dataset.X_train)), recipe)
+        settled = wanted.resolved(recipe, len(dataset.X_train))
+        folds = [
+            _validated(dataset, split(dataset.y_train, replace(hold, seed=settled.seed)))
+            for hold in _folds(HoldOut(), wanted)
+        ]
+        return Ready(dataset, settled, recipe, tuple(folds))
 
     def to_score(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Scored:
         """Return the test rows, with labels by what the model's classes mean."""
@@ -217,11 +226,32 @@ def table_to_train(
         time_ordered=reading.time_ordered,
         group=reading.group,
     )
+    if wanted.folds and valid_frame is not None:
+        raise InputError("folds validate on the rows of the table; give folds or valid_data, not both")
     dataset = from_frame(frame, reading, hold, name=name, valid_frame=valid_frame, notice=notice)
+    folds = [from_frame(frame, reading, own, name=name) for own in _folds(hold, wanted)]
     task = "classification" if dataset.classes else "regression"
     validated = valid_frame is not None or whole.validation > 0
-    return Ready(
-        dataset, wanted.resolved("table", len(dataset.X_train), task, validated), wanted.name("table")
+    recipe = wanted.resolved("table", len(dataset.X_train), task, validated)
+    return Ready(dataset, recipe, wanted.name("table"), tuple(folds))
+
+
+def _folds(hold: HoldOut, wanted: Wanted) -> list[HoldOut]:
+    """Return how to hold out each fold."""
+    if wanted.folds in (1,) or wanted.folds < 0:
+        raise InputError(f"folds {wanted.folds} is below 2; choose 5, say")
+    return [replace(hold, fold=(k, wanted.folds)) for k in range(wanted.folds)]
+
+
+def _validated(dataset: Dataset, parts: Split) -> Dataset:
+    """Return a data set whose training rows are split into those to train on and those of validation."""
+    X, y = dataset.X_train, dataset.y_train
+    return replace(
+        dataset,
+        X_train=X[parts.train],
+        y_train=y[parts.train],
+        X_valid=X[parts.valid],
+        y_valid=y[parts.valid],
     )
 
 
@@ -246,6 +276,7 @@ class Pictures:
         found = self._labelled(reading, notice, progress)
         hold = HoldOut(validation=whole.validation, test=reading.test, seed=whole.seed)
         train, valid, test = split(found.y, hold)
+        parts = [split(found.y, own) for own in _folds(hold, wanted)]
         name, classes = str(self.path.resolve()), found.classes
         if len(classes) < 2:
             raise InputError(
@@ -257,7 +288,9 @@ class Pictures:
             name, X[train], y[train], X[test], y[test], classes, found.shape,
             X_valid=X[valid] if whole.validation else None, y_valid=y[valid] if whole.validation else None,
         )  # fmt: skip
-        return Ready(dataset, wanted.resolved(recipe, len(dataset.X_train)), recipe)
+        whole_set = replace(dataset, X_train=X, y_train=y)
+        folds = tuple(_validated(whole_set, own) for own in parts)
+        return Ready(dataset, wanted.resolved(recipe, len(dataset.X_train)), recipe, folds)
 
     def to_score(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Scored:
         """Return the pictures as the model takes them, with labels by what its classes mean."""

@@ -1,4 +1,4 @@
-"""The host's loop over the epochs of several networks, on either backend."""
+"""The host's loop over the epochs of networks that answer together, on either backend."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ Run = Callable[[State, int], Joint]  # runs up to so many epochs of all members
 
 
 def epochs(state: State, plan: Plan, hyper: Hyper, run: Run) -> Iterator[tuple[State, list[Record]]]:
-    """Train several networks from a state to the end of the last, and yield between calls of `run`.
+    """Train an ensemble from a state to the end of its last member, and yield between calls of `run`.
 
     Parameters
     ----------
@@ -47,13 +47,13 @@ def epochs(state: State, plan: Plan, hyper: Hyper, run: Run) -> Iterator[tuple[S
     hypers, loss = hypers_of(hyper, len(state.epoch)), 0.0
     while live(state, hypers, plan):
         done = int(np.max(np.asarray(state.epoch)))
-        state, losses, held, ensemble, seconds = run(state, max(hyper.epochs for hyper in hypers) - done)
+        state, losses, held, figures, seconds = run(state, max(hyper.epochs for hyper in hypers) - done)
         records: list[Record] = []
         for e, of_members in enumerate(losses):
             finite = of_members[np.isfinite(of_members)]
             loss = float(finite.mean()) if finite.size else math.inf
             record = {"epoch": done + 1 + e, "loss": loss}
-            record |= {name: float(ensemble[name][e]) for name in plan.figures}
+            record |= {name: float(figures[name][e, 0]) for name in plan.figures}
             if plan.monitor.startswith("valid_"):
                 record |= _over_members(plan.monitor, held[e][np.isfinite(held[e])])
             records.append(record | {"seconds": seconds / len(losses)})

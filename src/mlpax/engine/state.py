@@ -35,7 +35,7 @@ class Joint(NamedTuple):
     state: State
     losses: np.ndarray  # (epochs, members); NaN of who was not trained, infinite of who diverged
     held: np.ndarray  # (epochs, members): the monitored figure as it would be kept; NaN of who diverged
-    ensemble: dict[str, np.ndarray]  # (epochs,), of the members that have not diverged, together
+    figures: dict[str, np.ndarray]  # (epochs, ensembles); NaN if all members of one have diverged
     seconds: float
 
 

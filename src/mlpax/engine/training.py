@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from jax import Array
 
 __all__ = ["Record", "Training", "arrays_of", "backend_for", "chosen", "device_kind", "epochs", "fit",
-           "initial_params", "initial_state", "is_small", "state_of", "training_of"]  # fmt: skip
+           "initial_params", "initial_state", "is_small", "state_of", "together",
+           "training_of"]  # fmt: skip
 
 EPOCHS_A_CALL = 10  # of a small epoch
 SMALL_EPOCH = 2e8  # floating-point operations: a few milliseconds
@@ -48,6 +49,7 @@ class Training(NamedTuple):
     backend: str = "xla"  # or "native"
     threads: int | None = None  # of the native backend at most; None for all that the process may use
     members: int = 1  # networks that are trained together; a state of several has an axis of them
+    ensembles: int = 1  # that the members make up, as many members each
 
 
 def backend_for(
@@ -245,7 +247,7 @@ def epochs(
     """
     plan, hyper, backend = training.plan, training.hyper, training.backend
     if training.members > 1:
-        run = _together(state, data, valid, training, epochs_a_call or EPOCHS_A_CALL)
+        run = together(state, data, valid, training, epochs_a_call)
         yield from population.epochs(state, plan, hyper, run)
         return
     done, loss, stopped = int(state.epoch), 0.0, bool(state.watch.stopped)
@@ -274,20 +276,24 @@ def epochs(
         raise population.divergence("the loss", loss, done, hyper)
 
 
-def _together(state: State, data: Data, valid: Data | None, training: Training, count: int) -> population.Run:
-    """Return the function of a backend that runs up to so many epochs of all members."""
-    plan, hyper, orders, backend, threads, _ = training
+def together(
+    state: State, data: Data, valid: Data | None, training: Training, epochs_a_call: int | None = None
+) -> population.Run:
+    """Return the function of a backend that runs up to so many epochs of all members; see `epochs`."""
+    count = epochs_a_call or EPOCHS_A_CALL
+    plan, hyper, orders, backend, threads, _, ensembles = training
     if backend == "native":
         from mlpax.engine.native.population import population_of
 
-        run = population_of(data, valid, plan, hyper, orders, state, threads)
+        run = population_of(data, valid, plan, hyper, orders, state, threads, ensembles)
         return lambda state, due: run(state, min(count, due))
     import jax
 
     from mlpax.engine.xla.population import population_of as by_xla
 
     parameters = sum(math.prod(np.shape(p)) for p in jax.tree.leaves(state.params))
-    return by_xla(data, valid, plan, hyper, orders, state, count if is_small(parameters, int(data.n)) else 1)
+    count = count if is_small(parameters, int(data.n)) else 1
+    return by_xla(data, valid, plan, hyper, orders, state, count, ensembles)
 
 
 Call = Callable[[State, int], Called]  # runs up to so many epochs
@@ -297,7 +303,7 @@ Follow = Callable[[State, float], State]  # shows the stopping rule a figure fro
 def _natively(
     state: State, data: Data, valid: Data | None, training: Training, epochs_a_call: int | None, timed: bool
 ) -> tuple[Call, Follow]:
-    plan, hyper, orders, _, threads, _ = training
+    plan, hyper, orders, _, threads, *_ = training
     run = native.caller(data, valid, plan, hyper, orders, state, threads)
     count = epochs_a_call or EPOCHS_A_CALL
     return lambda state, due: run(state, min(count, due)), partial(native.follow, hyper=hyper, plan=plan)

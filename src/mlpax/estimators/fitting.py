@@ -74,6 +74,15 @@ class Progress(NamedTuple):
     of: tuple[object, ...]  # solver, dtype, backend and shapes that the update rule's state is of
 
 
+class Ready(NamedTuple):
+    """A fit as the engine takes it."""
+
+    training: Training
+    data: Data
+    valid: Data | None
+    held_rows: Rows | None  # those of `valid`, as scikit-learn has them
+
+
 Layers = list[tuple[np.ndarray, np.ndarray]]  # (W, b) each
 
 
@@ -142,9 +151,24 @@ class Perceptron(Callbacks):
         self, X: Any, y: Any, sample_weight: object = None, incremental: bool = False,
         validation: Validation | None = None,
     ) -> Self:  # fmt: skip
-        hidden = self._hidden()
         self._check_settings(incremental, validation)
-        given = y
+        rows = self._begun(X, y, sample_weight, incremental)
+        context = None if incremental else self._init_callback_context(max_subtasks=self.max_iter)
+        tell = Tell(self, context, rows.X, y) if context and getattr(self, "_skl_callbacks", None) else None
+        if self.solver == "lbfgs":
+            with self._on_its_device():
+                self._minimise(rows, tell)
+        else:
+            self._descend(rows, incremental, validation, tell)
+        if tell:
+            tell.end()
+        if not all(np.isfinite(p).all() for layers in self._networks() for layer in layers for p in layer):
+            raise ValueError(NOT_FINITE)
+        return self
+
+    def _begun(self, X: Any, y: Any, sample_weight: object, incremental: bool) -> Rows:
+        """Check the rows, and draw the initial weights unless the fit goes on from earlier ones."""
+        hidden, given = self._hidden(), y
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y = self._validate_input(X, y, incremental, reset=first)
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, X)
@@ -162,18 +186,7 @@ class Perceptron(Callbacks):
                 self._start_curves()
         elif getattr(self, "_watched", None) != (self.early_stopping, self.scoring):
             self._start_best()  # a warm start that watches something else
-        context = None if incremental else self._init_callback_context(max_subtasks=self.max_iter)
-        tell = Tell(self, context, X, given) if context and getattr(self, "_skl_callbacks", None) else None
-        if self.solver == "lbfgs":
-            with self._on_its_device():
-                self._minimise(rows, tell)
-        else:
-            self._descend(rows, incremental, validation, tell)
-        if tell:
-            tell.end()
-        if not all(np.isfinite(p).all() for layers in self._networks() for layer in layers for p in layer):
-            raise ValueError(NOT_FINITE)
-        return self
+        return rows
 
     def _hidden(self) -> list[int]:
         """Return the units of each hidden layer, checked."""
@@ -305,6 +318,19 @@ class Perceptron(Callbacks):
         self, rows: Rows, incremental: bool, validation: Validation | None, tell: Tell | None
     ) -> None:
         """Fit by minibatches, through the engine's loop."""
+        ready = self._ready(rows, incremental, validation)
+        training, shuffles, n = ready.training, ready.training.orders, int(ready.data.n)
+        with self._on_its_device() if training.backend == "xla" else nullcontext():
+            state, history = self._run(ready, incremental, tell)
+            if isinstance(shuffles, Shuffles):
+                shuffles.rewind(len(history))
+            elif self.shuffle and not isinstance(self.random_state, Integral):
+                for _ in history:  # a generator of the caller's goes on as if the rows had been shuffled
+                    self._random_state.shuffle(np.arange(n))
+            self._record(training, state, history, len(history) * n, rows.X.dtype)
+
+    def _ready(self, rows: Rows, incremental: bool, validation: Validation | None) -> Ready:
+        """Return the fit as the engine takes it."""
         rows, held_rows = self._held_out(rows, validation)
         n = rows.X.shape[0]
         batch_size = self._batch_size(n)
@@ -315,28 +341,13 @@ class Perceptron(Callbacks):
         shuffles = Shuffles(self._random_state, n, data.X.shape[0]) if self.shuffle and not whole else None
         layers, dtype = len(self.coefs_), self._arithmetic
         backend = backend_for(self.backend, plan, layers, dtype=dtype, device=self.device)
-        training = Training(
-            plan, self._hyper(incremental), shuffles, backend, self.threads, int(self.members)
-        )
-        with self._on_its_device() if backend == "xla" else nullcontext():
-            state, history = self._run(training, data, valid, held_rows, incremental, tell)
-            if shuffles:
-                shuffles.rewind(len(history))
-            elif self.shuffle and not isinstance(self.random_state, Integral):
-                for _ in history:  # a generator of the caller's goes on as if the rows had been shuffled
-                    self._random_state.shuffle(np.arange(n))
-            self._record(training, state, history, len(history) * n, rows.X.dtype)
+        hyper, members = self._hyper(incremental), int(self.members)
+        training = Training(plan, hyper, shuffles, backend, self.threads, members)
+        return Ready(training, data, valid, held_rows)
 
-    def _run(
-        self,
-        training: Training,
-        data: Data,
-        valid: Data | None,
-        held_rows: Rows | None,
-        incremental: bool,
-        tell: Tell | None,
-    ) -> tuple[State, list[Record]]:
+    def _run(self, ready: Ready, incremental: bool, tell: Tell | None) -> tuple[State, list[Record]]:
         """Train to the end, or until a callback or Ctrl-C stops it, and say why it ended."""
+        training, data, valid, held_rows = ready
         plan, dtype = training.plan, self.coefs_[0].dtype
         state = self._state(training, incremental)
         outside = self._scorer(held_rows, dtype) if held_rows and plan.monitor == OUTSIDE else None
@@ -403,7 +414,7 @@ class Perceptron(Callbacks):
         if self.batch_size > rows:
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-                stacklevel=5,
+                stacklevel=6,
             )
         return int(np.clip(self.batch_size, 1, rows))
 

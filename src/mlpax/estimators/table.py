@@ -135,7 +135,7 @@ def _to_train(frame: "pl.DataFrame", wanted: Wanted, reading: Reading) -> tuple[
     """Return the rows to train on and the recipe; warn of what was guessed."""
     notices: list[str] = []
     try:
-        dataset, recipe, _ = table_to_train(frame, wanted, reading, notice=reading.told(notices.append))
+        dataset, recipe, *_ = table_to_train(frame, wanted, reading, notice=reading.told(notices.append))
     except InputError as error:
         raise InputError(_in_python(str(error))) from None
     for text in notices:

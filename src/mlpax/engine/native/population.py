@@ -1,7 +1,6 @@
 """Epochs of several networks by the native library: each by one thread, which waits for no other."""
 
 import ctypes
-import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -46,6 +45,7 @@ def population_of(
     orders: Orders | None,
     state: State,
     most_threads: int | None = None,
+    ensembles: int = 1,
 ) -> "Population":
     """Return the function that runs up to so many epochs from a population's state.
 
@@ -61,6 +61,8 @@ def population_of(
     state : State
         Any state of the population.
     most_threads : int, optional
+    ensembles : int, default 1
+        How many the members make up, as many members each.
     """
     params, hypers = cast(Params, member(state.params, 0)), population.hypers_of(hyper, len(state.epoch))
     threads = most_threads or library.available()
@@ -70,7 +72,7 @@ def population_of(
     seeds = np.asarray(state.key).view(np.uint32)[:, 1].tolist()
     settings = [library.settings_of(plan, h, seed) for h, seed in zip(hypers, seeds, strict=True)]
     fits = [fit._replace(settings=own) for own in settings]
-    return Population(data, plan, hypers, orders, fits, measured, threads)
+    return Population(data, plan, hypers, orders, fits, measured, threads, ensembles)
 
 
 @dataclass
@@ -84,6 +86,7 @@ class Population:
     fits: list[Fit]
     measured: dict[str, Rows]
     threads: int
+    ensembles: int = 1
     # Of each part, (members, rows, outputs): what the members answer that would be kept now.
     answers: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
 
@@ -99,7 +102,7 @@ class Population:
         losses, figures = self._figures(state, found, live)
         state, held, answers = self._followed(before, state, found, losses, figures, live)
         self.answers = {part: every[:, -1] for part, every in answers.items()}
-        return Joint(state, losses, held, self._ensemble(state, answers, ~np.isnan(held)), seconds)
+        return Joint(state, losses, held, self._of_ensembles(state, answers, ~np.isnan(held)), seconds)
 
     def _kept_so_far(self, state: State) -> dict[str, np.ndarray]:
         """Return the answers of the parameters that would be kept: of a state that a run goes on from."""
@@ -220,20 +223,31 @@ class Population:
         columns: Any = (np.stack(column) for column in zip(*watches, strict=True))
         return state._replace(watch=Watch(*columns), best=best, epoch=cast(Any, epoch)), held, answers
 
-    def _ensemble(
+    def _of_ensembles(
         self, state: State, answers: dict[str, np.ndarray], alive: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Return the figures of the members together, (epochs,); NaN where all have diverged."""
-        params = cast(Params, member(state.params, 0))
-        found = {name: np.full(len(alive), np.nan) for name in self.plan.figures}
-        for (part, rows), members in itertools.product(self.measured.items(), np.unique(alive, axis=0)):
-            metrics = [name.partition("_")[2] for name in found if name.startswith(f"{part}_")]
-            if metrics and members.any():
-                which = (alive == members).all(axis=1)
-                together = joined(answers[part][:, which], members, self.plan, np)
-                together = in_units(together, params)
-                for metric in metrics:
-                    found[f"{part}_{metric}"][which] = measure(metric, together, rows.data, self.plan)
+        """Return the figures of each ensemble, (epochs, ensembles); NaN if all its members have diverged."""
+        params, plan = cast(Params, member(state.params, 0)), self.plan
+        found = {name: np.full((len(alive), self.ensembles), np.nan) for name in plan.figures}
+        for part, rows in self.measured.items():
+            names = {name: name.partition("_")[2] for name in found if name.startswith(f"{part}_")}
+            if not names:
+                continue
+            if self.ensembles == len(self.hypers):  # of one member each
+                together = in_units(answers[part], params)
+                for name, metric in names.items():
+                    found[name][:] = np.where(alive, measure(metric, together, rows.data, plan).T, np.nan)
+                continue
+            size = len(self.hypers) // self.ensembles
+            for k in range(self.ensembles):
+                own = slice(k * size, (k + 1) * size)
+                for members in np.unique(alive[:, own], axis=0):
+                    which = (alive[:, own] == members).all(axis=1)
+                    if members.any():
+                        together = joined(answers[part][own, which], members, plan, np)
+                        together = in_units(together, params)
+                        for name, metric in names.items():
+                            found[name][which, k] = measure(metric, together, rows.data, plan)
         return found
 
 

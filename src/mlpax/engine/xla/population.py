@@ -36,7 +36,7 @@ class Carry(NamedTuple):
     alive: Array  # (epochs, members) bool: who has not diverged
     losses: Array  # (epochs, members)
     held: Array  # (epochs, members), see `Joint`
-    ensemble: dict[str, Array]  # (epochs,)
+    figures: dict[str, Array]  # (epochs, ensembles)
 
 
 def population_of(
@@ -47,6 +47,7 @@ def population_of(
     orders: Orders | None,
     state: State,
     count: int,
+    ensembles: int = 1,
 ) -> Run:
     """Return the function that runs up to so many epochs from a population's state, at most `count`.
 
@@ -55,6 +56,7 @@ def population_of(
     let_go(run_members)
     chunk = members_at_a_time(state)
     data, valid = jax.device_put((data, valid))
+    static = {"plan": plan, "count": count, "chunk": chunk, "ensembles": ensembles}
 
     def run(state: State, due: int) -> Joint:
         due = min(count, due)
@@ -63,7 +65,7 @@ def population_of(
             order = np.concatenate([order, np.zeros((count - len(order), *order.shape[1:]), np.int32)])
         with settings_of_ours():
             start = time.perf_counter()
-            carry = run_members(state, data, valid, order, hyper, due, plan=plan, count=count, chunk=chunk)
+            carry = run_members(state, data, valid, order, hyper, due, **static)
             heard(carry.done.block_until_ready)
             seconds = time.perf_counter() - start
         return Joint(carry.state, *_figures(carry), seconds)
@@ -80,12 +82,12 @@ def members_at_a_time(state: State) -> int:
 
 
 def _figures(carry: Carry) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Return losses, held figures and the ensemble's of the epochs that were run, as `Joint` has them."""
+    """Return losses, held figures and the ensembles' of the epochs that were run, as `Joint` has them."""
     ran = int(carry.done)
     trained, alive, losses, held = (np.asarray(array)[:ran] for array in carry[2:6])
     losses = np.where(trained, np.where(np.isfinite(losses), losses, np.inf), np.nan)
-    ensemble = {name: np.asarray(values)[:ran] for name, values in carry.ensemble.items()}
-    return losses, np.where(alive, held, np.nan), ensemble
+    figures = {name: np.asarray(values)[:ran] for name, values in carry.figures.items()}
+    return losses, np.where(alive, held, np.nan), figures
 
 
 def members_epochs(
@@ -99,6 +101,7 @@ def members_epochs(
     plan: Plan,
     count: int,
     chunk: int,
+    ensembles: int = 1,
 ) -> Carry:
     """Run up to `due` epochs of all members, at most `count`.
 
@@ -116,6 +119,8 @@ def members_epochs(
     due, plan, count
     chunk : int
         Members that are trained at a time; the others wait for the next turn in every epoch.
+    ensembles : int, default 1
+        How many the members make up, as many members each.
 
     Returns
     -------
@@ -138,10 +143,10 @@ def members_epochs(
         state, found = _epoch_of_each(carry.state, data, valid, order, hypers, plan, chunk)
         lost = ~jnp.isfinite(found["loss"])
         state = frozen(live, _left_out(lost, state, carry.state), carry.state)
-        ensemble = {
+        figures = {
             name: value
             for part, rows in measured
-            for name, value in _of_ensemble(part, rows, state, hyper, plan).items()
+            for name, value in _of_ensembles(part, rows, state, hyper, plan, ensembles).items()
         }
         held = sign * state.watch.value
         if plan.stopping == "never":
@@ -154,7 +159,7 @@ def members_epochs(
             alive=carry.alive.at[k].set(state.watch.waited != DIVERGED),
             losses=carry.losses.at[k].set(jnp.where(live, found["loss"], 0)),
             held=carry.held.at[k].set(held),
-            ensemble={name: values.at[k].set(ensemble[name]) for name, values in carry.ensemble.items()},
+            figures={name: values.at[k].set(figures[name]) for name, values in carry.figures.items()},
         )
 
     start = Carry(
@@ -164,7 +169,7 @@ def members_epochs(
         jnp.zeros((count, members), bool),
         jnp.zeros((count, members), dtype),
         jnp.zeros((count, members), dtype),
-        {name: jnp.zeros(count, dtype) for name in plan.figures},
+        {name: jnp.zeros((count, ensembles), dtype) for name in plan.figures},
     )
     return lax.while_loop(lambda c: (c.done < due) & jnp.any(is_due(c.state)), run, start)
 
@@ -202,17 +207,25 @@ def frozen(live: Array, new: Tree, old: Tree) -> Tree:
     return jax.tree.map(pick, new, old)
 
 
-def _of_ensemble(part: str, rows: Data, state: State, hyper: Hyper, plan: Plan) -> dict[str, Array]:
-    """Return the figures of the members together, as they would be kept now."""
+def _of_ensembles(
+    part: str, rows: Data, state: State, hyper: Hyper, plan: Plan, ensembles: int
+) -> dict[str, Array]:
+    """Return the figures of the members of each ensemble together, as they would be kept now."""
     metrics = tuple(f.removeprefix(f"{part}_") for f in plan.figures if f.startswith(f"{part}_"))
     if not metrics:
         return {}
-    alive = state.watch.waited != DIVERGED
     kept = state.params
     if plan.answers_with_best:
         kept = frozen(state.watch.epoch > 0, state.best, state.params)
-    found = evaluate(kept, rows, hyper, metrics, plan=plan, objective=ensemble_of(plan, alive))
-    return {f"{part}_{metric}": found[metric] for metric in metrics}
+
+    def one(own: tuple[Pytree, Array]) -> dict[str, Array]:
+        kept, alive = own
+        found = evaluate(kept, rows, hyper, metrics, plan=plan, objective=ensemble_of(plan, alive))
+        return {name: jnp.where(alive.any(), value, jnp.nan) for name, value in found.items()}
+
+    every = kept, state.watch.waited != DIVERGED
+    each = jax.vmap(one)(jax.tree.map(lambda a: a.reshape((ensembles, -1, *a.shape[1:])), every))
+    return {f"{part}_{metric}": each[metric] for metric in metrics}
 
 
 def ensemble_of(plan: Plan, alive: Array) -> Objective:
@@ -235,4 +248,6 @@ def ensemble_of(plan: Plan, alive: Array) -> Objective:
     return Objective(loss, predict)
 
 
-run_members = jax.jit(members_epochs, static_argnames=("plan", "count", "chunk"), compiler_options=QUICK)
+run_members = jax.jit(
+    members_epochs, static_argnames=("plan", "count", "chunk", "ensembles"), compiler_options=QUICK
+)
