@@ -19,16 +19,16 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # The rooms in import order, and in each its files in import order: a file imports from those before it in
 # its room, and from the rooms that `MAY_ENTER` names.
 ROOMS = {
-    "": "errors atomic seeds recipes scores plots",
+    "": "errors atomic seeds recipes space scores plots",
     "engine": "plan rows stopping waiting state trees schedules metrics weights table_network forward"
     " population native.library native.epoch native.population xla.network xla.losses xla.objective"
     " xla.optimizers xla.epoch xla.population xla.full_batch xla.prediction training search",
     "data": "memory reading arrays numerals dates encodings headers csv_files tables kinds columns dataset"
     " named_sets image_cache images targets sources describe",
     "model": "schema tensors model model_file fit_model",
-    "runs": "locks run_files checkpoints logs run",
+    "runs": "locks run_files checkpoints logs run sweep",
     "estimators": "callbacks rows trained fitting mlp search table",
-    "cli": "screen options look main",
+    "cli": "screen options look search main",
 }
 MAY_ENTER = {
     "": "",

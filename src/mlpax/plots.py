@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import
     from matplotlib.figure import Figure
 
 __all__ = ["calibration", "comparison", "confusion_matrix", "curves", "epoch_times", "importance",
-           "predicted", "save", "weights", "worst_mistakes"]  # fmt: skip
+           "predicted", "save", "sweep_curves", "sweep_scores", "weights", "worst_mistakes"]  # fmt: skip
 
 History = Sequence[Mapping[str, float]]
 Classes = Sequence[str] | Sequence[int]
@@ -168,6 +168,96 @@ def comparison(histories: Mapping[str, History]) -> "Figure":
     _over_epochs(right, longest, words, f"{'Validation' if validated else 'Training'} {words}")
     figure.legend(loc="outside lower center", ncols=min(3, len(histories)), frameon=False)
     return figure
+
+
+def sweep_scores(
+    scores: Sequence[float],
+    settings: Mapping[str, Sequence[Any]],
+    metric: str,
+    finished: Sequence[bool],
+    log: Sequence[str] = (),
+) -> "Figure":
+    """Draw the score of each trial of a sweep over each setting that was tried.
+
+    Parameters
+    ----------
+    scores : sequence of float
+        Of each trial, the best first; those that are not finite are not drawn.
+    settings : mapping
+        For each setting its value in each trial: numbers, or anything else as categories.
+    metric : str
+        The scores' name.
+    finished : sequence of bool
+        Whether each trial was trained to its end. Those left behind are drawn as rings.
+    log : sequence of str, optional
+        Settings to draw on a logarithmic axis.
+    """
+    found = np.asarray(scores, float)
+    drawn = np.isfinite(found)
+    ended = drawn & np.asarray(finished)
+    columns = 2 if len(settings) == 4 else min(len(settings), 3)
+    rows = math.ceil(len(settings) / columns)
+    figure, axes = _figure(3.9 * columns, 3.4 * rows, rows, columns)
+    for axis, (name, values) in zip(axes, settings.items(), strict=False):
+        if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+            x = np.asarray(values, float)
+            if name in log:
+                axis.set_xscale("log")
+        else:
+            words = [",".join(map(str, v)) if isinstance(v, (tuple, list)) else str(v) for v in values]
+            levels = list(dict.fromkeys(words))
+            x = np.array([levels.index(word) for word in words], float)
+            axis.set_xticks(range(len(levels)), [_name(level) for level in levels])
+            axis.set_xlim(-0.5, len(levels) - 0.5)
+        if not ended.all():
+            left = drawn & ~ended
+            axis.plot(
+                x[left], found[left], "o", color=SKY, markersize=4, fillstyle="none", label="left behind"
+            )
+        axis.plot(x[ended], found[ended], "o", color=BLUE, markersize=4, alpha=0.7)
+        axis.plot(x[:1], found[:1], "o", color=RED, markersize=6, label="best")
+        _plain(axis, _name(name.replace("_", " ")), _name(metric.replace("_", " ")))
+        _between(axis, found[drawn])
+    axes[0].legend(frameon=False)
+    for axis in axes[len(settings) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def sweep_curves(curves: Sequence[Sequence[float]], metric: str) -> "Figure":
+    """Draw the score of each trial of a sweep after each epoch; those left behind end early.
+
+    Parameters
+    ----------
+    curves : sequence of sequences of float
+        The best trial first.
+    metric : str
+        The scores' name.
+    """
+    figure, (axis,) = _figure(6.4, 4)
+    drawn: list[float] = []
+    for curve in reversed(curves[1:]):
+        values = [value if math.isfinite(value) else math.nan for value in curve]
+        axis.plot(range(1, len(values) + 1), values, "-", color=SKY, linewidth=0.8, alpha=0.6)
+        axis.plot(len(values), values[-1], "o", color=SKY, markersize=2.5)
+        drawn.append(values[-1])
+    axis.plot(range(1, len(curves[0]) + 1), curves[0], "-", color=RED, linewidth=1.6, label="best")
+    _over_epochs(axis, max(map(len, curves)), _name(metric.replace("_", " ")), "")
+    _between(axis, np.array([*drawn, *curves[0]]))
+    axis.legend(frameon=False)
+    return figure
+
+
+def _between(axes: "Axes", values: np.ndarray) -> None:
+    """Leave out of the axis what is far beyond most values: a few bad scores would flatten the others."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return
+    low, middle, high = np.quantile(values, [0, 0.5, 1])
+    reach = 6 * max(np.quantile(values, 0.75) - np.quantile(values, 0.25), 1e-12)
+    low, high = max(low, middle - reach), min(high, middle + reach)
+    margin = 0.05 * (high - low) or 0.01 * abs(high) or 0.01
+    axes.set_ylim(low - margin, high + margin)
 
 
 def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Classes) -> "Figure":

@@ -392,3 +392,51 @@ def test_the_article_to_the_digit(mlpax, data_dir, tmp_path):
         ("0.5859", "0.873", "0.881"),
         ("0.4297", "0.891", "0.896"),
     ]
+
+
+def test_sweep_tells_and_keeps(mlpax, tmp_path):
+    words = ["sweep", "--learning-rate", "0.001:1:log", "--hidden", "8", "--hidden", "8,4", "--trials", 5]
+    code, out, err = mlpax(*words, "--epochs", 2, "--halving")
+    assert code == 0
+    assert err == (
+        "mlpax: trials are compared on 20% of the training rows; --validation or --folds changes that\n"
+    )
+    lines = out.splitlines()
+    assert re.fullmatch(
+        r"rung 1/2, 5/5 trials: best valid accuracy \d\d\.\d\d%, hidden [8,4]+, learning_rate [\d.]+",
+        lines[0],
+    )
+    assert lines[2].split() == ["trial", "valid_accuracy", "epochs", "hidden", "learning_rate"]
+    assert re.fullmatch(
+        r"sweeps/digits-default-1/best: the best, trained again; test accuracy \d\d\.\d\d%", lines[-1]
+    )
+    code, out, _ = mlpax("runs", "sweeps/digits-default-1")
+    assert (code, out.splitlines()[1].split()[0]) == (0, "best")
+
+
+def test_sweep_as_json_and_quiet(mlpax):
+    words = ["sweep", "--optimizer", "adam,nesterov", "--epochs", 1, "--no-refit"]
+    code, out, err = mlpax(*words, "--json")
+    answer = json.loads(out)
+    assert (code, err, answer["metric"], answer["best"]) == (0, "", "valid_accuracy", None)
+    assert {trial["settings"]["optimizer"] for trial in answer["trials"]} == {"adam", "nesterov"}
+    assert mlpax(*words, "--quiet") == (0, "sweeps/digits-default-2\n", "")
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--learning-rate", "1:0.1"], "'1:0.1' is an empty range; the first number must be below the second"),
+    (["--learning-rate", "0:1:log"], "is on a log scale, which begins above 0"),
+    (["--optimizer", "adam,sdg"], "optimizer"),
+    ([], "there is nothing to compare; give a setting several values, such as learning_rate 0.001:1:log"),
+    (["--learning-rate", "0.1,0.2", "--trials", "0"], "trials 0 is below 1"),
+    (["--learning-rate", "0.1,0.2", "--folds", "1"], "folds 1 is below 2"),
+    (["--hidden", "8", "--hidden", "a"], "hidden 'a' is no list of whole numbers; write 128,64"),
+    (["--learning-rat", "0.1,0.2"], "No such option: --learning-rat"),
+])  # fmt: skip
+def test_a_sweep_that_cannot_be_is_one_line(mlpax, words, said):
+    code, out, err = mlpax("sweep", *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("mlpax: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert not os.path.lexists("sweeps")

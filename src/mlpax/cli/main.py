@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlpax import __version__
-from mlpax.cli import look
+from mlpax.cli import look, search
 from mlpax.cli.look import DataDir, Json, Moved, RunArgument
-from mlpax.cli.options import COLUMNS, FILE, Field, InPanels, Setting, fields_of, reading_of, with_options
+from mlpax.cli.options import InPanels, Setting, panels, reading_of, with_options
 from mlpax.cli.screen import bar, epoch_line, figure, say, show, show_json, table
 from mlpax.data.reading import Reading
 from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError
@@ -108,47 +108,6 @@ def _options(  # pyright: ignore[reportUnusedFunction]
         raise typer.Exit(2)
 
 
-# Where `mlpax train --help` shows the options of the data and of a recipe.
-PANELS_OF_DATA = {
-    "Data": (
-        "target",
-        "task",
-        "valid_data",
-        "test",
-        "time_ordered",
-        "group",
-        "weight",
-        "class_weight",
-        "memory",
-    ),
-    "Columns of a table": COLUMNS,
-    "Text files": FILE,
-    "Pictures": ("size", "colour", "invert", "skip_bad"),
-}
-PANELS = {
-    "Network": ("hidden", "members", "own_orders", "activation", "initial_scale", "inputs"),
-    "Update rule": (
-        "optimizer",
-        "learning_rate",
-        "momentum",
-        "beta_1",
-        "beta_2",
-        "epsilon",
-        "schedule",
-        "warmup",
-    ),
-    "Validation and early stopping": ("validation", "patience", "min_delta", "monitor", "train_metrics"),
-}  # all others are under "Training"
-
-
-def _panels() -> dict[str, list[Field]]:
-    """Return the panels of `mlpax train --help`, and the fields in each."""
-    placed = {name for names in PANELS.values() for name in names}
-    others = [field.name for field in fields_of(Recipe) if field.name not in placed]
-    panels = {panel: fields_of(Reading, names) for panel, names in PANELS_OF_DATA.items()}
-    return panels | {p: fields_of(Recipe, names) for p, names in (PANELS | {"Training": others}).items()}
-
-
 def _settings(given: dict[str, Setting | None]) -> tuple[Reading, dict[str, object]]:
     """Return how to read the data, and the changes to the recipe, from the options of the command line."""
     changes: dict[str, object] = {name: value for name, value in given.items() if value not in (None, [])}
@@ -163,7 +122,7 @@ def _settings(given: dict[str, Setting | None]) -> tuple[Reading, dict[str, obje
 
 
 @app.command(cls=InPanels)
-@with_options(_panels())
+@with_options(panels())
 def train(
     data: Annotated[
         str,
@@ -351,6 +310,7 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 app.command("runs")(look.list_runs)
+app.command(cls=InPanels)(search.sweep)
 
 
 @sets.callback()

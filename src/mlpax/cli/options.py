@@ -12,8 +12,9 @@ import typer
 from typer.core import TyperCommand
 
 from mlpax.data.reading import Reading, columns_named
+from mlpax.recipes import Recipe
 
-__all__ = ["COLUMNS", "FILE", "Field", "InPanels", "Setting", "fields_of", "reading_of", "said",
+__all__ = ["COLUMNS", "FILE", "Field", "InPanels", "Setting", "fields_of", "panels", "reading_of", "said",
            "with_options"]  # fmt: skip
 
 Setting = str | int | float | bool | list[str]  # the value of an option
@@ -31,14 +32,24 @@ def fields_of(settings: type, names: Iterable[str] | None = None) -> list[Field]
     return [f for f in dataclasses.fields(settings) if wanted is None or f.name in wanted]
 
 
-def with_options(panels: Mapping[str, list[Field]]) -> Callable[[Command], Command]:
-    """Replace a command's `**settings` by an option for each field, in their panels of the help."""
+def with_options(
+    panels: Mapping[str, list[Field]], several: Iterable[str] = ()
+) -> Callable[[Command], Command]:
+    """Replace a command's `**settings` by an option for each field, in their panels of the help.
+
+    Those of the panels `several` take text, which may stand for several values.
+    """
+    of_text = set(several)
 
     def decorate(command: Command) -> Command:
         hints = typing.get_type_hints(command, include_extras=True)
         own = [p for p in signature(command).parameters.values() if p.kind != p.VAR_KEYWORD]
         parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own]
-        parameters += [_option(field, panel) for panel, fields in panels.items() for field in fields]
+        parameters += [
+            _option(field, panel, several=panel in of_text)
+            for panel, fields in panels.items()
+            for field in fields
+        ]
         command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         return command
@@ -68,10 +79,51 @@ class InPanels(TyperCommand):
                 formatter.write_dl(records)
 
 
-def _option(field: Field, panel: str) -> Parameter:
-    """Return the parameter, and so the option, for a field."""
-    kind: object = field.type if field.type in (int, float, bool) else str
-    kind = list[str] if field.name in SEVERAL else kind
+# Where `mlpax train --help` shows the options of the data and of a recipe.
+PANELS_OF_DATA = {
+    "Data": (
+        "target",
+        "task",
+        "valid_data",
+        "test",
+        "time_ordered",
+        "group",
+        "weight",
+        "class_weight",
+        "memory",
+    ),
+    "Columns of a table": COLUMNS,
+    "Text files": FILE,
+    "Pictures": ("size", "colour", "invert", "skip_bad"),
+}
+PANELS = {
+    "Network": ("hidden", "members", "own_orders", "activation", "initial_scale", "inputs"),
+    "Update rule": (
+        "optimizer",
+        "learning_rate",
+        "momentum",
+        "beta_1",
+        "beta_2",
+        "epsilon",
+        "schedule",
+        "warmup",
+    ),
+    "Validation and early stopping": ("validation", "patience", "min_delta", "monitor", "train_metrics"),
+}  # all others are under "Training"
+
+
+def panels() -> dict[str, list[Field]]:
+    """Return the panels of `mlpax train --help`, and the fields in each."""
+    placed = {name for names in PANELS.values() for name in names}
+    others = [field.name for field in fields_of(Recipe) if field.name not in placed]
+    panels = {panel: fields_of(Reading, names) for panel, names in PANELS_OF_DATA.items()}
+    return panels | {p: fields_of(Recipe, names) for p, names in (PANELS | {"Training": others}).items()}
+
+
+def _option(field: Field, panel: str, *, several: bool) -> Parameter:
+    """Return the parameter, and so the option, for a field; of several values as text."""
+    kind: object = field.type if field.type in (int, float, bool) and not several else str
+    kind = list[str] if field.name in SEVERAL or (several and field.name == "hidden") else kind
     flag = f"--{field.name.replace('_', '-')}"
     names = [f"{flag}/--no-{flag[2:]}" if kind is bool and field.default is True else flag]
     if field.name == "validation":

@@ -1,7 +1,7 @@
 """`Dataset`, and the one place that holds out rows: by class, by group or by time."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlpax.data.columns import Columns
 
 __all__ = ["Dataset", "HoldOut", "Split", "fold_numbers", "held_out", "split", "split_as_scikit_learn",
-           "stratified"]  # fmt: skip
+           "stratified", "validated"]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,11 +171,11 @@ def fold_numbers(
         If there are fewer than 2 folds, or more of them than rows, groups, or rows of the largest class.
     """
     rows, fold = len(y), np.zeros(len(y), np.int64)
-    _, numbers = np.unique(y if groups is None else groups, return_inverse=True)
+    kinds = np.arange(rows) if groups is None and not classes else y if groups is None else groups
+    _, numbers = np.unique(kinds, return_inverse=True)
     sizes = np.bincount(numbers)
-    what, most = ("groups", len(sizes)) if groups is not None else ("rows", rows)
-    if groups is None and classes:
-        what, most = "rows of the largest class", int(sizes.max())
+    what = "groups" if groups is not None else "rows of the largest class" if classes else "rows"
+    most = int(sizes.max()) if what.endswith("class") else len(sizes)
     if not 2 <= folds <= most:
         raise InputError(f"folds {folds} is outside [2, {most}], the number of {what}")
     if groups is not None:  # the largest first, each to the smallest fold
@@ -187,7 +187,7 @@ def fold_numbers(
             filled[smallest] += sizes[group]
         return fold
     order = generator.permutation(rows)
-    if classes:
+    if classes:  # dealt one after another
         order = order[np.argsort(numbers[order], kind="stable")]
     fold[order] = np.arange(rows) % folds
     return fold
@@ -284,6 +284,18 @@ def split(
         )
         valid[rest[share]] = True
     return Split(~test & ~valid, valid, test)
+
+
+def validated(dataset: Dataset, parts: Split) -> Dataset:
+    """Return a data set whose training rows are split into those to train on and those of validation."""
+    X, y = dataset.X_train, dataset.y_train
+    return replace(
+        dataset,
+        X_train=X[parts.train],
+        y_train=y[parts.train],
+        X_valid=X[parts.valid],
+        y_valid=y[parts.valid],
+    )
 
 
 def split_as_scikit_learn(

@@ -10,7 +10,7 @@ import numpy as np
 from mlpax.data import images, named_sets, tables
 from mlpax.data.arrays import is_arrays, labels_beside, read_arrays, read_rows
 from mlpax.data.columns import Columns
-from mlpax.data.dataset import Dataset, HoldOut, Split, split
+from mlpax.data.dataset import Dataset, HoldOut, split, validated
 from mlpax.data.named_sets import NAMES
 from mlpax.data.numerals import Numerals
 from mlpax.data.reading import Reading
@@ -137,7 +137,7 @@ class Named:
         dataset = named_sets.load(self.name, self.data_dir, progress=progress)
         settled = wanted.resolved(recipe, len(dataset.X_train))
         folds = [
-            _validated(dataset, split(dataset.y_train, replace(hold, seed=settled.seed)))
+            validated(dataset, split(dataset.y_train, replace(hold, seed=settled.seed)))
             for hold in _folds(HoldOut(), wanted)
         ]
         return Ready(dataset, settled, recipe, tuple(folds))
@@ -243,18 +243,6 @@ def _folds(hold: HoldOut, wanted: Wanted) -> list[HoldOut]:
     return [replace(hold, fold=(k, wanted.folds)) for k in range(wanted.folds)]
 
 
-def _validated(dataset: Dataset, parts: Split) -> Dataset:
-    """Return a data set whose training rows are split into those to train on and those of validation."""
-    X, y = dataset.X_train, dataset.y_train
-    return replace(
-        dataset,
-        X_train=X[parts.train],
-        y_train=y[parts.train],
-        X_valid=X[parts.valid],
-        y_valid=y[parts.valid],
-    )
-
-
 @dataclass(frozen=True)
 class Pictures:
     """Pictures: a folder with a sub-folder for each class, or a file of arrays; to predict, a picture, too.
@@ -289,7 +277,7 @@ class Pictures:
             X_valid=X[valid] if whole.validation else None, y_valid=y[valid] if whole.validation else None,
         )  # fmt: skip
         whole_set = replace(dataset, X_train=X, y_train=y)
-        folds = tuple(_validated(whole_set, own) for own in parts)
+        folds = tuple(validated(whole_set, own) for own in parts)
         return Ready(dataset, wanted.resolved(recipe, len(dataset.X_train)), recipe, folds)
 
     def to_score(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Scored:

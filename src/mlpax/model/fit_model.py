@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -35,12 +35,13 @@ from mlpax.model.model import Calibration, Model, Network, Target
 from mlpax.recipes import Recipe
 from mlpax.seeds import member_seeds, rng
 
-__all__ = ["Problem", "fit_model", "prepare"]
+__all__ = ["Placed", "Problem", "fit_model", "prepare"]
 
 
 COPIES = 6  # of a parameter: before and after an epoch, what the update rule remembers, and the best
 
 Layers = list[tuple[np.ndarray, np.ndarray]]  # (W, b) each
+Placed = dict[Hashable, tuple[Data, Data | None]]  # rows ready for minibatches, by what they depend on
 
 
 class Problem(NamedTuple):
@@ -83,18 +84,26 @@ def fit_model(
     return problem.model(chosen(state, problem.training.plan)), history
 
 
-def prepare(dataset: Dataset, recipe: Recipe) -> Problem:
+def prepare(dataset: Dataset, recipe: Recipe, placed: Placed | None = None) -> Problem:
     """Hold out validation rows, fit what is fitted on the others, and make both ready for the engine.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    recipe : Recipe
+    placed : dict, optional
+        Empty at first. Later recipes of the same data set share the rows that are kept in it.
 
     Raises
     ------
     InputError
         If the data cannot be trained on, or the recipe wants validation rows and there are none.
     """
-    return _table(dataset, recipe) if dataset.columns else _images(dataset, recipe)
+    placed = {} if placed is None else placed
+    return _table(dataset, recipe, placed) if dataset.columns else _images(dataset, recipe, placed)
 
 
-def _images(dataset: Dataset, recipe: Recipe) -> Problem:
+def _images(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
     X, y = dataset.X_train, dataset.y_train
     X_valid, y_valid = dataset.X_test, dataset.y_test
     if dataset.X_valid is not None and dataset.y_valid is not None:
@@ -122,8 +131,10 @@ def _images(dataset: Dataset, recipe: Recipe) -> Problem:
     params = [initial_params(sizes, own) for own in _of_members(recipe)]
     untrained = [_dense(own, recipe) for own in params]
     _check_file(_model(dataset, recipe, untrained, image_shape=dataset.image_shape))
-    data = place(X, y, **options)
-    valid = place(X_valid, y_valid, **options) if len(X_valid) else None
+    kind = *options.values(), None if dataset.X_valid is not None else (recipe.validation, recipe.seed)
+    if kind not in placed:
+        placed[kind] = place(X, y, **options), place(X_valid, y_valid, **options) if len(X_valid) else None
+    data, valid = placed[kind]
     training = training_of(recipe, data, valid, "dense", ("accuracy",), valid_metrics=("log_loss",))
     recipe = recipe.replace(backend=training.backend)
     return Problem(
@@ -135,7 +146,7 @@ def _images(dataset: Dataset, recipe: Recipe) -> Problem:
     )
 
 
-def _table(dataset: Dataset, recipe: Recipe) -> Problem:
+def _table(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
     columns, y = dataset.columns, dataset.y_train
     assert columns is not None
     X_valid, y_valid = dataset.X_valid, dataset.y_valid
@@ -176,8 +187,10 @@ def _table(dataset: Dataset, recipe: Recipe) -> Problem:
         made = _model(dataset, recipe, networks, columns=columns, backend=training.backend)
         return _calibrated(made, X_valid, y_valid, dataset.weight_valid) if dataset.classes else made
 
-    data = place(dataset.X_train, y, weight=dataset.weight, **options)
-    valid = place(X_valid, y_valid, weight=dataset.weight_valid, **options) if len(X_valid) else None
+    if (kind := tuple(options.values())) not in placed:
+        held = place(X_valid, y_valid, weight=dataset.weight_valid, **options) if len(X_valid) else None
+        placed[kind] = place(dataset.X_train, y, weight=dataset.weight, **options), held
+    data, valid = placed[kind]
     metrics = ("accuracy", "log_loss") if dataset.classes else ("rmse",)
     loss = "cross_entropy" if dataset.classes else "squared_error"
     training = training_of(recipe, data, valid, "table", metrics, loss)

@@ -27,8 +27,9 @@ from mlpax.errors import InputError, Notice
 from mlpax.recipes import Recipe
 from mlpax.runs.locks import holder
 
-__all__ = ["Config", "Result", "Summary", "check_history", "read_config", "read_history", "read_result",
-           "summaries", "undamaged", "write_config", "write_history", "write_json"]  # fmt: skip
+__all__ = ["Config", "Result", "Summary", "check_history", "read_config", "read_history", "read_json",
+           "read_result", "summaries", "undamaged", "write_config", "write_history",
+           "write_json"]  # fmt: skip
 
 FORMAT = 1
 LIMIT = 2**28  # bytes of a file; the metrics of a million epochs have half as many
@@ -106,6 +107,18 @@ class Result(NamedTuple):
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     with atomic(path) as file:
         file.write(json.dumps(value, indent=2).encode() + b"\n")
+
+
+def read_json(file: Path) -> dict[str, object]:
+    """Return the object that a file of ours holds.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or cannot be read.
+    """
+    with _named(file):
+        return _read_json(file)
 
 
 def write_config(path: Path, config: Config) -> None:

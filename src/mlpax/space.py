@@ -1,0 +1,199 @@
+"""What a sweep tries: lists and ranges of values for the settings of a recipe."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from mlpax.errors import InputError, unknown
+from mlpax.recipes import Recipe
+
+__all__ = ["Range", "Space", "combinations", "is_list", "parsed", "space_of"]
+
+TRIALS = 32  # where a range has no end of values
+FIXED = ("validation", "monitor", "seed", "train_metrics")  # of all trials, or they could not be compared
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values from `low` to `high`; with `log` as many between 0.01 and 0.1 as between 0.1 and 1."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def at(self, share: float) -> float:
+        """Return the value at a share of the range in [0, 1)."""
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        found = low + share * (high - low)
+        return math.exp(found) if self.log else found
+
+    def __str__(self) -> str:
+        return f"{self.low:g}:{self.high:g}{':log' if self.log else ''}"
+
+
+Values = Range | tuple[Any, ...]
+Space = dict[str, Values]
+Trial = dict[str, Any]  # a value of each setting
+
+
+def parsed(name: str, text: str) -> object:
+    """Return what a word of the command line says of a setting: a value, a tuple of several, or a range.
+
+    Parameters
+    ----------
+    name : str
+        A field of `Recipe`.
+    text : str
+        Such as "0.1", "0.01,0.1", "0.001:1:log" or "adam,nesterov"; of `hidden` the units of each layer.
+
+    Raises
+    ------
+    InputError
+        If there is no such setting, or it takes no such value.
+    """
+    kind = _field(name).type
+    if name == "hidden":
+        return _layers(text)
+    if kind in (int, float) and ":" in text:
+        return _range(name, text)
+    found = tuple(_value(name, kind, word.strip()) for word in text.split(",") if word.strip())
+    return found[0] if len(found) == 1 else found
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(units) for units in text.split(",") if units.strip())
+    except ValueError:
+        raise InputError(f"hidden {text!r} is no list of whole numbers; write 128,64") from None
+
+
+def _field(name: str) -> "dataclasses.Field[Any]":
+    fields = {field.name: field for field in dataclasses.fields(Recipe)}
+    if name not in fields:
+        raise unknown("setting", name, fields)
+    return fields[name]
+
+
+def _value(name: str, kind: object, word: str) -> object:
+    if kind is bool:
+        if word.lower() not in ("true", "false"):
+            raise InputError(f"{name} {word!r} is neither true nor false")
+        return word.lower() == "true"
+    try:
+        return int(word) if kind is int else float(word) if kind is float else word
+    except ValueError:
+        what = "whole number" if kind is int else "number"
+        raise InputError(f"{name} {word!r} is no {what}; write 0.1, or 0.01,0.1, or 0.01:1:log") from None
+
+
+def _range(name: str, text: str) -> Range:
+    low, high, *log = text.split(":")
+    if log not in ([], ["log"]):
+        raise InputError(f"{name} {text!r} is no range; write low:high or low:high:log")
+    try:
+        found = Range(float(low), float(high), log == ["log"])
+    except ValueError:
+        raise InputError(f"{name} {text!r} is no range; write low:high or low:high:log") from None
+    if not (found.low < found.high < math.inf):
+        raise InputError(f"{name} {text!r} is an empty range; the first number must be below the second")
+    if found.log and found.low <= 0:
+        raise InputError(f"{name} {text!r} is on a log scale, which begins above 0; write 1e-4:{high}:log")
+    return found
+
+
+def space_of(given: Mapping[str, object], base: Recipe) -> Space:
+    """Return the settings to try, and the values of each.
+
+    Parameters
+    ----------
+    given : mapping
+        For each setting a `Range`, a list of values, or a word as `parsed` takes it. `hidden` is a list of
+        tuples.
+    base : Recipe
+        Whose other settings all trials have.
+
+    Raises
+    ------
+    InputError
+        If there is no setting of a name or none at all, a list is empty, a value is outside its range, or
+        trials of other values could not be compared.
+    """
+    space: Space = {}
+    for name, values in given.items():
+        field = _field(name)
+        if name in FIXED:
+            raise InputError(f"{name} must be the same for all trials; give it one value")
+        values = parsed(name, values) if isinstance(values, str) else values
+        if not isinstance(values, Range):
+            values = tuple(cast(Sequence[object], values)) if is_list(values) else (values,)
+            values = (values,) if name == "hidden" and not any(map(is_list, values)) else values
+            if not values:
+                raise InputError(f"{name} has no value to try; give some, or leave it out")
+        elif field.type not in (int, float):
+            raise InputError(f"{name} takes no range; give a list of values")
+        ends = (values.low, values.high) if isinstance(values, Range) else values
+        checked = [_checked(base, name, field, value) for value in ends]
+        space[name] = values if isinstance(values, Range) else tuple(dict.fromkeys(checked))
+    if not any(isinstance(values, Range) or len(values) > 1 for values in space.values()):
+        raise InputError("there is nothing to compare; give a setting several values, such as"
+                         " learning_rate 0.001:1:log")  # fmt: skip
+    return space
+
+
+def is_list(value: object) -> bool:
+    """Return whether a value is a list or a tuple."""
+    return isinstance(value, (tuple, list))
+
+
+def _checked(base: Recipe, name: str, field: "dataclasses.Field[Any]", value: Any) -> Any:
+    """Return a value as the recipe has it."""
+    value = round(value) if field.type is int and isinstance(value, float) and value.is_integer() else value
+    return getattr(base.replace(**{name: value}), name)
+
+
+def combinations(space: Space, trials: int | None, seed: int) -> list[Trial]:
+    """Return the trials: all combinations of lists, or random ones.
+
+    A random sample covers each range evenly: it is cut into as many parts as there are trials, and each has
+    one value of every part (Latin hypercube sampling, McKay et al. 1979).
+
+    Parameters
+    ----------
+    space : dict
+        See `space_of`.
+    trials : int, optional
+        How many. By default all combinations of lists, and 32 where there is a range.
+    seed : int
+
+    Raises
+    ------
+    InputError
+        If trials are below 1.
+    """
+    from mlpax.seeds import rng  # NumPy would double the time of `mlpax --help`
+
+    if trials is not None and trials < 1:
+        raise InputError(f"trials {trials} is below 1; choose 32, say")
+    lists = {name: values for name, values in space.items() if not isinstance(values, Range)}
+    generator = rng(seed, "sweep")
+    if len(lists) == len(space):
+        every = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+        if trials is None or trials >= len(every):
+            return every
+        return [every[k] for k in sorted(generator.permutation(len(every))[:trials].tolist())]
+    count = TRIALS if trials is None else trials
+    columns: dict[str, list[Any]] = {}
+    for name, values in space.items():
+        shares = ((generator.permutation(count) + generator.random(count)) / count).tolist()
+        if not isinstance(values, Range):
+            columns[name] = [values[int(share * len(values))] for share in shares]
+        elif _field(name).type is int:
+            low, high = math.ceil(values.low), math.floor(values.high)
+            whole = Range(low - 0.5 + 1e-9, high + 0.5 - 1e-9, values.log)
+            columns[name] = [min(max(round(whole.at(share)), low), high) for share in shares]
+        else:
+            columns[name] = [float(f"{values.at(share):.4g}") for share in shares]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
