@@ -131,7 +131,8 @@ import mlpax, sys
 def on_progress(progress):
     print(progress.rung, progress.done, flush=True)
 mlpax.sweep("digits", out=sys.argv[1], epochs=int(sys.argv[2]), learning_rate="0.01:1:log", trials=40,
-            hidden=[(32,), (48,)], halving=True, monitor="valid_log_loss", refit=False, on_progress=on_progress)
+            hidden=[(32,), (48,)], halving=True, monitor="valid_log_loss", refit=False,
+            on_progress=on_progress)
 """
 
 

@@ -51,8 +51,10 @@ def _values(name: str, z: np.ndarray, y: np.ndarray) -> np.ndarray:
         case "subset_accuracy":
             return ((z > 0) == (y > 0.5)).all(axis=-1).astype(np.float64)
         case "cross_entropy" | "log_loss":
-            shifted = z - z.max(axis=-1, keepdims=True)
-            return np.log(np.exp(shifted).sum(axis=-1)) - shifted[..., np.arange(len(y)), y]
+            z = np.moveaxis(z, -1, 0).copy()  # NumPy reduces a short last axis at a fifth of the speed
+            z -= z.max(axis=0)
+            of_truth = np.moveaxis(z[y, ..., np.arange(len(y))], 0, -1)
+            return np.log(np.exp(z, out=z).sum(axis=0)) - of_truth
         case "binary_cross_entropy":
             return (np.logaddexp(0, z) - y * z).sum(axis=-1)
         case "squared_error" | "rmse":
