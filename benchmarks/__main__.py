@@ -15,6 +15,7 @@ NAMES = (
     "peak",
     "checkpointing",
     "population",
+    "search",
     "estimators",
 )
 

@@ -238,6 +238,19 @@ def estimators(result: Result) -> str:
     return f"{grid(head, rows)}\n\n{caption(result, ('jax', 'scikit-learn'), n)}"
 
 
+def search(result: Result) -> str:
+    rows: list[list[str]] = []
+    titles = {"candidates": "64 candidates", "grid": "20 x 5 folds"}
+    for key, title in titles.items():
+        for name, of in result["results"][key]["contestants"].items():
+            rows.append([title, name, f"{of['seconds']['median']:.2f}", f"{of['times_ours']['median']:.1f}"])
+    behind = result["results"]["candidates"]["behind"]
+    note = f"medians of {behind['n']} rounds; ratios within a round"
+    note += f"; halving's winner {sum(behind['values']) / behind['n']:.2f} points behind in the mean"
+    head = ["search", "trained", "seconds", "times the first"]
+    return f"{grid(head, rows)}\n\n{caption(result, ('jax', 'scikit-learn'), note)}"
+
+
 TABLES = {
     table.__name__: table
     for table in (
@@ -250,6 +263,7 @@ TABLES = {
         tables_best,
         recipe,
         population,
+        search,
         estimators,
     )
 }

@@ -26,7 +26,7 @@ ROOMS = {
     "data": "memory reading arrays numerals dates encodings headers csv_files tables kinds columns dataset"
     " named_sets image_cache images targets sources describe",
     "model": "schema tensors model model_file fit_model",
-    "runs": "locks run_files checkpoints logs run sweep",
+    "runs": "locks run_files checkpoints logs run trials sweep rates",
     "estimators": "callbacks rows trained fitting mlp search table",
     "cli": "screen options look search main",
 }
@@ -209,7 +209,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 10709
+    assert house.survey(SOURCE.parents[1]).lines <= 12100
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mlpax.model.model import Model as Model
     from mlpax.model.model_file import load as load
     from mlpax.recipes import Recipe as Recipe
+    from mlpax.runs.rates import find_learning_rate as find_learning_rate
     from mlpax.runs.sweep import sweep as sweep
 
 # The public names of each module; they are imported on first use (PEP 562), so that `import mlpax` is quick.
@@ -49,6 +50,7 @@ _NAMES = {
     "model.model": ["Model"],
     "model.model_file": ["load"],
     "recipes": ["Recipe"],
+    "runs.rates": ["find_learning_rate"],
     "runs.sweep": ["sweep"],
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

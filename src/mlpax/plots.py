@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import
     from matplotlib.figure import Figure
 
 __all__ = ["calibration", "comparison", "confusion_matrix", "curves", "epoch_times", "importance",
-           "predicted", "save", "sweep_curves", "sweep_scores", "weights", "worst_mistakes"]  # fmt: skip
+           "kind_of", "learning_rates", "predicted", "save", "sweep_curves", "sweep_scores", "weights",
+           "worst_mistakes"]  # fmt: skip
 
 History = Sequence[Mapping[str, float]]
 Classes = Sequence[str] | Sequence[int]
@@ -81,13 +82,25 @@ def save(figure: "Figure", path: str | Path) -> None:
     InputError
         If the path has another suffix.
     """
-    kind = Path(path).suffix[1:].lower()
-    if kind not in ("png", "svg", "pdf"):
-        raise InputError(f"{path} does not name a picture; end it with .png, .svg or .pdf")
+    kind = kind_of(path)
     with atomic(path) as file, warnings.catch_warnings():
         # matplotlib draws a box for a letter that the font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing|Matplotlib currently does not support")
         figure.savefig(file, format=kind)
+
+
+def kind_of(path: str | Path) -> str:
+    """Return the kind of picture that a path names: "png", "svg" or "pdf".
+
+    Raises
+    ------
+    InputError
+        If it names none of them.
+    """
+    kind = Path(path).suffix[1:].lower()
+    if kind not in ("png", "svg", "pdf"):
+        raise InputError(f"{path} does not name a picture; end it with .png, .svg or .pdf")
+    return kind
 
 
 def _metrics(history: History) -> list[str]:
@@ -167,6 +180,35 @@ def comparison(histories: Mapping[str, History]) -> "Figure":
     _over_epochs(left, longest, "loss", "Training loss")
     _over_epochs(right, longest, words, f"{'Validation' if validated else 'Training'} {words}")
     figure.legend(loc="outside lower center", ncols=min(3, len(histories)), frameon=False)
+    return figure
+
+
+def learning_rates(
+    rates: Sequence[float], losses: Sequence[float], best: float, usual: float, metric: str
+) -> "Figure":
+    """Draw the loss that each learning rate leads to.
+
+    Parameters
+    ----------
+    rates, losses : sequences of float
+        Losses that are not finite are not drawn.
+    best, usual : float
+        Rates that vertical lines mark: the best one, and that of the recipe.
+    metric : str
+        The losses' name.
+    """
+    figure, (axis,) = _figure(6.4, 4)
+    found = np.where(np.isfinite(losses), losses, np.nan)
+    axis.plot(rates, found, "-o", color=BLUE, markersize=3.5)
+    axis.axvline(best, color=RED, linewidth=1.2, label=f"best: {best:g}")
+    axis.axvline(usual, color=GREEN, linewidth=1.2, linestyle="--", label=f"recipe: {usual:g}")
+    axis.set_xscale("log")
+    _plain(axis, "learning rate", _name(metric.replace("_", " ")))
+    low, high = np.nanmin(found), np.nanmax(found)
+    first = found[np.isfinite(found)][0]  # a network that has hardly learned
+    high = min(high, max(first, low) + 0.3 * (first - low) + 1e-9)
+    axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low) + 1e-9)
+    axis.legend(frameon=False)
     return figure
 
 

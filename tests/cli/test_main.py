@@ -440,3 +440,27 @@ def test_a_sweep_that_cannot_be_is_one_line(mlpax, words, said):
     assert said in err
     assert err.count("\n") == 1
     assert not os.path.lexists("sweeps")
+
+
+def test_lr_find_tells_and_draws(mlpax, tmp_path):
+    code, out, err = mlpax("lr-find", "digits", "--points", 4, "--steps", 20, "--hidden", "8")
+    assert code == 0
+    assert err.count("\n") == 1
+    lines = out.splitlines()
+    assert lines[0].split() == ["learning_rate", "valid_log_loss"]
+    assert re.fullmatch(
+        r"best: [\d.e-]+, after \d+ steps; the recipe's rate is 0.1; see digits-learning-rates.png", lines[-1]
+    )
+    assert (tmp_path / "digits-learning-rates.png").read_bytes().startswith(b"\x89PNG")
+    code, out, err = mlpax("lr-find", "--points", 3, "--steps", 20, "--json", "--out", "a.svg")
+    answer = json.loads(out)
+    assert (code, err, len(answer["losses"]), answer["usual"]) == (0, "", 3, 0.1)
+    for words, said in [
+        (["--low", "1", "--high", "0.1"], "the rates 1 to 0.1 are no range"),
+        (["--points", "1"], "points 1 and steps 300 are too few"),
+        (["--out", "none/a.png"], "none is no folder"),
+        (["--out", "a.txt"], "end it with .png, .svg or .pdf"),
+    ]:
+        code, out, err = mlpax("lr-find", *words)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert said in err

@@ -195,7 +195,7 @@ def predict(
     from mlpax.model.model_file import load
 
     model = load(run)
-    _check_out(out)
+    check_out(out)
     if out.suffix not in (".csv", ".parquet"):
         raise InputError(f"{out} is no name for predictions; end it with .csv or .parquet")
     if out.exists() and Path(data).exists() and out.samefile(data):
@@ -205,7 +205,7 @@ def predict(
     show(f"{out}: {rows} predictions")
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Raise an error if `out` cannot be written, before the work begins."""
     if out.is_dir():
         raise InputError(f"{out} is a folder; --out takes a file")
@@ -232,7 +232,7 @@ def importance(
     if not model.columns:
         raise InputError(f"{run} was trained on images, which have no columns; give a run on a table")
     out = out or (run if run.is_dir() else run.parent) / "importance.png"
-    _check_out(out)
+    check_out(out)
     X, y, _ = _examples(model, run, data, None, moved, reading_of(settings))
     rows = model.importance_of(X, y, repeats=repeats)
     what = f"{'loss' if model.classes else 'rise'} of {model.score_name}"
@@ -352,7 +352,7 @@ def compare(
     from mlpax import plots
     from mlpax.runs import run_files
 
-    _check_out(out)
+    check_out(out)
     whole = run_files.undamaged(runs, say)
     configs = [run_files.read_config(run) for run in whole]
     rows = [run_files.summary(run) for run in whole]

@@ -311,6 +311,7 @@ for command in (
     app.command()(command)
 app.command("runs")(look.list_runs)
 app.command(cls=InPanels)(search.sweep)
+app.command("lr-find", cls=InPanels)(search.lr_find)
 
 
 @sets.callback()

@@ -1,4 +1,4 @@
-"""Commands that train many settings and compare them: `sweep`."""
+"""Commands that train many settings and compare them: `sweep` and `lr-find`."""
 
 import dataclasses
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from mlpax.cli.look import DataDir, Json
+from mlpax.cli.look import DataDir, Json, check_out
 from mlpax.cli.options import PANELS_OF_DATA, Setting, panels, reading_of, with_options
 from mlpax.cli.screen import figure, say, show, show_json, table
 from mlpax.data.reading import Reading
@@ -14,9 +14,10 @@ from mlpax.recipes import QUALITIES, RECIPES
 from mlpax.space import is_list, parsed
 
 if TYPE_CHECKING:
-    from mlpax.runs.sweep import Progress, Standing, Sweep
+    from mlpax.runs.sweep import Progress, Sweep
+    from mlpax.runs.trials import Standing
 
-__all__ = ["sweep"]
+__all__ = ["lr_find", "sweep"]
 
 SHOWN = 10  # trials of the leaderboard
 PANELS = panels()
@@ -46,6 +47,12 @@ def sweep(
     ] = False,
     refit: Annotated[bool, typer.Option(help="Train the best again as a run, in the folder best.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder [sweeps/<data>-<recipe>-<n>].")] = None,
+    executor: Annotated[
+        str, typer.Option(help="Where groups of trials are trained [local, dask].")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the dask scheduler, as tcp://10.0.0.1:8786.")
+    ] = None,
     data_dir: DataDir = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the sweep's folder.")] = False,
     json_: Json = False,
@@ -68,8 +75,8 @@ def sweep(
 
     found = sweeps.sweep(
         data, out=out, recipe=recipe, quality=quality, trials=trials, folds=folds, seeds=seeds,
-        halving=halving, refit=refit, data_dir=data_dir, on_progress=on_progress,
-        notice=(lambda text: None) if silent else say, **reading.given(), **swept,
+        halving=halving, refit=refit, executor=executor, address=address, data_dir=data_dir,
+        on_progress=on_progress, notice=(lambda text: None) if silent else say, **reading.given(), **swept,
     )  # fmt: skip
     if json_:
         show_json(_as_json(found))
@@ -77,6 +84,51 @@ def sweep(
         show(found.path)
     else:
         _show(found)
+
+
+@with_options(PANELS)
+def lr_find(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A known set, a table or pictures, as of `mlpax train`.")
+    ] = "digits",
+    *,
+    recipe: Annotated[
+        str | None, typer.Option(help=f"Settings to start from [{', '.join(RECIPES)}]; default as of train.")
+    ] = None,
+    low: Annotated[float | None, typer.Option(help="Smallest rate [a thousandth of the recipe's].")] = None,
+    high: Annotated[float | None, typer.Option(help="Largest rate [a hundred times the recipe's].")] = None,
+    points: Annotated[int, typer.Option(help="Number of rates.")] = 32,
+    steps: Annotated[int, typer.Option(help="Updates of each training.")] = 300,
+    out: Annotated[Path | None, typer.Option(help="The picture [<data>-learning-rates.png].")] = None,
+    data_dir: DataDir = None,
+    json_: Json = False,
+    **settings: Setting | None,
+) -> None:
+    """Train at many learning rates for a few hundred steps, side by side, and tell which is best.
+
+    The recipe decides every setting that you do not give.
+    """
+    from mlpax import plots
+    from mlpax.data.sources import short_name
+    from mlpax.runs.rates import find_learning_rate
+
+    path = out or Path(f"{short_name(data)}-learning-rates.png")
+    check_out(path)
+    plots.kind_of(path)  # before the work begins
+    reading, fixed = _settings(settings)
+    fixed = {name: parsed(name, value) if isinstance(value, str) else value for name, value in fixed.items()}
+    found = find_learning_rate(
+        data, recipe=recipe, low=low, high=high, points=points, steps=steps, data_dir=data_dir,
+        notice=(lambda text: None) if json_ else say, **reading.given(), **fixed,
+    )  # fmt: skip
+    rates, losses = found.rates.tolist(), found.losses.tolist()
+    plots.save(plots.learning_rates(rates, losses, found.best, found.usual, found.metric), path)
+    if json_:
+        show_json(found._asdict() | {"rates": rates, "losses": losses, "picture": str(path)})
+        return
+    shown = [*range(0, len(rates), max(1, len(rates) // 16))]
+    table([("learning_rate", found.metric), *((f"{rates[k]:.4g}", losses[k]) for k in shown)])
+    show(f"best: {found.best:g}, after {found.steps} steps; the recipe's rate is {found.usual:g}; see {path}")
 
 
 def _settings(given: dict[str, Setting | None]) -> tuple[Reading, dict[str, object]]:

@@ -1,20 +1,22 @@
 """`Dataset`, and the one place that holds out rows: by class, by group or by time."""
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlpax.data.columns import Columns
 from mlpax.data.numerals import Numerals
 from mlpax.errors import InputError
 from mlpax.seeds import rng
 
-if TYPE_CHECKING:
-    from mlpax.data.columns import Columns
+__all__ = ["ARRAYS", "Dataset", "HoldOut", "Split", "fold_numbers", "from_arrays", "held_out", "split",
+           "split_as_scikit_learn", "stratified", "validated"]  # fmt: skip
 
-__all__ = ["Dataset", "HoldOut", "Split", "fold_numbers", "held_out", "split", "split_as_scikit_learn",
-           "stratified", "validated"]  # fmt: skip
+
+ARRAYS = ("X_train", "y_train", "X_test", "y_test", "X_valid", "y_valid", "weight", "weight_valid")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class Dataset:
     y_valid: np.ndarray | None = None
     weight: np.ndarray | None = None
     weight_valid: np.ndarray | None = None
-    columns: "Columns | None" = None
+    columns: Columns | None = None
     target: str = ""
     numerals: Numerals = Numerals()
 
@@ -69,15 +71,36 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 over the arrays' names, types, shapes and bytes."""
         digest = hashlib.sha256()
-        for name in (
-            "X_train", "y_train", "X_test", "y_test", "X_valid", "y_valid", "weight", "weight_valid",
-        ):  # fmt: skip
+        for name in ARRAYS:
             if getattr(self, name) is None:
                 continue
             array = np.ascontiguousarray(getattr(self, name))
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
             digest.update(array.data)
         return digest.hexdigest()
+
+    def to_arrays(self) -> tuple[dict[str, np.ndarray], str]:
+        """Return the arrays, and all else as JSON: what `from_arrays` takes, on another machine, too."""
+        arrays = {name: array for name in ARRAYS if (array := getattr(self, name)) is not None}
+        about = {name: getattr(self, name) for name in ("name", "classes", "image_shape", "target")}
+        about["columns"] = None if self.columns is None else self.columns.to_json()
+        about["numerals"] = self.numerals.to_json()
+        return arrays, json.dumps(about)
+
+
+def from_arrays(arrays: dict[str, np.ndarray], about: str) -> Dataset:
+    """Return the data set of `Dataset.to_arrays`."""
+    found = json.loads(about)
+    shape, columns = found["image_shape"], found["columns"]
+    return Dataset(
+        **arrays,
+        name=found["name"],
+        classes=tuple(found["classes"]),
+        image_shape=None if shape is None else tuple(shape),
+        columns=None if columns is None else Columns.from_json(columns),
+        target=found["target"],
+        numerals=Numerals.from_json(found["numerals"]),
+    )
 
 
 def stratified(y: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:

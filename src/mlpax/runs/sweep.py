@@ -7,38 +7,35 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
-
-import numpy as np
 
 from mlpax.atomic import atomic, own
 from mlpax.data.dataset import Dataset, HoldOut, split, validated
 from mlpax.data.reading import Reading
 from mlpax.data.sources import Ready, Wanted, short_name, source
-from mlpax.engine.plan import direction
-from mlpax.engine.search import KEEP, Candidate, Outcome, Race, rungs_of
-from mlpax.engine.training import initial_state
-from mlpax.errors import DivergedError, InputError, InterruptedRun, Notice
-from mlpax.model.fit_model import Placed, prepare
+from mlpax.engine.search import KEEP, rungs_of
+from mlpax.errors import DivergedError, InputError, InterruptedRun, Notice, unknown
+from mlpax.model.fit_model import prepare
 from mlpax.model.model import Model
 from mlpax.model.model_file import load
 from mlpax.recipes import Recipe
 from mlpax.runs.locks import holder, locked, signals
 from mlpax.runs.run import train
 from mlpax.runs.run_files import Result, read_json, read_result, write_json
+from mlpax.runs.trials import Group, Standing, Trials, Workers, leaders, locally, on_dask
 from mlpax.space import Range, Space, combinations, is_list, parsed, space_of
 
-__all__ = ["Progress", "Standing", "Sweep", "leaders", "sweep"]
+__all__ = ["Progress", "Sweep", "sweep", "with_validation"]
 
 FORMAT = 1
 WAVE = 16  # trials that are trained at a time
 SHARE = 0.2  # of the training rows that validate, if the recipe holds out none
 JOURNAL = "journal.jsonl"
+EXECUTORS = ("local", "dask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,29 +61,6 @@ class Asked:
             raise InputError(f"seeds {self.seeds} is below 1; choose 3, say")
 
 
-class Standing(NamedTuple):
-    """How a trial stands: a row of the leaderboard."""
-
-    trial: int
-    rung: int  # from 1, to which it was trained
-    settings: dict[str, Any]
-    scores: list[float]  # of each fold and seed; NaN if it diverged
-    other: float  # the mean of the figure that decides between equal scores
-    epochs: int
-    seconds: float
-    curve: list[float]  # the mean score after each epoch
-
-    @property
-    def score(self) -> float:
-        """The mean over folds and seeds; NaN if one diverged."""
-        return float(np.mean(self.scores))
-
-    @property
-    def spread(self) -> float:
-        """The standard deviation over folds and seeds; NaN of a single one."""
-        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else math.nan
-
-
 class Progress(NamedTuple):
     """How far a sweep is."""
 
@@ -96,18 +70,6 @@ class Progress(NamedTuple):
     trials: int
     metric: str
     best: Standing
-
-
-def leaders(standings: Iterable[Standing], metric: str) -> list[Standing]:
-    """Return the trials: those of the last rung first, and of a rung the best by a metric first."""
-
-    def place(standing: Standing) -> tuple[float, ...]:
-        score = direction(metric) * standing.score
-        if math.isnan(score):
-            return math.inf, 0.0, 0.0, standing.trial
-        return -standing.rung, -score, standing.other, standing.trial
-
-    return sorted(standings, key=place)
 
 
 class Sweep(NamedTuple):
@@ -150,9 +112,11 @@ def sweep(
     seeds: int = 1,
     halving: bool = False,
     refit: bool = True,
+    executor: str = "local",
+    address: str | None = None,
     data_dir: str | Path | None = None,
-    on_progress: Callable[[Progress], object] = lambda progress: None,
-    notice: Notice = lambda text: None,
+    on_progress: Callable[[Progress], object] | None = None,
+    notice: Notice | None = None,
     **settings: Any,
 ) -> Sweep:
     """Train many settings of a recipe side by side, and tell which are best.
@@ -179,6 +143,10 @@ def sweep(
         Train all trials for a share of their epochs, and go on with the better third, again and again.
     refit : bool, default True
         Train the best trial again as a run, in the folder `best`.
+    executor : {"local", "dask"}, default "local"
+        Where groups of 16 trials are trained: in this process, or by the workers of a dask scheduler.
+    address : str, optional
+        Of the scheduler, such as "tcp://10.0.0.1:8786".
     data_dir : path, optional
         Folder of the known sets' files.
     on_progress, notice : callable, optional
@@ -210,6 +178,7 @@ def sweep(
     >>> found.metric, len(found.standings)
     ('valid_accuracy', 4)
     """
+    notice = notice or (lambda text: None)
     asked = Asked(trials=trials, seeds=seeds, halving=halving)
     readings = {field.name for field in dataclasses.fields(Reading)}
     reading = Reading(**{name: settings.pop(name) for name in readings & settings.keys()})
@@ -223,11 +192,20 @@ def sweep(
     work = _Work(ready, asked, space, combinations(space, trials, base.seed), reading, folder)
     if refit:
         prepare(ready.dataset, ready.recipe.replace(**work.trials[0]))  # which refuses what it cannot train
-    race, metric = work.race(notice)
-    config = work.config(metric, race.candidates[0].training.backend)
+    if executor not in EXECUTORS:
+        raise unknown("executor", executor, EXECUTORS)
+    if (executor == "dask") != (address is not None):
+        raise InputError("executor 'dask' and an address belong together; give both, or none")
+    datasets = ready.folds or (with_validation(ready.dataset, base, notice),)
+    # Workers elsewhere prepare their own trials; the first tells what all are compared by.
+    first = None if address is None else [0]
+    every = Trials(datasets, base, work.trials, seeds, first)
+    config = work.config(every.metric, every.backend)
     path = Path(out) if out else _folder(Path("sweeps"), f"{short_name(str(data))}-{ready.name}", config)
-    standings = _compared(path, config, work, race, metric, on_progress, notice)
-    found = Sweep(path, metric, standings, space)
+    standings = _compared(
+        path, config, work, datasets, every, address, on_progress or (lambda _: None), notice
+    )
+    found = Sweep(path, every.metric, standings, space)
     return found._replace(best=_refitted(path, work, standings[0], notice)) if refit else found
 
 
@@ -256,26 +234,6 @@ class _Work:
     reading: Reading
     data_dir: str | None
 
-    def race(self, notice: Notice) -> tuple[Race, str]:
-        """Return the candidates, those of a trial together, and the figure that they are compared by."""
-        base = self.ready.recipe.replace(train_metrics=False)
-        datasets = self.ready.folds or (_with_validation(self.ready.dataset, base, notice),)
-        placed: list[Placed] = [{} for _ in datasets]
-        candidates, metric = list[Candidate](), ""
-        for trial in self.trials:
-            recipe = base.replace(**trial)
-            for dataset, rows in zip(datasets, placed, strict=True):
-                for seed in range(recipe.seed, recipe.seed + self.asked.seeds):
-                    _, valid, how, params, _ = problem = prepare(dataset, recipe.replace(seed=seed), rows)
-                    start = partial(initial_state, params, how, seed)
-                    candidates.append(Candidate(start, problem.data, valid, how, seed))
-                    metric = how.plan.monitor
-        if not metric.startswith("valid_"):
-            raise InputError(
-                f"a sweep compares trials by a figure of validation rows, and {metric!r} is none"
-            )
-        return Race(candidates), metric
-
     def config(self, metric: str, backend: str) -> dict[str, Any]:
         """Return what decides the sweep: one that differs may not go on in its folder."""
         shown = {name: str(v) if isinstance(v, Range) else list(v) for name, v in self.space.items()}
@@ -303,23 +261,26 @@ def _folder(parent: Path, name: str, config: dict[str, Any]) -> Path:
 
 
 def _compared(
-    path: Path, config: dict[str, Any], work: _Work, race: Race, metric: str,
-    on_progress: Callable[[Progress], object], notice: Notice,
+    path: Path, config: dict[str, Any], work: _Work, datasets: Sequence[Dataset], every: Trials,
+    address: str | None, on_progress: Callable[[Progress], object], notice: Notice,
 ) -> list[Standing]:  # fmt: skip
     """Train the trials in a folder, from where an earlier call was stopped; return them, the best first."""
-    trials = work.trials
+    trials, metric, seeds = work.trials, every.metric, work.asked.seeds
     if process := holder(path):
         raise InputError(f"{path} is being written by {process}; wait for it, or choose another folder")
     with locked(path, notice) as still_ours, signals() as caught:
         _begin(path, config)
         journal = _Journal(path / JOURNAL, trials)
-        under_way = _UnderWay(race, journal, trials, metric, on_progress, still_ours, caught)
-        rungs = rungs_of(len(trials)) if work.asked.halving else ()
-        ended = under_way.run((*rungs, 1.0))
-        standings = leaders(under_way.standings.values(), metric)
+        shares = (*(rungs_of(len(trials)) if work.asked.halving else ()), 1.0)
+        workers = nullcontext(locally(every, caught))
+        if address is not None:
+            workers = on_dask(address, datasets, work.ready.recipe, trials, seeds, caught)
+        with workers as train_groups:
+            found = _run(train_groups, journal, len(trials), shares, metric, on_progress, still_ours)
+        standings = leaders(found.values(), metric)
         if standings:
             _write_leaderboard(path, standings, metric, work.space)
-        if not ended:
+        if caught:
             done = f"interrupted with {len(standings)} of {len(trials)} trials in {path}"
             raise InterruptedRun(caught[0], f"{done}; nothing is lost, the same command goes on")
         if math.isnan(standings[0].score):
@@ -358,7 +319,7 @@ def _refitted(path: Path, work: _Work, best: Standing, notice: Notice) -> Result
     )  # fmt: skip
 
 
-def _with_validation(dataset: Dataset, recipe: Recipe, notice: Notice) -> Dataset:
+def with_validation(dataset: Dataset, recipe: Recipe, notice: Notice) -> Dataset:
     """Return the data set with validation rows. Test rows must not choose."""
     if dataset.X_valid is not None and len(dataset.X_valid):
         return dataset
@@ -395,104 +356,77 @@ class _Journal:
     """The finished trials of each rung, a line a group, on the disk before the next group begins."""
 
     def __init__(self, file: Path, trials: list[dict[str, Any]]):
-        self.file, self.found = file, dict[tuple[int, int], Standing]()
+        self.file, self.found = file, dict[tuple[int, int], Standing]()  # by rung and trial
         if not os.path.lexists(file):
             return
         with open(own(file), "rb") as opened:
             lines = opened.read().split(b"\n")
         for number, line in enumerate(lines[:-1], 1):  # what follows the last end of a line was cut off
             try:
-                entry = json.loads(line)
-                for row in entry["standings"]:
-                    figures = [math.nan if score is None else float(score) for score in row["scores"]]
-                    curve = [math.nan if score is None else float(score) for score in row["curve"]]
-                    trial = int(row["trial"])
-                    standing = Standing(
-                        trial, int(row["rung"]), trials[trial], figures, float(row["other"]),
-                        int(row["epochs"]), float(row["seconds"]), curve,
-                    )  # fmt: skip
-                    self.found[standing.rung, trial] = standing
+                self._keep([Standing.from_json(record, trials) for record in json.loads(line)])
             except (ValueError, KeyError, TypeError, IndexError, RecursionError):
                 raise InputError(
                     f"{file} is damaged in line {number}; remove the folder to begin anew"
                 ) from None
+        if lines[-1]:
+            os.truncate(file, sum(len(line) + 1 for line in lines[:-1]))
+
+    def _keep(self, standings: list[Standing]) -> None:
+        self.found |= {(standing.rung, standing.trial): standing for standing in standings}
 
     def write(self, standings: list[Standing]) -> None:
         """Add a line, and wait until it is on the disk."""
-        rows = [{**s._asdict(), "scores": _plain(s.scores), "curve": _plain(s.curve)} for s in standings]
-        text = json.dumps({"standings": rows}) + "\n"
+        text = json.dumps([standing.to_json() for standing in standings]) + "\n"
         file = own(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             os.write(file, text.encode())
             os.fsync(file)
         finally:
             os.close(file)
-        self.found |= {(standing.rung, standing.trial): standing for standing in standings}
+        self._keep(standings)
 
 
-def _plain(scores: list[float]) -> list[float | None]:
-    return [score if math.isfinite(score) else None for score in scores]  # JSON has no NaN
+def _run(
+    work: Workers, journal: _Journal, trials: int, shares: Sequence[float], metric: str,
+    on_progress: Callable[[Progress], object], still_ours: Callable[[], None],
+) -> dict[int, Standing]:  # fmt: skip
+    """Train to each share of the epochs the trials that are left; return the last standing of each.
+
+    After a signal some trials of the last share may lack.
+    """
+    left, found = [*range(trials)], dict[int, Standing]()
+    for rung, share in enumerate(shares, 1):
+        groups = [Group(rung, share, left[k : k + WAVE]) for k in range(0, len(left), WAVE)]
+        done = 0
+        for standings in _finished(groups, work, journal, still_ours):
+            found |= {standing.trial: standing for standing in standings}
+            done += len(standings)
+            best = leaders(found.values(), metric)[0]
+            on_progress(Progress(rung, len(shares), done, len(left), metric, best))
+        if done < len(left):
+            break
+        ranked = leaders([found[trial] for trial in left], metric)
+        left = sorted(s.trial for s in ranked[: math.ceil(len(left) / KEEP)])
+    return found
 
 
-@dataclass
-class _UnderWay:
-    """A sweep that is under way."""
-
-    race: Race
-    journal: _Journal
-    trials: list[dict[str, Any]]
-    metric: str
-    on_progress: Callable[[Progress], object]
-    still_ours: Callable[[], None]
-    caught: list[int]  # signals
-
-    def __post_init__(self) -> None:
-        self.standings: dict[int, Standing] = {}
-
-    def run(self, shares: Sequence[float]) -> bool:
-        """Train to each share of the epochs those that are left; return False if a signal stopped it."""
-        left = [*range(len(self.trials))]
-        for rung, share in enumerate(shares, 1):
-            for wave in (left[k : k + WAVE] for k in range(0, len(left), WAVE)):
-                if not self._trained(rung, share, wave):
-                    return False
-                self.standings |= {trial: self.journal.found[rung, trial] for trial in wave}
-                best = leaders(self.standings.values(), self.metric)[0]
-                done = left.index(wave[-1]) + 1
-                self.on_progress(Progress(rung, len(shares), done, len(left), self.metric, best))
-            ranked = leaders([self.standings[trial] for trial in left], self.metric)
-            left = sorted(s.trial for s in ranked[: math.ceil(len(left) / KEEP)])
-        return True
-
-    def _trained(self, rung: int, share: float, trials: list[int]) -> bool:
-        """Train some trials unless the journal has them; return False if a signal came before the end."""
-        if all((rung, trial) in self.journal.found for trial in trials):
-            return True
-        each = len(self.race.candidates) // len(self.trials)
-        numbers = [trial * each + k for trial in trials for k in range(each)]
-        for _ in self.race.run(share, numbers):
-            if self.caught:
-                return False
-        self.still_ours()
-        outcomes = self.race.outcomes
-        found = [self._standing(t, rung, outcomes[t * each : (t + 1) * each]) for t in trials]
-        self.journal.write(found)
-        return True
-
-    def _standing(self, trial: int, rung: int, outcomes: list[Outcome]) -> Standing:
-        epochs = max(len(outcome.curve) for outcome in outcomes)
-        curves = np.full((len(outcomes), epochs), np.nan)
-        other = next((n for n in outcomes[0].curve[0] if n.startswith("valid_") and n != self.metric), "")
-        others = [direction(other) * outcome.curve[-1][other] for outcome in outcomes] if other else [0.0]
-        for curve, outcome in zip(curves, outcomes, strict=True):
-            curve[: len(outcome.curve)] = [row[self.metric] for row in outcome.curve]
-            curve[len(outcome.curve) :] = outcome.score
-        mean = -float(np.mean(others))
-        return Standing(
-            trial, rung, self.trials[trial], [outcome.score for outcome in outcomes],
-            mean if math.isfinite(mean) else 0.0, epochs,
-            sum(outcome.seconds for outcome in outcomes), curves.mean(axis=0).tolist(),
-        )  # fmt: skip
+def _finished(
+    groups: Sequence[Group], work: Workers, journal: _Journal, still_ours: Callable[[], None]
+) -> Iterator[list[Standing]]:
+    """Yield the standings of each group: of those in the journal, then of those that are trained now."""
+    missing: list[Group] = []
+    for group in groups:
+        known = [
+            journal.found[key] for trial in group.trials if (key := (group.rung, trial)) in journal.found
+        ]
+        if len(known) == len(group.trials):
+            yield known
+        else:
+            missing.append(group)
+    for standings in work(missing):
+        still_ours()
+        journal.write(standings)
+        yield standings
 
 
 def _write_leaderboard(path: Path, standings: list[Standing], metric: str, space: Space) -> None:
