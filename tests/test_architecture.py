@@ -25,8 +25,8 @@ ROOMS = {
     " xla.optimizers xla.epoch xla.population xla.full_batch xla.prediction training search",
     "data": "memory reading arrays numerals dates encodings headers csv_files tables kinds columns dataset"
     " named_sets image_cache images targets sources describe",
-    "model": "schema tensors model model_file fit_model",
-    "runs": "locks run_files checkpoints logs run trials sweep rates",
+    "model": "schema tensors model model_file fit_model folds",
+    "runs": "locks run_files checkpoints logs run folds trials sweep rates",
     "estimators": "callbacks rows trained fitting mlp search table",
     "cli": "screen options look search main",
 }
@@ -209,7 +209,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 12100
+    assert house.survey(SOURCE.parents[1]).lines <= 12600
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

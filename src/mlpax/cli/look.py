@@ -98,6 +98,14 @@ def _own_rows(run: Path, data_dir: Path | None, moved: Path | None) -> "Dataset"
     return dataset
 
 
+def _folds_of(run: Path) -> int:
+    """Return the folds of a training on folds; 0 of a run."""
+    from mlpax.runs.run_files import read_config
+
+    options = read_config(run).options
+    return 0 if options.fold else options.folds
+
+
 def _examples(
     model: "Model", run: Path, data: str | None, data_dir: Path | None, moved: Path | None, reading: Reading
 ) -> "tuple[np.ndarray, np.ndarray, bool]":
@@ -115,7 +123,12 @@ def _examples(
         X, y = dataset.held_out
         new = y is dataset.y_test
         if len(y) == 0:
-            raise InputError(f"{run} held out no rows; give a file of others, or train with --test 0.2")
+            remedy = "give a file of others, or train with --test 0.2"
+            if folds := _folds_of(run):
+                remedy = (
+                    f"each of {folds} folds trained without some; result.json has the out-of-fold figures"
+                )
+            raise InputError(f"{run} held out no rows; {remedy}")
         if not new:
             chose = ", which chose the epoch" if model.recipe.get("patience") else ""
             say(f"no rows were held out for testing; these are the validation rows{chose}")
@@ -187,6 +200,12 @@ def predict(
             "--disagreement", help="Add a column that tells how far the members of an ensemble disagree."
         ),
     ] = False,
+    interval: Annotated[
+        float | None,
+        typer.Option(
+            help="Add a range for each value, or a set of classes, that holds the truth this often, as 0.9."
+        ),
+    ] = None,
     data_dir: DataDir = None,
     **settings: Setting | None,
 ) -> None:
@@ -201,7 +220,9 @@ def predict(
     if out.exists() and Path(data).exists() and out.samefile(data):
         raise InputError(f"{out} holds the rows to predict; --out takes another file")
     batches, files = source(data, data_dir, model=model).to_predict(model, say, reading_of(settings))
-    rows = model.write_predictions(batches, out, files=files, safe_csv=safe_csv, disagreement=disagreement)
+    rows = model.write_predictions(
+        batches, out, files=files, safe_csv=safe_csv, disagreement=disagreement, interval=interval
+    )
     show(f"{out}: {rows} predictions")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,10 +21,12 @@ from mlpax.cli.look import DataDir, Json, Moved, RunArgument
 from mlpax.cli.options import InPanels, Setting, panels, reading_of, with_options
 from mlpax.cli.screen import bar, epoch_line, figure, say, show, show_json, table
 from mlpax.data.reading import Reading
-from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError
+from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError, Notice
 from mlpax.recipes import QUALITIES, RECIPES, Recipe
 
 if TYPE_CHECKING:
+    from mlpax.data.sources import Ready, Wanted
+    from mlpax.runs.folds import Data
     from mlpax.runs.run_files import Result
 
 __all__ = ["main"]
@@ -163,6 +165,10 @@ def train(
     reading, changes = _settings(settings)
     silent = quiet or json_
     wanted = Wanted(recipe, changes, quality)
+    told: Any = {"every": checkpoint_every, "quiet": quiet, "as_json": json_}
+    if reading.folds:
+        _start_folds(data, out, wanted, reading, data_dir, log, resume=resume, **told)
+        return
     dataset, chosen, recipe, _ = source(data, data_dir, memory=reading.memory).to_train(
         wanted, reading, (lambda text: None) if silent else say, progress=not silent
     )
@@ -172,7 +178,7 @@ def train(
             run.train, path, dataset, chosen, recipe_name=recipe, data_dir=folder, options=reading,
             resume=resume,
         )  # fmt: skip
-        _train(start, path, chosen, every=checkpoint_every, log=log, quiet=quiet, as_json=json_)
+        _train(start, path, chosen, log=log, **told)
 
 
 @contextmanager
@@ -205,10 +211,18 @@ def resume(
 
     It ends with the same bits as an uninterrupted run.
     """
+    from mlpax.data.sources import Wanted
     from mlpax.runs.run import train
     from mlpax.runs.run_files import read_config
 
     config = read_config(run)
+    if config.options.folds and not config.options.fold:
+        data, where = str(moved or config.dataset), None if config.data_dir is None else Path(config.data_dir)
+        read = _reader(data, where, Wanted(config.recipe), lambda text: None)
+        _train_folds(
+            run, read, config.options, where, resume=True, every=checkpoint_every, quiet=quiet, as_json=json_
+        )
+        return
     start = partial(
         train, run, look.rows_of(config, moved=moved), config.recipe, recipe_name=config.recipe_name,
         data_dir=config.data_dir, options=config.options, resume=True,
@@ -264,6 +278,69 @@ def _train(
         show(path)
     else:
         show(*_ending(path, recipe, result))
+
+
+def _start_folds(
+    data: str, out: Path | None, wanted: "Wanted", options: Reading, data_dir: Path | None, log: str | None,
+    *, quiet: bool, as_json: bool, **more: Any,
+) -> None:  # fmt: skip
+    """Train on folds in a folder, which is a new one unless it is named."""
+    from mlpax.data.sources import short_name
+
+    if log:
+        raise InputError(f"log {log!r} is of one run, and each fold has one of its own; leave it out")
+    read = _reader(data, data_dir, wanted, (lambda text: None) if quiet or as_json else say)
+    name = wanted.name("folds")
+    with nullcontext(out) if out else _new_folder(short_name(data), name) as path:
+        _train_folds(path, read, options, data_dir, quiet=quiet, as_json=as_json, **more)
+
+
+def _reader(data: str, data_dir: Path | None, wanted: "Wanted", notice: Notice) -> "Data":
+    """Return the function that reads the data for each fold. Only the first reading gives notices."""
+    from mlpax.data.sources import source
+
+    said = list[bool]()
+
+    def read(options: Reading, recipe: Recipe | None) -> "Ready":
+        own = wanted if recipe is None else dataclasses.replace(wanted, recipe=recipe, changes={})
+        first, heard = not said, list[str]()
+        said.append(True)
+        return source(data, data_dir, memory=options.memory).to_train(
+            own, options, notice if first else heard.append
+        )
+
+    return read
+
+
+def _train_folds(
+    path: Path, read: "Data", options: Reading, data_dir: Path | None, *, resume: bool, every: str,
+    quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Train on folds, with a line for each. Print how it ended."""
+    from mlpax.runs.folds import train_folds
+    from mlpax.runs.run import Every
+
+    def on_fold(fold: int, result: "Result") -> None:
+        if not (quiet or as_json):
+            scores = [name for name in result.metrics if name.startswith("test_")]
+            figures = ", ".join(figure(f"its rows' {n[5:]}", result.metrics[n]) for n in scores)
+            best = f"best epoch {result.best_epoch} of {result.epochs}"
+            show(f"fold {fold} of {options.folds}: {best}, {figures}")
+
+    with _told(path):
+        result = train_folds(
+            path, read, options, resume=resume, data_dir=None if data_dir is None else str(data_dir),
+            every=Every(*_every(every)), on_fold=on_fold, notice=say,
+        )  # fmt: skip
+    if as_json:
+        show_json({"run": str(path), **result._asdict()})
+    elif quiet:
+        show(path)
+    else:
+        figures = ", ".join(
+            figure(name.replace("fold_", "out-of-fold "), v) for name, v in result.metrics.items()
+        )
+        show(f"{path}: finished; {figures}, trained in {result.seconds:.2f} sec.")
 
 
 @contextmanager

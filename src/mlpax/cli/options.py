@@ -86,6 +86,7 @@ PANELS_OF_DATA = {
         "task",
         "valid_data",
         "test",
+        "folds",
         "time_ordered",
         "group",
         "weight",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["lr_find", "sweep"]
 
 SHOWN = 10  # trials of the leaderboard
-PANELS = panels()
+PANELS = {panel: [field for field in fields if field.name != "folds"] for panel, fields in panels().items()}
 
 
 @with_options(PANELS, several=PANELS.keys() - PANELS_OF_DATA.keys())

@@ -233,7 +233,9 @@ class HoldOut:
     group : str, optional
         A table's column. Rows of one value stay together: all are trained on, or all held out.
     fold : (int, int), optional
-        Which fold validates, from 0, and of how many, instead of a share of the rows.
+        Which fold is held out, from 0, and of how many; of the rows that are left by `test`.
+    fold_tests : bool, default False
+        Whether the fold holds the test rows, and those of `test` are left out, instead of validating.
     """
 
     validation: float = 0.2
@@ -242,10 +244,11 @@ class HoldOut:
     time_ordered: bool = False
     group: str | None = None
     fold: tuple[int, int] | None = None
+    fold_tests: bool = False
 
 
 class Split(NamedTuple):
-    """Masks of the rows: each row is in one of them."""
+    """Masks of the rows: none is in two of them."""
 
     train: np.ndarray
     valid: np.ndarray
@@ -282,15 +285,21 @@ def split(
             groups=groups,
             time_ordered=hold.time_ordered,
         )
+    out = test.copy()
     if hold.fold:
         if hold.time_ordered:
             raise InputError("folds mix the rows in time; give time_ordered or folds, not both")
         rest, (number, folds) = np.flatnonzero(~test), hold.fold
         left = None if groups is None else groups[rest]
         fold = fold_numbers(y[rest], folds, rng(hold.seed, "folds"), classes=classes, groups=left)
-        valid[rest[fold == number]] = True
-    elif hold.validation:
-        rest = np.flatnonzero(~test)
+        held = rest[fold == number]
+        if hold.fold_tests:
+            test = np.zeros(len(y), bool)
+            test[held] = out[held] = True
+        else:
+            valid[held] = True
+    if hold.validation and not valid.any():
+        rest = np.flatnonzero(~out)
         left = None if groups is None else groups[rest]
         if groups is not None and len(set(groups[rest])) == 1 < len(set(groups)):
             raise InputError(
@@ -306,7 +315,7 @@ def split(
             time_ordered=hold.time_ordered,
         )
         valid[rest[share]] = True
-    return Split(~test & ~valid, valid, test)
+    return Split(~out & ~valid, valid, test)
 
 
 def validated(dataset: Dataset, parts: Split) -> Dataset:

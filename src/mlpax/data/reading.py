@@ -86,6 +86,10 @@ class Reading:
     header: str | None = _option(None, "line of the column names, or none [told]")
     valid_data: str | None = _option(None, "another table with the validation rows, instead of held-out rows")
     test: float = _option(0.0, "share of the rows that is held out for the final score")
+    folds: int = _option(
+        0, "train on so many folds, each without the rows of one, and join the networks [0: on all rows]"
+    )
+    fold: int = _option(0, "which of the folds to hold out, from 1, and train without")
     time_ordered: bool = _option(False, "hold out the last rows of a table instead of random rows")
     group: str | None = _option(
         None, "column of groups; a group is either trained on or held out, never both"
@@ -114,6 +118,8 @@ class Reading:
                 raise InputError(f"{name} {mark!r} is none of {' '.join(map(repr, allowed))}")
         if self.memory is not None:
             memory_limit(self.memory)
+        if (self.folds or self.fold) and not (self.folds >= 2 and 0 <= self.fold <= self.folds):
+            raise InputError(f"folds {self.folds} and fold {self.fold} do not fit; choose 2 folds or more")
         if self.decimal is not None and self.decimal == self.thousands:
             raise InputError(f"decimal and thousands are both {self.decimal!r}; they must differ")
 

@@ -10,7 +10,7 @@ import numpy as np
 from mlpax.data import images, named_sets, tables
 from mlpax.data.arrays import is_arrays, labels_beside, read_arrays, read_rows
 from mlpax.data.columns import Columns
-from mlpax.data.dataset import Dataset, HoldOut, split, validated
+from mlpax.data.dataset import Dataset, HoldOut, Split, split, validated
 from mlpax.data.named_sets import NAMES
 from mlpax.data.numerals import Numerals
 from mlpax.data.reading import Reading
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 Arrays = tuple[np.ndarray, np.ndarray | None]  # X and, where there are labels, y
-ALWAYS = {"memory"}  # options of `Reading` for any data
+ALWAYS = {"memory", "folds", "fold"}  # options of `Reading` for any data
 OF_FOLDERS = {"size", "colour", "skip_bad", "invert"}  # options of `Reading` for folders of pictures
 
 
@@ -136,6 +136,9 @@ class Named:
         recipe = _recipe_of_images(self.name, wanted)
         dataset = named_sets.load(self.name, self.data_dir, progress=progress)
         settled = wanted.resolved(recipe, len(dataset.X_train))
+        if reading.fold:
+            hold = _hold(settled, reading)
+            dataset = _parted(dataset, dataset.X_train, dataset.y_train, split(dataset.y_train, hold))
         folds = [
             validated(dataset, split(dataset.y_train, replace(hold, seed=settled.seed)))
             for hold in _folds(HoldOut(), wanted)
@@ -219,13 +222,7 @@ def table_to_train(
 ) -> Ready:
     """Hold out rows of a table in memory, and settle the recipe for the rows that are left."""
     whole = wanted.resolved("table", frame.height)
-    hold = HoldOut(
-        validation=whole.validation,
-        test=reading.test,
-        seed=whole.seed,
-        time_ordered=reading.time_ordered,
-        group=reading.group,
-    )
+    hold = _hold(whole, reading)
     if wanted.folds and valid_frame is not None:
         raise InputError("folds validate on the rows of the table; give folds or valid_data, not both")
     dataset = from_frame(frame, reading, hold, name=name, valid_frame=valid_frame, notice=notice)
@@ -236,11 +233,33 @@ def table_to_train(
     return Ready(dataset, recipe, wanted.name("table"), tuple(folds))
 
 
+def _hold(recipe: Recipe, reading: Reading) -> HoldOut:
+    """Return which rows are held out. Of several folds together every row trains some of the networks."""
+    return HoldOut(
+        validation=0.0 if reading.folds and not reading.fold else recipe.validation,
+        test=reading.test,
+        seed=recipe.seed,
+        time_ordered=reading.time_ordered,
+        group=reading.group,
+        fold=(reading.fold - 1, reading.folds) if reading.fold else None,
+        fold_tests=True,
+    )
+
+
+def _parted(dataset: Dataset, X: np.ndarray, y: np.ndarray, parts: Split) -> Dataset:
+    """Return a data set of these rows, split into parts."""
+    train, valid, test = parts
+    return replace(
+        dataset, X_train=X[train], y_train=y[train], X_test=X[test], y_test=y[test],
+        X_valid=X[valid] if valid.any() else None, y_valid=y[valid] if valid.any() else None,
+    )  # fmt: skip
+
+
 def _folds(hold: HoldOut, wanted: Wanted) -> list[HoldOut]:
     """Return how to hold out each fold."""
     if wanted.folds in (1,) or wanted.folds < 0:
         raise InputError(f"folds {wanted.folds} is below 2; choose 5, say")
-    return [replace(hold, fold=(k, wanted.folds)) for k in range(wanted.folds)]
+    return [replace(hold, fold=(k, wanted.folds), fold_tests=False) for k in range(wanted.folds)]
 
 
 @dataclass(frozen=True)
@@ -262,7 +281,7 @@ class Pictures:
         wanted = replace(wanted, changes={"validation": 0.2, **wanted.changes})
         whole = wanted.resolved(recipe, 1)
         found = self._labelled(reading, notice, progress)
-        hold = HoldOut(validation=whole.validation, test=reading.test, seed=whole.seed)
+        hold = _hold(whole, reading)
         train, valid, test = split(found.y, hold)
         parts = [split(found.y, own) for own in _folds(hold, wanted)]
         name, classes = str(self.path.resolve()), found.classes

@@ -18,9 +18,12 @@ from mlpax.data.columns import as_frame
 from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
 from mlpax.data.sources import Wanted, table_to_train
+from mlpax.engine.training import Record
 from mlpax.errors import DataWarning, Guess, InputError
 from mlpax.estimators.rows import ClassWeight, RandomState
 from mlpax.model.fit_model import fit_model
+from mlpax.model.folds import Rows, joined
+from mlpax.model.model import Model
 from mlpax.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ class _Table(BaseEstimator):
         settings: dict[str, object] | None = None,
         quality: str = "usual",
         members: int | None = None,
+        folds: int = 0,
         validation: float = 0.2,
         time_ordered: bool = False,
         columns: Mapping[str, str] | None = None,
@@ -55,6 +59,7 @@ class _Table(BaseEstimator):
         self.settings = settings
         self.quality = quality
         self.members = members
+        self.folds = folds
         self.validation = validation
         self.time_ordered = time_ordered
         self.columns = columns
@@ -110,9 +115,28 @@ class _Table(BaseEstimator):
         changes: dict[str, Any] = {"seed": seed, "validation": self.validation}
         changes |= {} if self.members is None else {"members": self.members}
         changes |= settings
-        dataset, recipe = _to_train(frame, Wanted(self.recipe, changes, self.quality), reading)
-        self.random_state_ = recipe.seed
-        self.model_, self.history_ = fit_model(dataset, recipe)
+        return self._fit_folds(frame, Wanted(self.recipe, changes, self.quality), reading)
+
+    def _fit_folds(self, frame: "pl.DataFrame", wanted: Wanted, reading: Reading) -> Self:
+        """Train on all rows; or on each fold, and join the networks."""
+        if not self.folds:
+            dataset, recipe = _to_train(frame, wanted, reading)
+            self.random_state_ = recipe.seed
+            self.model_, self.history_ = fit_model(dataset, recipe)
+            return self
+        models, held, self.history_ = list[Model](), list[Rows](), list[Record]()
+        for fold in range(1, self.folds + 1):
+            own = replace(reading, folds=self.folds, fold=fold)
+            with warnings.catch_warnings():
+                if fold > 1:
+                    warnings.simplefilter("ignore", DataWarning)  # which the first fold has given
+                dataset, recipe = _to_train(frame, wanted, own)
+            self.random_state_, wanted = recipe.seed, replace(wanted, recipe=recipe, changes={})
+            model, history = fit_model(dataset, recipe)
+            models.append(model)
+            held.append((dataset.X_test, dataset.y_test))
+            self.history_ += history
+        self.model_, self.fold_scores_ = joined(models, held)
         return self
 
     def predict(self, X: object) -> np.ndarray:
@@ -141,7 +165,7 @@ def _to_train(frame: "pl.DataFrame", wanted: Wanted, reading: Reading) -> tuple[
     for text in notices:
         if isinstance(text, Guess):
             remedy = f"; {text.option} makes sure" if text.option else ""
-            warnings.warn(_in_python(f"{text}{remedy}"), DataWarning, stacklevel=4)
+            warnings.warn(_in_python(f"{text}{remedy}"), DataWarning, stacklevel=5)
     return dataset, recipe
 
 
@@ -241,6 +265,9 @@ class TableClassifier(ClassifierMixin, _Table):
     members : int >= 1, optional
         Number of networks to train side by side, which answer with their mean probability; the recipe's by
         default.
+    folds : int, default 0
+        Train on so many folds, each without the rows of one, and answer with the mean of all networks. This
+        takes as many times the time. The rows of the folds give `fold_scores_` and the intervals.
     validation : float in [0, 1), default 0.2
         Share of the rows, by class, that choose the epoch to keep.
     time_ordered : bool, default False
@@ -273,7 +300,9 @@ class TableClassifier(ClassifierMixin, _Table):
         The seed of the fit. Pass it as `random_state` to repeat the fit.
     model_ : Model
     history_ : list of dict
-        Each epoch's figures.
+        Each epoch's figures, fold after fold.
+    fold_scores_ : dict
+        With `folds` the figures of the rows that the networks of their fold had not seen.
     """
 
     _task = "classification"
@@ -285,6 +314,7 @@ class TableClassifier(ClassifierMixin, _Table):
         settings: dict[str, object] | None = None,
         quality: str = "usual",
         members: int | None = None,
+        folds: int = 0,
         validation: float = 0.2,
         time_ordered: bool = False,
         class_weight: ClassWeight = None,
@@ -297,7 +327,7 @@ class TableClassifier(ClassifierMixin, _Table):
         random_state: RandomState = None,
     ):
         super().__init__(
-            recipe, settings=settings, quality=quality, members=members, validation=validation,
+            recipe, settings=settings, quality=quality, members=members, folds=folds, validation=validation,
             time_ordered=time_ordered, columns=columns, dates=dates, missing=missing, decimal=decimal,
             thousands=thousands, strict=strict, random_state=random_state,
         )  # fmt: skip
@@ -317,6 +347,14 @@ class TableClassifier(ClassifierMixin, _Table):
         check_is_fitted(self)
         return self.model_.predict_proba(X, members=members)
 
+    def predict_set(self, X: object, coverage: float = 0.9) -> np.ndarray:
+        """Classes that may be a row's, (rows, classes) of bool, with a probability of `coverage`.
+
+        It needs `folds`.
+        """
+        check_is_fitted(self)
+        return self.model_.predict_set(X, coverage)
+
 
 class TableRegressor(RegressorMixin, _Table):
     """A regressor of table rows: numbers, categories, dates and missing cells as they are.
@@ -330,3 +368,11 @@ class TableRegressor(RegressorMixin, _Table):
     def fit(self, X: object, y: object, sample_weight: object = None) -> "TableRegressor":
         """Train on a polars, pandas or pyarrow table, or an array, and its values."""
         return self._fit(X, y, sample_weight)
+
+    def predict_interval(self, X: object, coverage: float = 0.9) -> np.ndarray:
+        """Range of each row's value, (rows, 2), that holds it with a probability of `coverage`.
+
+        It needs `folds`.
+        """
+        check_is_fitted(self)
+        return self.model_.predict_interval(X, coverage)

@@ -1,12 +1,12 @@
 """A trained network with what it needs to answer."""
 
 import dataclasses
+import itertools
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,8 @@ from mlpax.model.tensors import head
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["FORMAT", "Calibration", "Model", "Network", "Target", "check_weights", "whole_text"]
+__all__ = ["FORMAT", "Calibration", "Intervals", "Model", "Network", "Target", "check_weights",
+           "disagreement", "whole_text"]  # fmt: skip
 
 Figures = scores.Classification | scores.Regression
 
@@ -34,6 +35,8 @@ Figures = scores.Classification | scores.Regression
 FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
 NUMBER = r"^[+-]?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?$"
 LARGEST = float(np.finfo(np.float32).max)
+QUANTILES = 1000
+LEVELS, LEAST_ROWS = 20, 20  # of the predicted values, and the rows of each
 CHUNK = 8192  # rows of a table at a time: bounds the memory of `write_predictions`
 
 
@@ -77,6 +80,89 @@ class Calibration:
     fitted_on: str = "validation"
 
 
+@dataclass(frozen=True)
+class Intervals:
+    """How far predictions were from the truth, of rows that the networks of their fold had not seen.
+
+    A regression's score is the error divided by the row's spread. The spread is the usual error of rows of
+    its predicted value, plus `slope` times the disagreement: the standard deviation over the networks of a
+    fold. A classification's score is 1 less the probability of the true class. New rows have such scores,
+    too: a share of them lies below the quantile of that share (cross-conformal prediction, Vovk 2015).
+
+    Attributes
+    ----------
+    folds : int
+        Into which the networks are divided evenly, in their order.
+    rows : int
+        That were scored.
+    scores : tuple of float
+        Of the rows, rising; of more than 1,000 rows 1,000 quantiles.
+    levels, spreads : tuples of float
+        Predicted values, rising, and the usual error at each; between them on a line.
+    slope : float
+    """
+
+    folds: int
+    rows: int
+    scores: tuple[float, ...]
+    levels: tuple[float, ...] = (0.0,)
+    spreads: tuple[float, ...] = (1.0,)
+    slope: float = 0.0
+
+    @staticmethod
+    def of_probabilities(p: np.ndarray, folds: int) -> "Intervals":
+        """Return the intervals of a classification, for the probability of each row's true class, (rows,)."""
+        return Intervals(folds, len(p), _quantiles(1 - p))
+
+    @staticmethod
+    def of_values(truth: np.ndarray, predicted: np.ndarray, differ: np.ndarray, folds: int) -> "Intervals":
+        """Return the intervals of a regression, those that are narrowest on the rows for a coverage of 0.9.
+
+        Parameters
+        ----------
+        truth, predicted, differ : arrays of shape (rows,)
+            The values, their predictions, and the disagreement.
+        folds : int
+        """
+        error, order = np.abs(truth - predicted), np.argsort(predicted, kind="stable")
+        usual = float(np.median(error)) or float(error.mean()) or 1.0
+        parts = np.array_split(order, min(LEVELS, max(1, len(order) // LEAST_ROWS)))
+        levels = np.array([predicted[part].mean() for part in parts])
+        local = np.array([error[part].mean() for part in parts])
+        best, narrowest = Intervals(folds, len(error), (0.0,)), math.inf
+        for slope, share in itertools.product((0, 0.5, 1, 2, 4, 8), (0, 0.5, 1, 2, 4)):
+            spreads = usual + share * local
+            own = Intervals(folds, len(error), (0.0,), _floats(levels), _floats(spreads), float(slope))
+            spread = own.spread(predicted, differ)
+            scores = error / spread
+            width = float(np.quantile(scores, 0.9) * spread.mean())
+            if width < narrowest:
+                best, narrowest = dataclasses.replace(own, scores=_quantiles(scores)), width
+        return best
+
+    def spread(self, predicted: np.ndarray, differ: np.ndarray) -> np.ndarray:
+        """Return what a row's score is multiplied by, (rows,)."""
+        return np.interp(predicted, self.levels, self.spreads) + self.slope * differ
+
+    def quantile(self, coverage: float) -> float:
+        """Return the score that a new row stays below with a probability of at least `coverage`.
+
+        Raises
+        ------
+        InputError
+            If the coverage is outside (0, 1), or takes more rows than there were.
+        """
+        if not 0 < coverage < 1:
+            raise InputError(f"interval {coverage} is outside (0, 1); give a share of the rows, such as 0.9")
+        share = math.ceil((self.rows + 1) * coverage) / self.rows
+        if share > 1:
+            least = math.ceil(coverage / (1 - coverage) - 1e-6)
+            raise InputError(
+                f"interval {coverage} takes {least} rows in the folds, which had {self.rows}; choose a smaller one"
+            )
+        return self.scores[math.ceil(share * len(self.scores) - 1e-9) - 1]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A trained network, or several, with what they need to answer.
@@ -93,8 +179,12 @@ class Model:
         (height, width) or (height, width, 3) if a row is a picture.
     columns : Columns, optional
         The transform of a table's columns.
+    fold_columns : tuple of Columns
+        The transforms that the folds after the first have fitted. Each fold has as many networks.
     calibration : Calibration, optional
         The temperature of the class probabilities.
+    intervals : Intervals, optional
+        Of networks that were trained on folds.
     backend : {"native", "xla"}
         What trained the networks.
     recipe : dict
@@ -117,7 +207,9 @@ class Model:
     scaling: Scaling = field(default_factory=Scaling)
     image_shape: tuple[int, ...] | None = None
     columns: Columns | None = None
+    fold_columns: tuple[Columns, ...] = ()
     calibration: Calibration | None = None
+    intervals: Intervals | None = None
     backend: str = "xla"
     recipe: dict[str, object] = field(default_factory=dict[str, object])
     metrics: dict[str, float] = field(default_factory=dict[str, float])
@@ -189,7 +281,7 @@ class Model:
     def inputs(self, X: object) -> np.ndarray:
         """Return rows as `forward` takes them: the columns of a table transformed; see `outputs` for X."""
         if self.columns:
-            return self.columns(self._frame(X))
+            return self._transformed(self._frame(X))
         X = np.asarray(X)
         if self.image_shape:
             if X.dtype.kind not in "uif":
@@ -203,13 +295,25 @@ class Model:
     def _frame(self, X: object) -> "pl.DataFrame":
         return as_frame(X, [c.name for c in self.columns.columns] if self.columns else None)
 
+    def _transformed(self, frame: "pl.DataFrame") -> np.ndarray:
+        """Return the inputs of the networks; of several folds beside each other."""
+        found = [columns(frame) for columns in self._every_columns]
+        return np.hstack(found) if len(found) > 1 else found[0]
+
+    @property
+    def _every_columns(self) -> tuple[Columns, ...]:
+        """The columns as each fold has them; none if the rows come from no table."""
+        return () if self.columns is None else (self.columns, *self.fold_columns)
+
     def forward(self, X: np.ndarray) -> np.ndarray:
         """Return the outputs for rows as `inputs` returns them; see `outputs`."""
         return self._joined(self.of_members(X))
 
     def of_members(self, X: np.ndarray) -> np.ndarray:
         """Return the outputs of each network for the same rows, (members, rows, outputs)."""
-        features = self.networks[0].features
+        each = len(self.networks) // (1 + len(self.fold_columns))
+        widths = [network.features for network in self.networks[::each]]
+        features = sum(widths)
         if X.ndim < 2 or math.prod(X.shape[1:]) != features:
             found = f"rows of {math.prod(X.shape[1:])} features" if X.ndim > 1 else f"shape {X.shape}"
             raise InputError(f"X has {found}; this model takes rows of {features} features")
@@ -217,7 +321,8 @@ class Model:
             raise InputError(f"X is of type {X.dtype}; this model takes numbers")
         X = X.reshape(len(X), features)
         _check_inputs(X)
-        found = np.stack([self._values(network, X) for network in self.networks])
+        own = np.split(X, np.cumsum(widths[:-1]), axis=1) if self.fold_columns else [X]
+        found = np.stack([self._values(network, own[k // each]) for k, network in enumerate(self.networks)])
         if not np.isfinite(found).all():
             _, row, output = np.argwhere(~np.isfinite(found))[0].tolist()
             value = found[:, row, output].sum()
@@ -280,6 +385,44 @@ class Model:
         if members:
             return np.stack([softmax(outputs) for outputs in self.of_members(self.inputs(X))])
         return self.probabilities(self.outputs(X), calibrated=calibrated)
+
+    def predict_interval(self, X: object, coverage: float = 0.9) -> np.ndarray:
+        """Return a range for each row's value, (rows, 2), that holds it with a probability of `coverage`.
+
+        Raises
+        ------
+        InputError
+            If the networks were not trained on folds, it is a classification, or the coverage is outside
+            (0, 1) or takes more rows than there were; see also `outputs`.
+        """
+        self._check_folds("regression", "predict_set")
+        return self._interval(self.of_members(self.inputs(X)), coverage)
+
+    def predict_set(self, X: object, coverage: float = 0.9) -> np.ndarray:
+        """Return the classes that may be a row's, (rows, classes) of bool, with a probability of `coverage`.
+
+        A set may be empty, if the row is like none of the training rows. See `predict_interval` for errors.
+        """
+        self._check_folds("classification", "predict_interval")
+        return self._set(self.probabilities(self.outputs(X)), coverage)
+
+    def _check_folds(self, task: str = "", other: str = "") -> Intervals:
+        if self.intervals is None:
+            raise InputError(
+                "this model was not trained on folds, which intervals need; train with --folds 5"
+            )
+        if task and self.task != task:
+            raise InputError(f"the model is a {self.task}; call {other}")
+        return self.intervals
+
+    def _interval(self, found: np.ndarray, coverage: float) -> np.ndarray:
+        """Return the ranges for the values of each network, (members, rows, 1)."""
+        own, middle = self._check_folds(), self._joined(found)[:, 0].astype(np.float64)
+        reach = own.quantile(coverage) * own.spread(middle, disagreement(found, own.folds))
+        return np.stack([middle - reach, middle + reach], axis=1)
+
+    def _set(self, p: np.ndarray, coverage: float) -> np.ndarray:
+        return p >= 1 - self._check_folds().quantile(coverage)
 
     def predict(self, X: object, *, members: bool = False) -> np.ndarray:
         """Return the likeliest class of each row, or a regression's values; see `outputs`.
@@ -382,9 +525,14 @@ class Model:
             raise InputError(f"repeats {repeats} is outside [1, inf)")
         truth = self._labels(np.asarray(y)) if self.classes else np.asarray(y, np.float32)
         name, sign = self.score_name, 1 if self.classes else -1
+        start, places = 0, dict[str, list[int]]()
+        for columns in self._every_columns:  # a column varies in all folds at once
+            for column, where in columns.places.items():
+                places.setdefault(column, []).extend(start + place for place in where)
+            start += columns.dense + len(columns.embeddings)
         return scores.importance(
             inputs,
-            self.columns.places,
+            places,
             lambda inputs: sign * self.score(self.forward(inputs), truth)[name],
             repeats=repeats,
             seed=seed,
@@ -398,6 +546,7 @@ class Model:
         files: Sequence[str] | None = None,
         safe_csv: bool = False,
         disagreement: bool = False,
+        interval: float | None = None,
     ) -> int:
         """Write a line for each row: its prediction, and the probability of each class. Memory is bounded.
 
@@ -418,6 +567,9 @@ class Model:
         disagreement : bool, default False
             Whether to add a column `disagreement`: the standard deviation, over the networks, of their
             probability of the predicted class, without the temperature, or of their value.
+        interval : float in (0, 1), optional
+            Add the columns `low` and `high`, between which the value lies with this probability; of a
+            classification the column `set`, the classes that may be the row's, as `a|b`.
 
         Returns
         -------
@@ -441,13 +593,15 @@ class Model:
             raise InputError(
                 f"safe_csv is for CSV files, and {path} is Parquet, which holds no formulas; leave it out"
             )
+        if interval is not None:
+            self._check_folds().quantile(interval)
         if disagreement and len(self.networks) == 1:
             raise InputError("one network does not disagree; train several, as with --members 8")
-        if id is not None and id in self._names_written(disagreement, files is not None):
+        if id is not None and id in self._names_written(disagreement, interval, files is not None):
             raise InputError(f"column {id!r} names the rows, but predictions have that name, too; rename it")
         nothing = np.empty((len(self.networks), 0, self.sizes[-1]), np.float32)
         no_names = [] if id is None else [pl.Series(id, [], pl.String)]
-        empty = self._predictions(nothing, of_files(nothing[0]) + no_names, disagreement)
+        empty = self._predictions(nothing, of_files(nothing[0]) + no_names, disagreement, interval)
 
         def frames(*_: object) -> "Iterator[pl.DataFrame]":
             nonlocal rows
@@ -455,7 +609,8 @@ class Model:
                 try:
                     for X, names in self._pieces(batch):
                         found = self.of_members(X)
-                        yield self._predictions(found, of_files(found[0]) + names, disagreement)
+                        front = of_files(found[0]) + names
+                        yield self._predictions(found, front, disagreement, interval)
                         rows += len(X)
                 except RowError as error:
                     raise error.shifted(rows) from None
@@ -464,7 +619,7 @@ class Model:
             if path.suffix == ".parquet":
                 register_io_source(frames, schema=empty.schema).sink_parquet(file)
             else:
-                for frame in chain([empty], frames()):
+                for frame in itertools.chain([empty], frames()):
                     safe = _without_formulas(frame) if safe_csv else frame
                     safe.write_csv(file, include_header=frame is empty)
         return rows
@@ -476,34 +631,45 @@ class Model:
             return
         id = self.columns.id
         for piece in self._frame(batch).iter_slices(CHUNK):
-            X = self.columns(piece)
+            X = self._transformed(piece)
             if id is not None and id not in piece.columns:
                 raise InputError(f"column {id!r}, which names the rows, is missing")
             yield X, [] if id is None else [as_text(piece[id])]
 
-    def _predictions(self, each: np.ndarray, front: "list[pl.Series]", disagreement: bool) -> "pl.DataFrame":
+    def _predictions(
+        self, each: np.ndarray, front: "list[pl.Series]", disagreement: bool, interval: float | None
+    ) -> "pl.DataFrame":
         """Return the frame to write for each network's outputs, behind the columns that name the rows."""
         import polars as pl
 
         found, last = self._joined(each), list["pl.Series"]()
         if self.task == "regression":
             values = zip(self._names_of_values(), found.T, strict=True)
+            if interval is not None:
+                low, high = self._interval(each, interval).T if len(found) else np.empty((2, 0))
+                last += [pl.Series("low", low), pl.Series("high", high)]
             if disagreement:
-                last = [pl.Series("disagreement", each.std(axis=0).mean(axis=1))]
+                last.append(pl.Series("disagreement", each.std(axis=0).mean(axis=1)))
             return pl.DataFrame([*front, *(pl.Series(name, of_target) for name, of_target in values), *last])
         p = self.probabilities(found)
         of_kind = pl.Series(self.classes).dtype
         best = found.argmax(axis=1)
         predicted = [self.classes[int(i)] for i in best]
         shares = [pl.Series(f"probability_{c}", np.round(p[:, i], 6)) for i, c in enumerate(self.classes)]
+        if interval is not None:
+            sets = [
+                "|".join(str(self.classes[k]) for k in np.flatnonzero(row)) for row in self._set(p, interval)
+            ]
+            last.append(pl.Series("set", sets, pl.String))
         if disagreement:
             of_best = [softmax(logits)[np.arange(len(best)), best] for logits in each]
-            last = [pl.Series("disagreement", np.std(of_best, axis=0))]
+            last.append(pl.Series("disagreement", np.std(of_best, axis=0)))
         return pl.DataFrame([*front, pl.Series("prediction", predicted, of_kind), *shares, *last])
 
-    def _names_written(self, disagreement: bool, files: bool) -> list[str]:
+    def _names_written(self, disagreement: bool, interval: float | None, files: bool) -> list[str]:
         """Return the columns that `write_predictions` writes, but for the one that names the rows."""
-        more = ["file"] * files + ["disagreement"] * disagreement
+        bounds = ["low", "high"] if self.task == "regression" else ["set"]
+        more = ["file"] * files + bounds * (interval is not None) + ["disagreement"] * disagreement
         if self.task == "regression":
             return [*self._names_of_values(), *more]
         return ["prediction", *(f"probability_{c}" for c in self.classes), *more]
@@ -562,6 +728,8 @@ class Model:
             "image_shape": self.image_shape,
             "columns": self.columns and self.columns.to_json(),
             "calibration": self.calibration and dataclasses.asdict(self.calibration),
+            **({"fold_columns": [own.to_json() for own in self.fold_columns]} if self.fold_columns else {}),
+            **({"intervals": dataclasses.asdict(self.intervals)} if self.intervals else {}),
             "recipe": self.recipe,
             "metrics": self.metrics,
             "provenance": self.provenance,
@@ -576,6 +744,24 @@ class Model:
             return head(text, shapes)
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"no file can hold this model: {str(error)[:300]}") from None
+
+
+def _quantiles(scores: np.ndarray) -> tuple[float, ...]:
+    """Return rising scores: all, or of many rows `QUANTILES` of them."""
+    found = np.sort(scores.astype(np.float64))
+    if len(found) > QUANTILES:
+        found = found[np.ceil(np.arange(1, QUANTILES + 1) * len(found) / QUANTILES).astype(int) - 1]
+    return _floats(found)
+
+
+def _floats(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def disagreement(found: np.ndarray, folds: int) -> np.ndarray:
+    """Return how far the networks of a fold differ in the mean, (rows,), for values (members, rows, 1)."""
+    each = found.reshape(folds, -1, *found.shape[1:])
+    return each.std(axis=1, dtype=np.float64).mean(axis=(0, 2))
 
 
 def _without_formulas(frame: "pl.DataFrame") -> "pl.DataFrame":

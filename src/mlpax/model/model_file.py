@@ -12,11 +12,12 @@ from mlpax.data.numerals import Numerals
 from mlpax.engine.forward import Network
 from mlpax.engine.rows import Scaling
 from mlpax.errors import ModelFileError
-from mlpax.model.model import Calibration, Model, Target, check_weights
+from mlpax.model.model import Calibration, Intervals, Model, Target, check_weights
 from mlpax.model.schema import (
     FORMAT,
     Classes,
     Header,
+    IntervalsRecord,
     NetworkRecord,
     TargetRecord,
     checked,
@@ -122,7 +123,7 @@ def _model(header: Header, arrays: Arrays, device: str | None) -> Model:
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise ValueError(f"{name} has shape {arrays[name].shape}, not {shape}")
-    columns = columns_of(header)
+    columns, intervals = columns_of(header), header.get("intervals")
     networks = tuple(_network(record, arrays, i) for i, record in enumerate(header["networks"]))
     for network in networks:
         check_weights(network)
@@ -131,14 +132,21 @@ def _model(header: Header, arrays: Arrays, device: str | None) -> Model:
         targets=tuple(_target(record) for record in header["targets"]),
         scaling=Scaling(**header["scaling"]),
         image_shape=None if header["image_shape"] is None else tuple(header["image_shape"]),
-        columns=columns,
+        columns=columns[0] if columns else None,
+        fold_columns=columns[1:],
         calibration=header["calibration"] and Calibration(**header["calibration"]),
+        intervals=None if intervals is None else _intervals(intervals),
         backend=header["backend"],
         recipe=header["recipe"],
         metrics=header["metrics"],
         provenance=header["provenance"],
         device=device,
     )
+
+
+def _intervals(record: IntervalsRecord) -> Intervals:
+    scores, levels, spreads = (tuple(record[name]) for name in ("scores", "levels", "spreads"))
+    return Intervals(record["folds"], record["rows"], scores, levels, spreads, record["slope"])
 
 
 def _network(record: NetworkRecord, arrays: Arrays, i: int) -> Network:

@@ -70,6 +70,17 @@ class CalibrationRecord(TypedDict):
     fitted_on: str
 
 
+class IntervalsRecord(TypedDict):
+    """What the rows of the folds tell of new ones."""
+
+    folds: int
+    rows: int
+    scores: list[float]
+    levels: list[float]
+    spreads: list[float]
+    slope: float
+
+
 class Header(TypedDict):
     """The fields of schema.json, which says what they mean."""
 
@@ -81,6 +92,8 @@ class Header(TypedDict):
     image_shape: list[int] | None
     columns: list[dict[str, object]] | None
     calibration: CalibrationRecord | None
+    fold_columns: NotRequired[list[list[dict[str, object]]]]
+    intervals: NotRequired[IntervalsRecord]
     recipe: dict[str, object]
     metrics: dict[str, float]
     provenance: dict[str, str]
@@ -157,18 +170,35 @@ def shapes_of(header: Header) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def columns_of(header: Header) -> Columns | None:
-    """Return a header's columns, after the checks that no JSON Schema can say.
+def columns_of(header: Header) -> tuple[Columns, ...]:
+    """Return a header's columns as each fold has them, after the checks that no JSON Schema can say.
+
+    Of a model without folds there is one. If the rows come from no table, there is none.
 
     Raises
     ------
     ValueError
         With the first field that does not fit the others.
     """
-    columns = None if header["columns"] is None else Columns.from_json(header["columns"])
-    for record in header["networks"]:
-        _check_network(record, columns, header["image_shape"])
+    every = [] if header["columns"] is None else [header["columns"], *header.get("fold_columns", [])]
+    columns = tuple(Columns.from_json(own) for own in every)
+    names = [[column.name for column in own.columns] for own in columns]
+    _require(all(own == names[0] for own in names), "its folds have other columns than the first")
+    _require(columns or not header.get("fold_columns"), "it has columns of folds without columns")
+    networks = header["networks"]
+    each = len(networks) // max(len(columns), 1)
+    _require(each * max(len(columns), 1) == len(networks), "its networks cannot be divided among its folds")
+    for k, record in enumerate(networks):
+        _check_network(record, columns[k // each] if columns else None, header["image_shape"])
         _check_targets(header["targets"], record["sizes"][-1])
+    if intervals := header.get("intervals"):
+        folds, found = intervals["folds"], intervals["scores"]
+        _require(len(networks) % folds == 0, "its networks cannot be divided among its folds")
+        _require(len(columns) in (0, folds), "it has columns of more or fewer folds")
+        _require(found == sorted(found) and len(found) <= intervals["rows"], "its scores are no quantiles")
+        levels = intervals["levels"]
+        _require(levels == sorted(levels), "its levels do not rise")
+        _require(len(levels) == len(intervals["spreads"]), "its spreads are not one for each level")
     calibration = header["calibration"]
     temperature = calibration["temperature"] if calibration else 1.0
     numbers = (*header["scaling"].values(), temperature)
@@ -178,7 +208,7 @@ def columns_of(header: Header) -> Columns | None:
     return columns
 
 
-def _require(condition: bool | np.bool, what: str) -> None:
+def _require(condition: object, what: str) -> None:
     if not condition:
         raise ValueError(what)
 

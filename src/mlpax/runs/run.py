@@ -32,7 +32,7 @@ from mlpax.runs import checkpoints
 from mlpax.runs.locks import LOCK, holder, locked, signals
 from mlpax.runs.run_files import Config, Result, read_config, write_config, write_history, write_json
 
-__all__ = ["Every", "new_folder", "train"]
+__all__ = ["Every", "check_run_folder", "check_same", "config_of", "new_folder", "train"]
 
 
 class Every(NamedTuple):
@@ -114,26 +114,16 @@ def train(
     begun = read_config(path).backend if resume and (path / "config.json").exists() else "auto"
     # A run goes on by the backend that it began with.
     problem = prepare(dataset, recipe if recipe.backend != "auto" else recipe.replace(backend=begun))
-    config = Config(
-        dataset=dataset.name,
-        data_dir=data_dir,
-        fingerprint=dataset.fingerprint,
-        recipe_name=recipe_name,
-        recipe=recipe,
-        versions=_versions(problem.training.backend),
-        device=device_kind(problem.training.backend),
-        options=options,
-        backend=problem.training.backend,
-    )
+    config = config_of(dataset, recipe, recipe_name, data_dir, options, problem.training.backend)
     if process := holder(path):
         raise InputError(f"{path} is being written by {process}; wait for it, or choose another folder")
-    _check_folder(path, resume)
+    check_run_folder(path, resume)
     with locked(path, notice) as still_ours, signals() as caught:
         checkpoints.sweep(path)
         if resume:
-            _same(path, read_config(path), config, notice)
+            check_same(path, read_config(path), config, notice)
         else:
-            _check_folder(path, resume)  # again, now that no other process can start one here
+            check_run_folder(path, resume)  # again, now that no other process can start one here
             write_config(path, config)
         run = _Run(path, config, dataset, problem, still_ours, notice)
         before = len(run.history)
@@ -331,7 +321,24 @@ def _versions(backend: str) -> dict[str, str]:
     return found | ({"native instructions": instructions()} if backend == "native" else {})
 
 
-def _check_folder(path: Path, resume: bool) -> None:
+def config_of(
+    dataset: Dataset, recipe: Recipe, name: str, data_dir: str | None, options: Reading, backend: str
+) -> Config:
+    """Return what `config.json` says of a run."""
+    return Config(
+        dataset=dataset.name,
+        data_dir=data_dir,
+        fingerprint=dataset.fingerprint,
+        recipe_name=name,
+        recipe=recipe,
+        versions=_versions(backend),
+        device=device_kind(backend),
+        options=options,
+        backend=backend,
+    )
+
+
+def check_run_folder(path: Path, resume: bool) -> None:
     """Raise an error unless a run can start, or resume, in `path`. Write nothing."""
     exists = os.path.lexists(path / "config.json")
     if path.exists() and not path.is_dir():
@@ -346,7 +353,7 @@ def _check_folder(path: Path, resume: bool) -> None:
         raise InputError(f"{path} has other things in it; choose an empty or a new folder")
 
 
-def _same(path: Path, old: Config, new: Config, notice: Callable[[str], object]) -> None:
+def check_same(path: Path, old: Config, new: Config, notice: Callable[[str], object]) -> None:
     """Compare the settings of the run with those of the resumption.
 
     Raise an error for a difference that changes the result. Give notice of one that may change the last bits.

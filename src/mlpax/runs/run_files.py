@@ -367,6 +367,8 @@ def summary(path: Path) -> Summary:
     metric = config.recipe.monitor or monitored("", tuple(history[0]) if history else ())
     best = result.best_epoch if result else _best_epoch(history, metric, config.recipe.min_delta)
     kept = config.kept_epoch(state, best, len(history))
+    if config.options.folds and not config.options.fold:  # its runs are those of the folds
+        return _of_folds(path, config, result, state)
     return Summary(
         run=path.name,
         data=config.dataset,
@@ -377,6 +379,23 @@ def summary(path: Path) -> Summary:
         score=history[kept - 1].get(metric) if 0 < kept <= len(history) else None,
         metric=metric,
         seconds=sum(row["seconds"] for row in history),
+    )
+
+
+def _of_folds(path: Path, config: Config, result: Result | None, state: str) -> Summary:
+    """Return the summary of a training on folds: its score is the first of the out-of-fold figures."""
+    figures = {} if result is None else result.metrics
+    metric = next((name for name in figures if name.startswith("fold_")), "")
+    return Summary(
+        run=path.name,
+        data=config.dataset,
+        recipe=config.recipe_name,
+        state=state,
+        epochs=f"{0 if result is None else result.epochs}/{config.recipe.epochs}",
+        kept=0 if result is None else result.best_epoch,
+        score=figures.get(metric),
+        metric=metric.replace("fold_", "out-of-fold "),
+        seconds=0.0 if result is None else result.seconds,
     )
 
 

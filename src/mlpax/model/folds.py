@@ -1,0 +1,65 @@
+"""The models of several folds as one, which knows how far its networks err on new rows."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from mlpax.engine.forward import Network
+from mlpax.engine.rows import Scaling
+from mlpax.model.model import Calibration, Intervals, Model, disagreement
+
+__all__ = ["Rows", "joined"]
+
+Rows = tuple[np.ndarray, np.ndarray]  # inputs, as `Model.forward` takes them, and truth
+
+
+def joined(models: list[Model], held: list[Rows]) -> tuple[Model, dict[str, float]]:
+    """Return the model of all networks, and the figures of the rows that they have not seen.
+
+    Parameters
+    ----------
+    models : list of Model
+        Of each fold. If members diverged in one, each gives only as many networks as that one has.
+    held : list of (inputs, truth)
+        The rows of each fold, as `Model.forward` takes them.
+    """
+    folds, first = len(models), models[0]
+    members = min(len(model.networks) for model in models)
+    models = [dataclasses.replace(model, networks=model.networks[:members]) for model in models]
+    networks = tuple(network for model in models for network in _scaled(model))
+    columns = tuple(model.columns for model in models[1:] if model.columns is not None)
+    whole = dataclasses.replace(first, networks=networks, scaling=Scaling(), fold_columns=columns)
+    truth: np.ndarray = np.concatenate([y for _, y in held])
+    if first.task == "regression":
+        each = [model.of_members(X) for model, (X, _) in zip(models, held, strict=True)]
+        predicted = np.concatenate([found.mean(axis=0, dtype=np.float64)[:, 0] for found in each])
+        differ = np.concatenate([disagreement(found, 1) for found in each])
+        intervals = Intervals.of_values(truth[:, 0], predicted, differ, folds)
+        figures = {"fold_rmse": float(np.sqrt(np.mean((predicted - truth[:, 0]) ** 2)))}
+        return dataclasses.replace(whole, intervals=intervals), figures
+    p = np.concatenate([m.probabilities(m.forward(X)) for m, (X, _) in zip(models, held, strict=True)])
+    hits: np.ndarray = p.argmax(axis=1) == truth
+    of_truth = p[np.arange(len(truth)), truth].astype(np.float64)
+    figures = {
+        "fold_accuracy": float(hits.mean()),
+        "fold_log_loss": float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean()),
+    }
+    temperatures = [model.calibration.temperature for model in models if model.calibration]
+    if temperatures:
+        mean = math.exp(float(np.mean(np.log(temperatures))))
+        whole = dataclasses.replace(whole, calibration=Calibration(mean))
+    return dataclasses.replace(whole, intervals=Intervals.of_probabilities(of_truth, folds)), figures
+
+
+def _scaled(model: Model) -> list[Network]:
+    """Return the networks for inputs as they come: the scaling of the fold goes into the first layer."""
+    shift, scale = model.scaling
+    found: list[Network] = []
+    for network in model.networks:
+        (W, b), *others = network.params
+        wide = W.astype(np.float64)
+        first = (scale * wide).astype(np.float32), (b - shift * scale * wide.sum(axis=0)).astype(np.float32)
+        layers = network.params if (shift, scale) == (0, 1) else [first, *others]
+        found.append(dataclasses.replace(network, params=layers))
+    return found
