@@ -158,8 +158,8 @@ class Intervals:
         if share > 1:
             least = math.ceil(coverage / (1 - coverage) - 1e-6)
             raise InputError(
-                f"interval {coverage} takes {least} rows in the folds, which had {self.rows}; choose a smaller"
-                " one"
+                f"interval {coverage} takes {least} rows in the folds, which had {self.rows}; choose a"
+                " smaller one"
             )
         return self.scores[math.ceil(share * len(self.scores) - 1e-9) - 1]
 
