@@ -75,6 +75,24 @@ def test_a_sample_covers_each_range_evenly(count):
         assert sum(trial["optimizer"] == "adam" for trial in trials) == 32
 
 
+def test_few_whole_numbers_are_tried_once_each():
+    found = combinations(space_of({"epochs": "1:3"}, BASE), None, 0)
+    assert sorted(trial["epochs"] for trial in found) == [1, 2, 3]
+
+
+def test_values_stay_in_the_range():
+    found = combinations(space_of({"beta_2": "0.999:0.99999"}, BASE), 20, 0)
+    assert all(0.999 <= trial["beta_2"] <= 0.99999 for trial in found)
+    assert len(found) == 20
+
+
+def test_arrays_and_ranges_of_python():
+    space = space_of({"learning_rate": np.array([0.1, 0.2]), "epochs": range(1, 3)}, BASE)
+    assert space == {"learning_rate": (0.1, 0.2), "epochs": (1, 2)}
+    with pytest.raises(InputError, match="'5:1' is an empty range"):
+        Range(5, 1)
+
+
 def test_a_seed_decides_the_sample():
     space = space_of({"learning_rate": "0.001:1:log"}, BASE)
     assert combinations(space, 5, 0) == combinations(space, 5, 0) != combinations(space, 5, 1)

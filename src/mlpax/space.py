@@ -5,12 +5,13 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from numbers import Integral
+from typing import Any, Protocol, cast, runtime_checkable
 
 from mlpax.errors import InputError, unknown
 from mlpax.recipes import Recipe
 
-__all__ = ["Range", "Space", "combinations", "is_list", "parsed", "space_of"]
+__all__ = ["Range", "Space", "check_whole", "combinations", "is_list", "parsed", "space_of"]
 
 TRIALS = 32  # where a range has no end of values
 FIXED = ("validation", "monitor", "seed", "train_metrics")  # of all trials, or they could not be compared
@@ -23,6 +24,14 @@ class Range:
     low: float
     high: float
     log: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.low < self.high < math.inf):
+            raise InputError(f"'{self}' is an empty range; the first number must be below the second")
+        if self.log and self.low <= 0:
+            raise InputError(
+                f"'{self}' is on a log scale, which begins above 0; write 1e-4:{self.high:g}:log"
+            )
 
     def at(self, share: float) -> float:
         """Return the value at a share of the range in [0, 1)."""
@@ -94,14 +103,13 @@ def _range(name: str, text: str) -> Range:
     if log not in ([], ["log"]):
         raise InputError(f"{name} {text!r} is no range; write low:high or low:high:log")
     try:
-        found = Range(float(low), float(high), log == ["log"])
+        ends = float(low), float(high)
     except ValueError:
         raise InputError(f"{name} {text!r} is no range; write low:high or low:high:log") from None
-    if not (found.low < found.high < math.inf):
-        raise InputError(f"{name} {text!r} is an empty range; the first number must be below the second")
-    if found.log and found.low <= 0:
-        raise InputError(f"{name} {text!r} is on a log scale, which begins above 0; write 1e-4:{high}:log")
-    return found
+    try:
+        return Range(*ends, log == ["log"])
+    except InputError as error:
+        raise InputError(f"{name} {error}") from None
 
 
 def space_of(given: Mapping[str, object], base: Recipe) -> Space:
@@ -125,8 +133,10 @@ def space_of(given: Mapping[str, object], base: Recipe) -> Space:
     for name, values in given.items():
         field = _field(name)
         if name in FIXED:
-            raise InputError(f"{name} must be the same for all trials; give it one value")
+            remedy = "; --seeds trains each trial several times" if name == "seed" else ""
+            raise InputError(f"{name} must be the same for all trials; give it one value{remedy}")
         values = parsed(name, values) if isinstance(values, str) else values
+        values = values.tolist() if isinstance(values, _Array) else values
         if not isinstance(values, Range):
             values = tuple(cast(Sequence[object], values)) if is_list(values) else (values,)
             values = (values,) if name == "hidden" and not any(map(is_list, values)) else values
@@ -143,9 +153,24 @@ def space_of(given: Mapping[str, object], base: Recipe) -> Space:
     return space
 
 
+@runtime_checkable
+class _Array(Protocol):
+    """An array, without importing NumPy."""
+
+    def tolist(self) -> object: ...
+
+
 def is_list(value: object) -> bool:
-    """Return whether a value is a list or a tuple."""
-    return isinstance(value, (tuple, list))
+    """Return whether a value is a list, a tuple, a range or an array."""
+    return isinstance(value, (tuple, list, range, _Array))
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise an error unless a value is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(f"{name} {value!r} is no whole number")
+    if value < least:
+        raise InputError(f"{name} {value} is below {least}; choose {least} or more")
 
 
 def _checked(base: Recipe, name: str, field: "dataclasses.Field[Any]", value: Any) -> Any:
@@ -165,7 +190,8 @@ def combinations(space: Space, trials: int | None, seed: int) -> list[Trial]:
     space : dict
         See `space_of`.
     trials : int, optional
-        How many. By default all combinations of lists, and 32 where there is a range.
+        How many. By default all combinations of lists, and 32 where there is a range. There are fewer if the
+        ranges have fewer whole numbers.
     seed : int
 
     Raises
@@ -175,8 +201,8 @@ def combinations(space: Space, trials: int | None, seed: int) -> list[Trial]:
     """
     from mlpax.seeds import rng  # NumPy would double the time of `mlpax --help`
 
-    if trials is not None and trials < 1:
-        raise InputError(f"trials {trials} is below 1; choose 32, say")
+    if trials is not None:
+        check_whole("trials", trials, 1)
     lists = {name: values for name, values in space.items() if not isinstance(values, Range)}
     generator = rng(seed, "sweep")
     if len(lists) == len(space):
@@ -195,5 +221,7 @@ def combinations(space: Space, trials: int | None, seed: int) -> list[Trial]:
             whole = Range(low - 0.5 + 1e-9, high + 0.5 - 1e-9, values.log)
             columns[name] = [min(max(round(whole.at(share)), low), high) for share in shares]
         else:
-            columns[name] = [float(f"{values.at(share):.4g}") for share in shares]
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+            drawn = [float(f"{values.at(share):.6g}") for share in shares]
+            columns[name] = [min(max(value, values.low), values.high) for value in drawn]
+    found = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [trial for k, trial in enumerate(found) if trial not in found[:k]]  # of few whole numbers

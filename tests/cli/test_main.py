@@ -406,7 +406,7 @@ def test_sweep_tells_and_keeps(mlpax, tmp_path):
         r"rung 1/2, 5/5 trials: best valid accuracy \d\d\.\d\d%, hidden [8,4]+, learning_rate [\d.]+",
         lines[0],
     )
-    assert lines[2].split() == ["trial", "valid_accuracy", "epochs", "hidden", "learning_rate"]
+    assert lines[2].split() == ["trial", "valid_accuracy", "trained", "hidden", "learning_rate"]
     assert re.fullmatch(
         r"sweeps/digits-default-1/best: the best, trained again; test accuracy \d\d\.\d\d%", lines[-1]
     )
@@ -457,7 +457,7 @@ def test_lr_find_tells_and_draws(mlpax, tmp_path):
     assert (code, err, len(answer["losses"]), answer["usual"]) == (0, "", 3, 0.1)
     for words, said in [
         (["--low", "1", "--high", "0.1"], "the rates 1 to 0.1 are no range"),
-        (["--points", "1"], "points 1 and steps 300 are too few"),
+        (["--points", "1"], "points 1 is below 3"),
         (["--out", "none/a.png"], "none is no folder"),
         (["--out", "a.txt"], "end it with .png, .svg or .pdf"),
     ]:

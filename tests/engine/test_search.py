@@ -156,6 +156,21 @@ def test_what_is_known_grows_from_call_to_call():
     assert [len(race.outcomes[0].curve) for _ in race.run()] == [23, 25]
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_those_in_file_order_are_not_shuffled_with_others(backend):
+    """Nor do ensembles with orders of their own share one."""
+    plain = candidate(backend, 0.1)
+    candidates = [plain, plain._replace(training=plain.training._replace(orders=None)), plain]
+    for one, outcome in zip(candidates, last(candidates), strict=True):
+        assert_same(outcome.state.params, alone(one)[0].params, backend)
+    shared, own = (
+        candidate(backend, 0.1, members=2, own_orders=own)._replace(order=own) for own in (False, True)
+    )
+    for pair in ([shared, own], [own, shared]):
+        for one, outcome in zip(pair, last(pair), strict=True):
+            assert_same(outcome.state.params, alone(one)[0].params, backend)
+
+
 @NATIVE
 def test_members_by_name():
     assert member(last([candidate("native", 0.1, members=2)])[0].state.epoch, 1) == 9

@@ -34,9 +34,9 @@ def compare(estimator, grid, X=X, y=y, fit=(), **settings):
                 np.ma.filled(values.astype(float), -1) if values.dtype != object else 0,
                 rtol=1e-6, err_msg=name,
             )  # fmt: skip
-    assert ours.cv_results_["params"] == theirs.cv_results_["params"]
+    assert str(ours.cv_results_["params"]) == str(theirs.cv_results_["params"])
     for name in ("best_params_", "best_index_", "multimetric_", "n_splits_"):
-        assert getattr(ours, name) == getattr(theirs, name)
+        assert str(getattr(ours, name)) == str(getattr(theirs, name))
     return ours, theirs
 
 
@@ -125,3 +125,41 @@ def test_without_a_random_state_fits_differ():
     )
     losses = [search.cv_results_[f"split{k}_test_score"] for k in range(3)]
     assert not all(one == other for one, other in losses)
+
+
+def test_the_order_of_the_rows_may_be_searched():
+    compare(network(batch_size=20, learning_rate_init=0.05), {"shuffle": [False, True]}, cv=3)
+
+
+def test_a_scorer_of_several_scores_and_a_bad_refit():
+    def scoring(estimator, X, y):
+        return {"acc": estimator.score(X, y)}
+
+    compare(network(), GRID, cv=3, scoring=scoring, refit="acc")
+    with pytest.raises(ValueError, match="refit must be set to a scorer key"):
+        PopulationSearchCV(network(), GRID, cv=3, scoring=scoring).fit(X, y)
+    with pytest.raises(ValueError, match="refit"):
+        PopulationSearchCV(network(), GRID, cv=3, refit=3).fit(X, y)
+    with pytest.raises(ValueError, match="n_iter"):
+        PopulationSearchCV(network(), GRID, cv=3, n_iter=0).fit(X, y)
+
+
+def test_a_grid_may_replace_the_network():
+    pipe = make_pipeline(StandardScaler(), network())
+    grid = {"mlpclassifier": [network(), LogisticRegression()]}
+    ours, theirs = compare(pipe, grid, cv=3)
+    assert type(ours.best_estimator_[-1]) is type(theirs.best_estimator_[-1])
+    assert np.isfinite(ours.cv_results_["mean_test_score"]).all()
+
+
+def test_steps_before_the_network_are_fitted_once_a_fold():
+    fitted = []
+
+    class Counting(StandardScaler):
+        def fit(self, X, y=None, sample_weight=None):
+            fitted.append(len(X))
+            return super().fit(X, y)
+
+    grid = {"mlpclassifier__hidden_layer_sizes": [(4,), (8,)], "mlpclassifier__alpha": [1e-4, 1.0]}
+    PopulationSearchCV(make_pipeline(Counting(), network()), grid, cv=3, refit=False, n_jobs=2).fit(X, y)
+    assert fitted == [100] * 3

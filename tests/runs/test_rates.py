@@ -64,8 +64,11 @@ def test_neighbours_smooth_the_losses():
 
 
 @pytest.mark.parametrize(("settings", "said"), [
-    ({"points": 2}, "points 2 and steps 300 are too few"),
-    ({"steps": 5}, "are too few"),
+    ({"points": 2}, "points 2 is below 3"),
+    ({"steps": 5}, "steps 5 is below 10"),
+    ({"points": 3.5}, "points 3.5 is no whole number"),
+    ({"low": "a"}, "low 'a' is no number"),
+    ({"optimizer": ["adam", "sgd"]}, "is several values; give one"),
     ({"low": 1.0, "high": 0.1}, "the rates 1 to 0.1 are no range"),
     ({"low": 0.0}, "are no range"),
     ({"high": 1e9}, "give --low and --high in"),

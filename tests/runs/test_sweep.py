@@ -126,6 +126,40 @@ def test_one_that_diverges_is_last(tmp_path):
         mlpax.sweep("digits", out=tmp_path / "t", epochs=2, learning_rate=[1e29, 1e30], refit=False)
 
 
+@pytest.mark.parametrize("name", ["shuffle", "own_orders"])
+def test_kinds_of_orders_are_kept_apart(tmp_path, name):
+    """Both trials are as they are alone, whichever comes first."""
+    settings = {"epochs": 2, "hidden": (8,), "members": 2, "refit": False}
+    alone = {}
+    for value in (True, False):
+        pair = mlpax.sweep("digits", out=tmp_path / str(value), **settings, **{name: [value, not value]})
+        for standing in pair.standings:
+            alone.setdefault(standing.settings[name], set()).add(standing.score)
+    assert all(len(scores) == 1 for scores in alone.values())
+    for value, (score,) in alone.items():
+        recipe = named("default", 1438, epochs=2, hidden=(8,), members=2, **{name: value})
+        assert score == pytest.approx(fit_model(held_out(), recipe)[1][-1]["valid_accuracy"], abs=1e-6)
+
+
+def test_a_rate_that_is_given_holds_for_every_optimizer(tmp_path):
+    for rate in (0.5, 0.0005):
+        settings = {"learning_rate": rate, "optimizer": ["adam", "nesterov"], "epochs": 1, "hidden": (8,)}
+        found = mlpax.sweep("digits", out=tmp_path / str(rate), **settings)
+        assert {standing.settings["learning_rate"] for standing in found.standings} == {rate}
+        assert read_config(found.path / "best").recipe.learning_rate == rate
+
+
+def test_patience_in_some_trials(tmp_path):
+    """The run of the best then holds out rows to choose its epoch, as the sweep did."""
+    found = mlpax.sweep("digits", out=tmp_path / "s", epochs=20, hidden=(8,), patience=[2, 3])
+    assert read_config(found.path / "best").recipe.validation == 0.2
+
+
+def test_folds_of_a_small_table(tmp_path, houses):
+    found = mlpax.sweep(houses, out=tmp_path / "s", folds=2, epochs=2, learning_rate=[0.01, 0.1])
+    assert len(found.standings[0].scores) == 2
+
+
 SWEEP = """
 import mlpax, sys
 def on_progress(progress):
@@ -188,6 +222,22 @@ def test_an_unfinished_sweep_is_found_by_its_settings(tmp_path, monkeypatch):
     assert mlpax.sweep("digits", **settings).path.name == "digits-default-3"
 
 
+def test_a_refit_that_was_interrupted_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {"learning_rate": [0.1, 0.2], "epochs": 1, "hidden": (4,)}
+
+    def interrupted(*_, **__):
+        raise InterruptedRun(2, "interrupted")
+
+    monkeypatch.setattr("mlpax.runs.sweep.train", interrupted)
+    with pytest.raises(InterruptedRun):
+        mlpax.sweep("digits", **settings)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert mlpax.sweep("digits", **settings).path.name == "digits-default-1"
+    assert mlpax.sweep("digits", **settings).path.name == "digits-default-2"
+
+
 def test_what_is_refused(tmp_path, houses):
     mlpax.sweep("digits", out=tmp_path / "s", epochs=1, learning_rate=[0.1, 0.2], refit=False)
     for settings, said in [
@@ -196,6 +246,8 @@ def test_what_is_refused(tmp_path, houses):
         ({"learning_rate": [0.1, 0.2], "seeds": 0}, "seeds 0 is below 1"),
         ({"learning_rate": [0.1, 0.2], "folds": 1}, "folds 1 is below 2"),
         ({"learning_rate": [0.1, 0.2], "folds": 9999}, r"folds 9999 is outside \[2, \d+\]"),
+        ({"learning_rate": [0.1, 0.2], "trials": 2.5}, "trials 2.5 is no whole number"),
+        ({"learning_rate": [0.1, 0.2], "seeds": True}, "seeds True is no whole number"),
         ({"learning_rate": 0.1}, "there is nothing to compare"),
         ({"learning_rate": [0.1, 0.2], "monitor": "loss"}, "'loss' is none"),
         ({"learning_rate": [0.1, 0.2], "time_ordered": True}, "time_ordered is an option for tables"),

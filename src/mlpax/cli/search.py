@@ -162,7 +162,7 @@ def _value(value: object) -> str:
 def _show(found: "Sweep") -> None:
     """Print the best trials, and where the rest is."""
     several = len(found.standings[0].scores) > 1
-    names = ["trial", found.metric, *(["spread"] if several else []), "epochs", *found.space]
+    names = ["trial", found.metric, *(["spread"] if several else []), "trained", *found.space]
     rows = [cast(list[object], names)]
     for s in found.standings[:SHOWN]:
         score = [s.score, s.spread] if several else [s.score]
@@ -175,8 +175,8 @@ def _show(found: "Sweep") -> None:
         return
     scores = [n for n in found.best.metrics if n.startswith("test_")]
     scores = scores or [n for n in found.best.metrics if n.startswith("valid_")]
-    figures = ", ".join(figure(name, found.best.metrics[name]) for name in scores)
-    show(f"{found.path / 'best'}: the best, trained again; {figures}")
+    figures = "".join(f"; {figure(name, found.best.metrics[name])}" for name in scores)
+    show(f"{found.path / 'best'}: the best, trained again{figures}")
 
 
 def _as_json(found: "Sweep") -> dict[str, object]:

@@ -229,7 +229,8 @@ def table_to_train(
     folds = [from_frame(frame, reading, own, name=name) for own in _folds(hold, wanted)]
     task = "classification" if dataset.classes else "regression"
     validated = valid_frame is not None or whole.validation > 0
-    recipe = wanted.resolved("table", len(dataset.X_train), task, validated)
+    rows = min(len(part.X_train) for part in (dataset, *folds))
+    recipe = wanted.resolved("table", rows, task, validated)
     return Ready(dataset, recipe, wanted.name("table"), tuple(folds))
 
 

@@ -102,7 +102,7 @@ class Race:
         _, data, valid, how, _ = candidate
         shapes = tuple(np.shape(array) for array in leaves(outcome.state.params))
         same = id(data), id(valid), how.plan, how.backend, how.threads, how.members, how.hyper.epochs
-        return *same, shapes, int(np.max(outcome.state.epoch))
+        return *same, how.orders is None, shapes, int(np.max(outcome.state.epoch))
 
     def _run(self, numbers: list[int], share: float) -> Iterator[None]:
         """Train candidates of one kind."""

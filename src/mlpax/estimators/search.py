@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Generator, Hashable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from numbers import Integral
 from traceback import format_exc
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn import base, model_selection
@@ -15,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import _search, _validation
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable, metaestimators, validation
+from sklearn.utils._param_validation import Interval  # pyright: ignore[reportPrivateUsage]
 
 from mlpax.engine.rows import Data
 from mlpax.engine.search import Candidate, Outcome, Race
@@ -55,6 +57,8 @@ class PopulationSearchCV(Searching):
         Try so many random combinations instead of all, as `RandomizedSearchCV` does.
     random_state : int or RandomState, optional
         Of the random combinations.
+    n_jobs : int, optional
+        It is taken, and has no effect: the fits share all cores.
     scoring, refit, cv, verbose, error_score, return_train_score
         As of `GridSearchCV`.
 
@@ -83,6 +87,7 @@ refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
         n_iter: int | None = None,
         random_state: Any = None,
         scoring: Any = None,
+        n_jobs: int | None = None,
         refit: Any = True,
         cv: Any = None,
         verbose: int = 0,
@@ -90,13 +95,21 @@ refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
         return_train_score: bool = False,
     ):
         super().__init__(
-            estimator, scoring=scoring, n_jobs=None, refit=refit, cv=cv, verbose=verbose,
+            estimator, scoring=scoring, n_jobs=n_jobs, refit=refit, cv=cv, verbose=verbose,
             error_score=error_score, return_train_score=return_train_score,
         )  # fmt: skip
         self.param_grid = param_grid
         self.n_iter = n_iter
         self.random_state = random_state
 
+    _parameter_constraints: ClassVar[dict[str, object]] = {
+        **Searching._parameter_constraints,
+        "param_grid": [dict, list, tuple],
+        "n_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+    }
+
+    @base._fit_context(prefer_skip_nested_validation=False)  # pyright: ignore[reportPrivateUsage]
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Fit every combination on every fold, and the best on all rows.
 
@@ -136,6 +149,9 @@ refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
             scoring._insert_error_scores(found, self.error_score)
         self.cv_results_ = self._format_results(candidates, len(splits), found)
         self.multimetric_ = isinstance(found[0]["test_scores"], dict)
+        if callable(self.scoring) and self.multimetric_:
+            self._check_refit_for_multimetric(found[0]["test_scores"])
+            metric = self.refit
         if self.refit or not self.multimetric_:
             self.best_index_ = self._select_best_index(self.refit, metric, self.cv_results_)
             self.best_params_ = candidates[self.best_index_]
@@ -253,7 +269,7 @@ class _Fits:
         fit = _Fit(own, _last(own), train, test)
         with fit.clock(self.raises):
             self._begin(fit, fold, others)
-        if fit.network.random_state is not None:  # else each fit draws anew
+        if getattr(fit.network, "random_state", None) is not None:  # else each fit draws anew
             self.begun.setdefault(kind, fit)
         return fit
 
@@ -283,7 +299,8 @@ class _Fits:
             fit.estimator.fit(X, y, **params)
             return
         if self.prefix:
-            X = self._through(fit, X, y, (fold, _key(others)))
+            before = {name: value for name, value in others.items() if not name.startswith(self.prefix)}
+            X = self._through(fit, X, y, (fold, _key(before)))
         network._validate_params()
         network._check_settings(False, None)
         rows = network._begun(X, y, own.get("sample_weight"), False)
@@ -347,8 +364,11 @@ def _key(value: Any) -> Hashable:
     return (type(value), value) if isinstance(value, Hashable) else id(value)
 
 
-def _joins(network: Any) -> bool:
-    """Return whether a network can be trained with others."""
+def _joins(estimator: object) -> bool:
+    """Return whether an estimator is a network that can be trained with others."""
+    network: Any = estimator
+    if not isinstance(estimator, Perceptron):  # a grid may replace a pipeline's last step
+        return False
     scorer = network.early_stopping and network.scoring not in (None, "loss")
     alone = (
         network.solver == "lbfgs" or network.warm_start or scorer or getattr(network, "_skl_callbacks", None)

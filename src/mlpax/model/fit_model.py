@@ -35,7 +35,7 @@ from mlpax.model.model import Calibration, Model, Network, Target
 from mlpax.recipes import Recipe
 from mlpax.seeds import member_seeds, rng
 
-__all__ = ["Placed", "Problem", "fit_model", "prepare"]
+__all__ = ["COPIES", "Placed", "Problem", "fit_model", "prepare"]
 
 
 COPIES = 6  # of a parameter: before and after an epoch, what the update rule remembers, and the best

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from mlpax.model.fit_model import Placed, prepare
 from mlpax.recipes import Recipe
 from mlpax.runs.sweep import with_validation
 from mlpax.seeds import rng
+from mlpax.space import check_whole, is_list
 
 __all__ = ["Rates", "find_learning_rate"]
 
@@ -105,8 +107,15 @@ def find_learning_rate(
     True
     """
     notice = notice or (lambda text: None)
-    if points < 3 or steps < 10:
-        raise InputError(f"points {points} and steps {steps} are too few; choose 3 and 10 or more")
+    check_whole("points", points, 3)
+    check_whole("steps", steps, 10)
+    ends: dict[str, object] = {"low": low, "high": high}
+    for name, rate in ends.items():
+        if not isinstance(rate, (int, float, NoneType)):
+            raise InputError(f"{name} {rate!r} is no number")
+    for name, value in settings.items():
+        if is_list(value) and name in Recipe.__dataclass_fields__ and name != "hidden":
+            raise InputError(f"{name} {value} is several values; give one")
     readings = {field.name for field in dataclasses.fields(Reading)}
     reading = Reading(**{name: settings.pop(name) for name in readings & settings.keys()})
     ready = source(str(data), data_dir, memory=reading.memory).to_train(
@@ -146,7 +155,7 @@ def _shortened(recipe: Recipe, dataset: Dataset, steps: int) -> tuple[Recipe, Da
         dataset = dataclasses.replace(
             dataset, X_train=dataset.X_train[some], y_train=dataset.y_train[some], weight=weight
         )
-    epochs = max(1, round(steps * batch / wanted))
+    epochs = max(1, round(steps / math.ceil(wanted / batch)))
     monitor = "valid_log_loss" if dataset.classes else "valid_rmse"
     changes: dict[str, Any] = {"epochs": epochs, "monitor": monitor, "patience": 0, "members": 1}
     return recipe.replace(train_metrics=False, **changes), dataset

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from mlpax.atomic import atomic, own
+from mlpax.atomic import TEMPORARY, atomic, own
 from mlpax.data.dataset import Dataset, HoldOut, split, validated
 from mlpax.data.reading import Reading
 from mlpax.data.sources import Ready, Wanted, short_name, source
@@ -23,11 +23,11 @@ from mlpax.model.fit_model import prepare
 from mlpax.model.model import Model
 from mlpax.model.model_file import load
 from mlpax.recipes import Recipe
-from mlpax.runs.locks import holder, locked, signals
+from mlpax.runs.locks import LOCK, holder, locked, signals
 from mlpax.runs.run import train
 from mlpax.runs.run_files import Result, read_json, read_result, write_json
 from mlpax.runs.trials import Group, Standing, Trials, Workers, leaders, locally, on_dask
-from mlpax.space import Range, Space, combinations, is_list, parsed, space_of
+from mlpax.space import Range, Space, check_whole, combinations, is_list, parsed, space_of
 
 __all__ = ["Progress", "Sweep", "sweep", "with_validation"]
 
@@ -57,8 +57,9 @@ class Asked:
     halving: bool = False
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise InputError(f"seeds {self.seeds} is below 1; choose 3, say")
+        check_whole("seeds", self.seeds, 1)
+        if self.trials is not None:
+            check_whole("trials", self.trials, 1)
 
 
 class Progress(NamedTuple):
@@ -179,6 +180,7 @@ def sweep(
     ('valid_accuracy', 4)
     """
     notice = notice or (lambda text: None)
+    check_whole("folds", folds, 0)
     asked = Asked(trials=trials, seeds=seeds, halving=halving)
     readings = {field.name for field in dataclasses.fields(Reading)}
     reading = Reading(**{name: settings.pop(name) for name in readings & settings.keys()})
@@ -189,9 +191,16 @@ def sweep(
     base = ready.recipe.replace(train_metrics=False)
     space = space_of(swept, base)
     folder = None if data_dir is None else str(Path(data_dir).resolve())
-    work = _Work(ready, asked, space, combinations(space, trials, base.seed), reading, folder)
+    # Another optimizer would bring its own rate.
+    given = (
+        {"learning_rate": fixed["learning_rate"]}
+        if {"optimizer"} & space.keys() and "learning_rate" in fixed
+        else {}
+    )
+    each = [given | trial for trial in combinations(space, trials, base.seed)]
+    work = _Work(ready, asked, space, each, reading, folder)
     if refit:
-        prepare(ready.dataset, ready.recipe.replace(**work.trials[0]))  # which refuses what it cannot train
+        prepare(ready.dataset, work.recipe_of(each[0]))  # which refuses what it cannot train
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     if (executor == "dask") != (address is not None):
@@ -205,8 +214,9 @@ def sweep(
     standings = _compared(
         path, config, work, datasets, every, address, on_progress or (lambda _: None), notice
     )
-    found = Sweep(path, every.metric, standings, space)
-    return found._replace(best=_refitted(path, work, standings[0], notice)) if refit else found
+    best = _refitted(path, work, standings[0], notice) if refit else None
+    write_json(path / "sweep.json", config | {"best": standings[0].settings, "score": standings[0].score})
+    return Sweep(path, every.metric, standings, space, best)
 
 
 def _several(name: str, values: object) -> bool:
@@ -233,6 +243,12 @@ class _Work:
     trials: list[dict[str, Any]]
     reading: Reading
     data_dir: str | None
+
+    def recipe_of(self, trial: dict[str, Any]) -> Recipe:
+        """Return the recipe of a trial as a run. With patience some rows must choose the epoch."""
+        dataset, recipe = self.ready.dataset, self.ready.recipe.replace(**trial)
+        lacks = recipe.patience and not recipe.validation and dataset.X_valid is None
+        return recipe.replace(validation=SHARE) if lacks else recipe
 
     def config(self, metric: str, backend: str) -> dict[str, Any]:
         """Return what decides the sweep: one that differs may not go on in its folder."""
@@ -285,9 +301,7 @@ def _compared(
             raise InterruptedRun(caught[0], f"{done}; nothing is lost, the same command goes on")
         if math.isnan(standings[0].score):
             raise DivergedError(f"all {len(trials)} trials diverged; try smaller learning rates")
-        best = standings[0]
         _draw(path, standings, metric, work.space, notice)
-        write_json(path / "sweep.json", config | {"best": best.settings, "score": best.score})
     return standings
 
 
@@ -308,13 +322,13 @@ def _draw(path: Path, standings: list[Standing], metric: str, space: Space, noti
 
 def _refitted(path: Path, work: _Work, best: Standing, notice: Notice) -> Result:
     """Train the best trial as a run, from where an earlier call was stopped; return how it ended."""
-    dataset, recipe, name, _ = work.ready
+    dataset, _, name, _ = work.ready
     folder = path / "best"
     ended = read_result(folder)
     if ended is not None and ended.state in ("finished", "stopped early"):
         return ended
     return train(
-        folder, dataset, recipe.replace(**best.settings), recipe_name=name, data_dir=work.data_dir,
+        folder, dataset, work.recipe_of(best.settings), recipe_name=name, data_dir=work.data_dir,
         options=work.reading, resume=(folder / "config.json").exists(), notice=notice,
     )  # fmt: skip
 
@@ -324,7 +338,7 @@ def with_validation(dataset: Dataset, recipe: Recipe, notice: Notice) -> Dataset
     if dataset.X_valid is not None and len(dataset.X_valid):
         return dataset
     if dataset.columns:
-        raise InputError("a sweep compares trials by validation rows; hold some out with validation 0.2")
+        raise InputError("there are no validation rows to compare by; hold some out with validation 0.2")
     share = recipe.validation
     if not share:
         share = SHARE
@@ -338,7 +352,7 @@ def _begin(path: Path, config: dict[str, Any]) -> None:
     """Write what is asked for, or check that the folder holds the same sweep."""
     file = path / "sweep.json"
     if not os.path.lexists(file):
-        others = [p.name for p in path.iterdir() if p.name != "run.lock"]
+        others = [p.name for p in path.iterdir() if p.name != LOCK and not p.name.endswith(TEMPORARY)]
         if others:
             raise InputError(f"{path} has other things in it; choose an empty or a new folder")
         write_json(file, config)
@@ -433,7 +447,7 @@ def _write_leaderboard(path: Path, standings: list[Standing], metric: str, space
     """Write the trials as a table, the best first."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["rank", "trial", metric, "spread", "rung", "epochs", "seconds", *space])
+    writer.writerow(["rank", "trial", metric, "spread", "rung", "epochs_trained", "seconds", *space])
     for rank, s in enumerate(standings, 1):
         score, spread = ("" if math.isnan(value) else f"{value:.9g}" for value in (s.score, s.spread))
         values = [_written(s.settings[name]) for name in space]

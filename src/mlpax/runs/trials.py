@@ -12,11 +12,13 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from mlpax.data.dataset import Dataset, from_arrays
+from mlpax.data.memory import memory_limit, written
 from mlpax.engine.plan import direction
 from mlpax.engine.search import Candidate, Outcome, Race
 from mlpax.engine.training import initial_state
+from mlpax.engine.trees import leaves
 from mlpax.errors import InputError, MlpaxError
-from mlpax.model.fit_model import Placed, prepare
+from mlpax.model.fit_model import COPIES, Placed, prepare
 from mlpax.recipes import Recipe
 
 __all__ = ["Group", "Standing", "Trials", "Workers", "leaders", "locally", "on_dask", "train_group"]
@@ -136,14 +138,16 @@ class Trials:
         self.settings, self.each = settings, len(datasets) * seeds
         self.numbers = [*range(len(settings))] if numbers is None else [*numbers]
         placed: list[Placed] = [{} for _ in datasets]
-        candidates: list[Candidate] = []
+        candidates, taken = list[Candidate](), 0
         for number in self.numbers:
             recipe = base.replace(train_metrics=False, **settings[number])
             for dataset, rows in zip(datasets, placed, strict=True):
                 for seed in range(recipe.seed, recipe.seed + seeds):
                     data, valid, how, params, _ = prepare(dataset, recipe.replace(seed=seed), rows)
                     start = partial(initial_state, params, how, seed)
-                    candidates.append(Candidate(start, data, valid, how, seed))
+                    candidates.append(Candidate(start, data, valid, how, (seed, recipe.own_orders)))
+                    taken += COPIES * 4 * sum(np.size(array) for array in leaves(params))
+                    _check_memory(taken, len(candidates))
         self.metric = candidates[0].training.plan.monitor
         self.backend = candidates[0].training.backend
         if not self.metric.startswith("valid_"):
@@ -159,11 +163,19 @@ class Trials:
 
     def standings(self, group: Group) -> list[Standing]:
         """Return how the trials of a trained group stand."""
-        return [self._standing(trial, group.rung) for trial in group.trials]
+        found = [self._standing(trial, group.rung) for trial in group.trials]
+        if group.share >= 1:  # nothing goes on from these
+            for trial in group.trials:
+                for outcome in self._outcomes(trial):
+                    outcome.state = None
+        return found
+
+    def _outcomes(self, trial: int) -> list[Outcome]:
+        place = self.numbers.index(trial) * self.each
+        return self.race.outcomes[place : place + self.each]
 
     def _standing(self, trial: int, rung: int) -> Standing:
-        place = self.numbers.index(trial) * self.each
-        outcomes = self.race.outcomes[place : place + self.each]
+        outcomes = self._outcomes(trial)
         epochs = max(len(outcome.curve) for outcome in outcomes)
         curves = np.full((len(outcomes), epochs), np.nan)
         for curve, outcome in zip(curves, outcomes, strict=True):
@@ -181,6 +193,15 @@ class Trials:
         name = next((n for n in figures if n.startswith("valid_") and n != self.metric), "")
         mean = -direction(name) * float(np.mean([o.curve[-1][name] for o in outcomes])) if name else 0.0
         return mean if math.isfinite(mean) else 0.0
+
+
+def _check_memory(taken: int, candidates: int) -> None:
+    """Raise an error if the networks that are trained side by side would take more memory than they may."""
+    if taken > (limit := memory_limit(None)):
+        raise InputError(
+            f"the first {candidates} networks would take {written(taken)} of memory, and the limit is"
+            f" {written(limit)}; give fewer trials, folds or seeds, or smaller layers"
+        )
 
 
 def locally(trials: Trials, caught: Sequence[int]) -> Workers:
