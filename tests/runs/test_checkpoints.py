@@ -30,6 +30,7 @@ def record(epoch, run="this"):
 
 
 def save(folder, epoch, run="this", of=None):
+    folder.mkdir(exist_ok=True)
     return checkpoints.save(folder, of or state(epoch), record(epoch, run))
 
 

@@ -31,13 +31,13 @@ def save(folder: Path, arrays: Arrays, record: dict[str, Any]) -> Path:
     Parameters
     ----------
     folder : Path
+        It exists. Made here, it would also be made in the folder of a run that has taken this one's place.
     arrays : dict of arrays
         The state's arrays by name.
     record : dict
         What else the run needs to go on, as JSON: `epoch`, `history`, `run` (whose it is).
     """
     check_folder(folder)
-    folder.mkdir(exist_ok=True)
     path = folder / f"epoch-{record['epoch']:06d}.npz"
     text = json.dumps({"format": FORMAT} | record).encode()  # NaN too: figures may overflow
     with atomic(path) as file:

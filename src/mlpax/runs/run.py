@@ -159,6 +159,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         """Start at the newest whole checkpoint, or before the first epoch."""
+        (self.path / "checkpoints").mkdir(exist_ok=True)
         recipe, training = self.config.recipe, self.problem.training
         start = initial_state(self.problem.params, training, recipe.seed)
         arrays, record, damaged = checkpoints.latest(
