@@ -1,4 +1,4 @@
-"""Small tables and files of arrays that several tests read."""
+"""Small tables, files of arrays and a plan that several tests share."""
 
 import gzip
 import io
@@ -10,6 +10,7 @@ from mlpax.data.dataset import HoldOut
 from mlpax.data.reading import Reading
 from mlpax.data.tables import as_frame
 from mlpax.data.targets import from_frame
+from mlpax.engine.plan import Plan
 
 
 def encoded(array, name) -> bytes:
@@ -34,3 +35,12 @@ def dataset_of(frame, *, valid_frame=None, notice=lambda text: None, **options):
     return from_frame(
         as_frame(frame), Reading(**options), HoldOut(**hold), valid_frame=valid_frame, notice=notice
     )
+
+
+def plan_of(**settings):
+    """The plan of a small classifier that is compared by its log-loss."""
+    usual = {
+        "batch_size": 32, "optimizer": "nesterov", "figures": ("valid_accuracy", "valid_log_loss"),
+        "monitor": "valid_log_loss",
+    }  # fmt: skip
+    return Plan(**usual | settings)

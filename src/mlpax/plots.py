@@ -11,6 +11,7 @@ import numpy as np
 from mlpax.atomic import atomic
 from mlpax.errors import InputError, escaped, shortened
 from mlpax.scores import calibration_error, regression
+from mlpax.space import written
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import
     from matplotlib.axes import Axes
@@ -246,7 +247,7 @@ def sweep_scores(
             if name in log:
                 axis.set_xscale("log")
         else:
-            words = [",".join(map(str, v)) if isinstance(v, (tuple, list)) else str(v) for v in values]
+            words = [written(value) for value in values]
             levels = list(dict.fromkeys(words))
             x = np.array([levels.index(word) for word in words], float)
             axis.set_xticks(range(len(levels)), [_name(level) for level in levels])

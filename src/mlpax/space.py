@@ -11,7 +11,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 from mlpax.errors import InputError, unknown
 from mlpax.recipes import Recipe
 
-__all__ = ["Range", "Space", "check_whole", "combinations", "is_list", "parsed", "space_of"]
+__all__ = ["Range", "Space", "check_whole", "combinations", "is_list", "parsed", "space_of",
+           "written"]  # fmt: skip
 
 TRIALS = 32  # where a range has no end of values
 FIXED = ("validation", "monitor", "seed", "train_metrics")  # of all trials, or they could not be compared
@@ -163,6 +164,11 @@ class _Array(Protocol):
 def is_list(value: object) -> bool:
     """Return whether a value is a list, a tuple, a range or an array."""
     return isinstance(value, (tuple, list, range, _Array))
+
+
+def written(value: object) -> str:
+    """Return a setting's value as the command line takes it."""
+    return ",".join(map(str, cast(Sequence[object], value))) if is_list(value) else str(value)
 
 
 def check_whole(name: str, value: object, least: int) -> None:

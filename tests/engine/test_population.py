@@ -19,6 +19,7 @@ from mlpax.engine.trees import member, named_leaves
 from mlpax.engine.weights import draw_weights
 from mlpax.engine.xla import population as xla
 from mlpax.errors import DivergedError
+from small_data import plan_of
 
 NATIVE = pytest.mark.skipif(library.missing() != "", reason=library.missing())
 BACKENDS = [pytest.param("native", marks=NATIVE), "xla"]
@@ -35,14 +36,6 @@ def rows():
 
 def weights(members=MEMBERS):
     return [draw_weights(SIZES, np.random.default_rng(k), "he") for k in range(members)]
-
-
-def plan_of(**settings):
-    usual = {
-        "batch_size": 32, "optimizer": "nesterov", "figures": ("valid_accuracy", "valid_log_loss"),
-        "monitor": "valid_log_loss",
-    }  # fmt: skip
-    return Plan(**usual | settings)
 
 
 def run(params, plan, hyper, backend, orders="shared", threads=None, seed=0, outcome=None):

@@ -8,7 +8,7 @@ import pytest
 
 from mlpax.engine import training
 from mlpax.engine.native import library
-from mlpax.engine.plan import Hyper, Plan
+from mlpax.engine.plan import Hyper
 from mlpax.engine.rows import orders_of, orders_of_members, place
 from mlpax.engine.search import Candidate, Race, rungs_of
 from mlpax.engine.state import diverged
@@ -16,6 +16,7 @@ from mlpax.engine.training import Training
 from mlpax.engine.trees import member, named_leaves
 from mlpax.engine.weights import draw_weights
 from mlpax.seeds import member_seeds
+from small_data import plan_of
 
 NATIVE = pytest.mark.skipif(library.missing() != "", reason=library.missing())
 BACKENDS = [pytest.param("native", marks=NATIVE), "xla"]
@@ -28,14 +29,6 @@ def rows(batch_size=32):
     X = rng.standard_normal((300, 6)).astype(np.float32)
     y = (X[:, :3] + 0.7 * rng.standard_normal((300, 3))).argmax(axis=1)
     return place(X[:200], y[:200], batch_size=batch_size), place(X[200:], y[200:], batch_size=batch_size)
-
-
-def plan_of(**settings):
-    usual = {
-        "batch_size": 32, "optimizer": "nesterov", "figures": ("valid_accuracy", "valid_log_loss"),
-        "monitor": "valid_log_loss",
-    }  # fmt: skip
-    return Plan(**usual | settings)
 
 
 def candidate(backend, rate, *, epochs=9, units=12, seed=0, members=1, own_orders=False, data=None, **plan):

@@ -11,7 +11,7 @@ from mlpax.cli.options import PANELS_OF_DATA, Setting, panels, reading_of, with_
 from mlpax.cli.screen import figure, say, show, show_json, table
 from mlpax.data.reading import Reading
 from mlpax.recipes import QUALITIES, RECIPES
-from mlpax.space import is_list, parsed
+from mlpax.space import parsed, written
 
 if TYPE_CHECKING:
     from mlpax.runs.sweep import Progress, Sweep
@@ -154,9 +154,7 @@ def _in_words(standing: "Standing") -> str:
 
 
 def _value(value: object) -> str:
-    if is_list(value):
-        return ",".join(map(str, cast("list[object]", value)))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else written(value)
 
 
 def _show(found: "Sweep") -> None:

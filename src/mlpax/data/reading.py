@@ -123,6 +123,12 @@ class Reading:
         if self.decimal is not None and self.decimal == self.thousands:
             raise InputError(f"decimal and thousands are both {self.decimal!r}; they must differ")
 
+    @staticmethod
+    def taken(settings: dict[str, Any]) -> "Reading":
+        """Take the options that are fields of `Reading` out of settings, and return them."""
+        names = {f.name for f in dataclasses.fields(Reading)} & settings.keys()
+        return Reading(**{name: settings.pop(name) for name in names})
+
     @property
     def file(self) -> FileOptions:
         """What is said of a file of a table."""

@@ -116,8 +116,7 @@ def find_learning_rate(
     for name, value in settings.items():
         if is_list(value) and name in Recipe.__dataclass_fields__ and name != "hidden":
             raise InputError(f"{name} {value} is several values; give one")
-    readings = {field.name for field in dataclasses.fields(Reading)}
-    reading = Reading(**{name: settings.pop(name) for name in readings & settings.keys()})
+    reading = Reading.taken(settings)
     ready = source(str(data), data_dir, memory=reading.memory).to_train(
         Wanted(recipe, settings), reading, notice
     )

@@ -27,7 +27,7 @@ from mlpax.runs.locks import LOCK, holder, locked, signals
 from mlpax.runs.run import train
 from mlpax.runs.run_files import Result, read_json, read_result, write_json
 from mlpax.runs.trials import Group, Standing, Trials, Workers, leaders, locally, on_dask
-from mlpax.space import Range, Space, check_whole, combinations, is_list, parsed, space_of
+from mlpax.space import Range, Space, check_whole, combinations, is_list, parsed, space_of, written
 
 __all__ = ["Progress", "Sweep", "sweep", "with_validation"]
 
@@ -182,8 +182,7 @@ def sweep(
     notice = notice or (lambda text: None)
     check_whole("folds", folds, 0)
     asked = Asked(trials=trials, seeds=seeds, halving=halving)
-    readings = {field.name for field in dataclasses.fields(Reading)}
-    reading = Reading(**{name: settings.pop(name) for name in readings & settings.keys()})
+    reading = Reading.taken(settings)
     swept = {name: values for name, values in settings.items() if _several(name, values)}
     fixed = {name: _one(name, value) for name, value in settings.items() if name not in swept}
     wanted = Wanted(recipe, fixed, quality, folds)
@@ -192,11 +191,7 @@ def sweep(
     space = space_of(swept, base)
     folder = None if data_dir is None else str(Path(data_dir).resolve())
     # Another optimizer would bring its own rate.
-    given = (
-        {"learning_rate": fixed["learning_rate"]}
-        if {"optimizer"} & space.keys() and "learning_rate" in fixed
-        else {}
-    )
+    given = {name: fixed[name] for name in ("learning_rate",) if name in fixed and "optimizer" in space}
     each = [given | trial for trial in combinations(space, trials, base.seed)]
     work = _Work(ready, asked, space, each, reading, folder)
     if refit:
@@ -450,12 +445,7 @@ def _write_leaderboard(path: Path, standings: list[Standing], metric: str, space
     writer.writerow(["rank", "trial", metric, "spread", "rung", "epochs_trained", "seconds", *space])
     for rank, s in enumerate(standings, 1):
         score, spread = ("" if math.isnan(value) else f"{value:.9g}" for value in (s.score, s.spread))
-        values = [_written(s.settings[name]) for name in space]
+        values = [written(s.settings[name]) for name in space]
         writer.writerow([rank, s.trial, score, spread, s.rung, s.epochs, f"{s.seconds:.3f}", *values])
     with atomic(path / "leaderboard.csv") as file:
         file.write(text.getvalue().encode())
-
-
-def _written(value: object) -> str:
-    """Return a setting's value as the command line takes it."""
-    return ",".join(map(str, cast(Sequence[object], value))) if is_list(value) else str(value)
