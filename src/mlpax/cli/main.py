@@ -289,6 +289,7 @@ def _start_folds(
 
     if log:
         raise InputError(f"log {log!r} is of one run, and each fold has one of its own; leave it out")
+    data_dir = data_dir and data_dir.resolve()  # a training may go on from elsewhere
     read = _reader(data, data_dir, wanted, (lambda text: None) if quiet or as_json else say)
     name = wanted.name("folds")
     with nullcontext(out) if out else _new_folder(short_name(data), name) as path:
@@ -303,11 +304,9 @@ def _reader(data: str, data_dir: Path | None, wanted: "Wanted", notice: Notice) 
 
     def read(options: Reading, recipe: Recipe | None) -> "Ready":
         own = wanted if recipe is None else dataclasses.replace(wanted, recipe=recipe, changes={})
-        first, heard = not said, list[str]()
+        heard: Notice = (lambda _: None) if said else notice
         said.append(True)
-        return source(data, data_dir, memory=options.memory).to_train(
-            own, options, notice if first else heard.append
-        )
+        return source(data, data_dir, memory=options.memory).to_train(own, options, heard)
 
     return read
 
