@@ -251,6 +251,20 @@ def search(result: Result) -> str:
     return f"{grid(head, rows)}\n\n{caption(result, ('jax', 'scikit-learn'), note)}"
 
 
+def intervals(result: Result) -> str:
+    found, peer, machine = result["results"], "HistGradientBoosting", result["hardware"]
+    rows = [
+        [name.replace("_", " "), f"{of['rows']:,}", f"{of['mlpax']['coverage']:.1%}",
+         f"{of[peer]['coverage']:.1%}", f"{of['ratio']:.2f}"]
+        for name, of in found["tables"].items()
+    ]  # fmt: skip
+    every = found["mean_coverage"], found["median_ratio"]
+    rows.append(["mean, and median of the widths", "", f"{every[0]:.1%}", "", f"{every[1]:.2f}"])
+    head = ["table", "training rows", "mlpax holds", "trees hold", "mlpax's width by the trees'"]
+    where = f"{machine['cpu']} ({machine['simd']}), scikit-learn {machine['versions']['scikit-learn']}"
+    return f"{grid(head, rows)}\n\n{where}; {result['date']}; one split of each table."
+
+
 TABLES = {
     table.__name__: table
     for table in (
@@ -264,6 +278,7 @@ TABLES = {
         recipe,
         population,
         search,
+        intervals,
         estimators,
     )
 }
