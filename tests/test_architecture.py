@@ -22,13 +22,14 @@ ROOMS = {
     "": "errors atomic seeds recipes space scores plots",
     "engine": "plan rows stopping waiting state trees schedules metrics weights table_network forward"
     " population native.library native.epoch native.population xla.network xla.losses xla.objective"
-    " xla.optimizers xla.epoch xla.population xla.full_batch xla.prediction training search",
-    "data": "memory reading arrays numerals dates encodings headers csv_files tables kinds columns dataset"
+    " xla.optimizers xla.epoch xla.population xla.full_batch xla.prediction xla.exported training search",
+    "data": "memory reading arrays numerals dates graph date_graph encodings headers csv_files tables kinds"
+    " columns dataset"
     " named_sets image_cache images targets sources describe",
-    "model": "schema tensors model model_file fit_model folds",
+    "model": "schema tensors model model_file fit_model folds examples onnx_graph stablehlo",
     "runs": "locks run_files checkpoints logs run folds trials sweep rates",
     "estimators": "callbacks rows trained fitting mlp search table",
-    "cli": "screen options look search main",
+    "cli": "screen options look search export main",
 }
 MAY_ENTER = {
     "": "",
@@ -209,7 +210,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 12600
+    assert house.survey(SOURCE.parents[1]).lines <= 13300
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

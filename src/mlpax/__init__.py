@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from mlpax.estimators.table import TableRegressor as TableRegressor
     from mlpax.model.model import Model as Model
     from mlpax.model.model_file import load as load
+    from mlpax.model.onnx_graph import to_onnx as to_onnx
+    from mlpax.model.stablehlo import to_stablehlo as to_stablehlo
     from mlpax.recipes import Recipe as Recipe
     from mlpax.runs.rates import find_learning_rate as find_learning_rate
     from mlpax.runs.sweep import sweep as sweep
@@ -49,6 +51,8 @@ _NAMES = {
     "estimators.table": ["TableClassifier", "TableRegressor"],
     "model.model": ["Model"],
     "model.model_file": ["load"],
+    "model.onnx_graph": ["to_onnx"],
+    "model.stablehlo": ["to_stablehlo"],
     "recipes": ["Recipe"],
     "runs.rates": ["find_learning_rate"],
     "runs.sweep": ["sweep"],

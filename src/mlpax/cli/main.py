@@ -17,6 +17,7 @@ import typer
 
 from mlpax import __version__
 from mlpax.cli import look, search
+from mlpax.cli.export import export
 from mlpax.cli.look import DataDir, Json, Moved, RunArgument
 from mlpax.cli.options import InPanels, Setting, panels, reading_of, with_options
 from mlpax.cli.screen import bar, epoch_line, figure, say, show, show_json, table
@@ -386,6 +387,7 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 app.command("runs")(look.list_runs)
+app.command()(export)
 app.command(cls=InPanels)(search.sweep)
 app.command("lr-find", cls=InPanels)(search.lr_find)
 

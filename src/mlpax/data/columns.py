@@ -3,12 +3,15 @@
 import difflib
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 
+from mlpax.data import date_graph
 from mlpax.data.dates import DATE_PARTS, date_parts, is_date_format
+from mlpax.data.graph import ROWS, Value
 from mlpax.data.kinds import Kind, as_text, is_constant, numbers, tell_kinds, typed
 from mlpax.data.numerals import MISSING, Numerals, bounds_of, counts_of
 from mlpax.data.tables import as_frame
@@ -16,6 +19,8 @@ from mlpax.errors import InputError, listed
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from mlpax.data.graph import Graph
 
 __all__ = ["Category", "Column", "Columns", "Date", "LeftOut", "Number", "as_frame", "fit_columns",
            "from_json_1"]  # fmt: skip
@@ -79,6 +84,26 @@ class Number:
             return found
         return np.hstack([found, bounds_of(values, self.numerals)[:, None]])
 
+    @staticmethod
+    def to_onnx(graph: "Graph", columns: "Sequence[Number]") -> Value:
+        """Add columns that stand beside each other to a graph, and return what `apply` does.
+
+        Each is an input of float64, NaN where missing. A column of which some cells are bounds has a second
+        one, `<name>_bound`.
+        """
+        x = [graph.input(c.name, "float64", (ROWS, 1), "seconds" if c.clock else "number") for c in columns]
+        medians, scales = [c.median for c in columns], [c.scale for c in columns]
+        scaled, lacks = _scaled_in(graph, graph("Concat", *x, axis=1), medians, scales)
+        each, places, others = len(columns), list[int](), list[Value]()
+        for k, column in enumerate(columns):
+            places += [k, *([each + k] if column.missing else [])]
+            if column.numerals.bounds:
+                places.append(2 * each + len(others))
+                note = "-1 for a bound such as <5, 1 for one such as >5, 0 for a number"
+                others.append(graph.input(f"{column.name}_bound", "float32", (ROWS, 1), note))
+        whole = graph("Concat", scaled, graph.cast(lacks, "float32"), *others, axis=1)
+        return graph("Gather", whole, graph.constant(places, "int64"), axis=1)
+
     def to_json(self) -> Record:
         return {"kind": self.kind, **asdict(self), "numerals": self.numerals.to_json()}
 
@@ -141,6 +166,22 @@ class Date:
             typed(values, Kind("date", format=self.format, missing=self.marks, lenient=self.lenient))
         )
         return _scaled(parts, self.medians, self.scales, self.missing)
+
+    def to_onnx(self, graph: "Graph") -> Value:
+        """Add the column to a graph, and return what `apply` does.
+
+        It is an input of text, or of whole microseconds since 1970, of which the smallest int64 is missing.
+        """
+        if graph.dates == "text":
+            text = graph.input(self.name, "str", (ROWS, 1), "date, such as 2024-12-31 or 2024-12-31 12:30:59")
+            time = date_graph.read_dates(graph, text, self.format, self.marks, lenient=self.lenient)
+        else:
+            time = graph.input(self.name, "int64", (ROWS, 1), "microseconds since 1970")
+        scaled, lacks = _scaled_in(graph, date_graph.date_parts(graph, time), self.medians, self.scales)
+        if not self.missing:
+            return scaled
+        first = graph("Gather", graph.cast(lacks, "float32"), graph.constant([0], "int64"), axis=1)
+        return graph("Concat", scaled, first, axis=1)
 
     def to_json(self) -> Record:
         return {"kind": self.kind, **asdict(self)}
@@ -221,13 +262,38 @@ class Category:
 
     def apply(self, values: "pl.Series") -> np.ndarray:
         """Return the inputs of the network, (rows, features), or the codes, (rows, 1); float32."""
-        codes = self._numbered(values)[:, None]
-        if self.codes:
-            return codes.astype(np.float32)
-        if self.two_sided:
-            return np.where(codes < 2, 2.0 * codes - 1, 0).astype(np.float32)
+        codes = self._numbered(values)
+        return codes[:, None].astype(np.float32) if self.codes else self._inputs_of_codes()[codes]
+
+    def _inputs_of_codes(self) -> np.ndarray:
+        """Return the inputs for each code that is no embedding's: (levels + 2, features), float32."""
         n = len(self.levels)
-        return (codes == np.array([*range(n), *([n + 1] if self.missing else [])])).astype(np.float32)
+        if self.two_sided:
+            return np.array([[-1], [1], [0], [0]], np.float32)
+        codes = np.array([*range(n), *([n + 1] if self.missing else [])])
+        return (np.arange(n + 2)[:, None] == codes).astype(np.float32)
+
+    def _numbers(self) -> dict[str, int]:
+        """Return the number of each level, by all ways to write the level."""
+        numbered = {other: i for i, level in enumerate(self.levels) for other in _spellings(level)}
+        return numbered | {level: i for i, level in enumerate(self.levels)}
+
+    def to_onnx(self, graph: "Graph") -> Value:
+        """Add the column to a graph, and return what `apply` does; of codes as int64.
+
+        It is an input of text, empty where missing.
+        """
+        text = graph.input(self.name, "str", (ROWS, 1), f"category: {listed(self.levels)}")
+        marks = {*self.marks} - {*self.levels} | {""}
+        numbered = self._numbers() | dict.fromkeys(sorted(marks), len(self.levels) + 1)
+        codes = graph(
+            "LabelEncoder", text, keys_strings=[*numbered], values_int64s=[*numbered.values()],
+            default_int64=len(self.levels),
+        )  # fmt: skip
+        if self.codes:
+            return codes
+        flat = graph("Reshape", codes, graph.constant([-1], "int64"))
+        return graph("Gather", graph.constant(self._inputs_of_codes(), "float32"), flat, axis=0)
 
     def _numbered(self, values: "pl.Series") -> np.ndarray:
         """Return the number of each row's level: 0 .. levels - 1, then "other", then missing."""
@@ -235,9 +301,7 @@ class Category:
 
         text = as_text(values)
         lacks = text.is_null() | (text.is_in(self.marks) & ~text.is_in(self.levels))
-        numbered = {other: i for i, level in enumerate(self.levels) for other in _spellings(level)}
-        numbered |= {level: i for i, level in enumerate(self.levels)}
-        found = text.replace_strict(numbered, default=len(self.levels), return_dtype=pl.Int64)
+        found = text.replace_strict(self._numbers(), default=len(self.levels), return_dtype=pl.Int64)
         codes = found.to_numpy().copy()
         codes[lacks.fill_null(value=True).to_numpy()] = len(self.levels) + 1
         return codes
@@ -456,6 +520,26 @@ class Columns:
             (codes if column.codes else dense).append(column.apply(frame[column.name]))
         return np.hstack(dense + codes)
 
+    def to_onnx(self, graph: "Graph") -> tuple[Value, list[Value]]:
+        """Add all columns to a graph: its inputs have their names.
+
+        Returns
+        -------
+        dense : Value
+            The inputs of the network that are no codes, (rows, dense), float32.
+        codes : list of Value
+            The codes for each embedding, (rows, 1), int64.
+        """
+        dense, codes = list[Value](), list[Value]()
+        for of_numbers, columns in itertools.groupby(self.varying, lambda c: isinstance(c, Number)):
+            if of_numbers:
+                dense.append(Number.to_onnx(graph, [c for c in columns if isinstance(c, Number)]))
+                continue
+            for column in columns:
+                if not isinstance(column, Number):
+                    (codes if column.codes else dense).append(column.to_onnx(graph))
+        return graph("Concat", *dense, axis=1) if dense else "", codes
+
 
 def fit_columns(frame: "pl.DataFrame", kinds: dict[str, Kind] | None = None) -> Columns:
     """Learn each column's transform from training rows.
@@ -515,6 +599,22 @@ def _scaled(
     x = np.clip(x, -1e100, 1e100)  # its square is finite
     x = x / np.sqrt(1 + (x / 3) ** 2)
     return np.hstack([x, lacks] if missing else [x]).astype(np.float32)
+
+
+def _scaled_in(
+    graph: "Graph", x: Value, medians: Sequence[float], scales: Sequence[float]
+) -> tuple[Value, Value]:
+    """Return what `_scaled` does in a graph, float32, and which numbers are NaN, both (rows, columns)."""
+
+    def constant(values: object) -> Value:
+        return graph.constant(values, "float64")
+
+    lacks = graph("IsNaN", x)
+    x = graph("Mul", graph("Sub", x, constant(medians)), constant(scales))
+    x = graph("Where", lacks, constant(0.0), graph("Clip", x, constant(-1e100), constant(1e100)))
+    third = graph("Div", x, constant(3.0))
+    smooth = graph("Sqrt", graph("Add", constant(1.0), graph("Mul", third, third)))
+    return graph.cast(graph("Div", x, smooth), "float32"), lacks
 
 
 def _spellings(level: str) -> list[str]:

@@ -12,8 +12,8 @@ from mlpax.errors import Guess, InputError, RowError, counted
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["DATE_PARTS", "Told", "date_parts", "is_date_format", "read_clock", "read_dates", "tell_clock",
-           "tell_dates"]  # fmt: skip
+__all__ = ["CENTURY", "DATE_PARTS", "Told", "date_parts", "is_date_format", "order_of", "read_clock",
+           "read_dates", "tell_clock", "tell_dates"]  # fmt: skip
 
 DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
 FORMATS = ("", "day-first", "month-first")  # how 03/04/2024 is read; "": it does not occur
@@ -157,7 +157,7 @@ def read_dates(values: "pl.Series", format: str, *, lenient: bool = False) -> "p
     if (iso := _iso(values)) is not None:
         return iso
     parts = _parts(values)
-    order = _order_of(format)
+    order = order_of(format)
     dates = _dates(parts, order)
     bad = values.is_not_null() & dates.is_null()
     if bad.any() and not lenient:
@@ -175,7 +175,8 @@ def is_date_format(text: str) -> bool:
     return text in FORMATS or text.startswith("%")
 
 
-def _order_of(format: str) -> str:
+def order_of(format: str) -> str:
+    """Return "day-first" or "month-first" for a date's format; "" if it does not say which."""
     if format.startswith(("%d/", "%d.")):
         return "day-first"
     return "month-first" if format.startswith("%m/") else format if format in FORMATS else ""

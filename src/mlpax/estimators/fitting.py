@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,10 @@ from mlpax.estimators.rows import (
     weights_of,
 )
 from mlpax.estimators.trained import as_model
+from mlpax.model.onnx_graph import to_onnx
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["SCHEDULES", "Perceptron"]
 
@@ -620,3 +624,16 @@ class Perceptron(Callbacks):
         """
         check_is_fitted(self)
         as_model(self, self._networks(), self._activation()).save(path)
+
+    def to_onnx(self) -> "onnx.ModelProto":
+        """Return the network as an ONNX graph, whose input `X` is (rows, features), float32.
+
+        See `mlpax.to_onnx` for its outputs.
+
+        Raises
+        ------
+        InputError
+            If it answers with several labels a row; or if onnx is not installed.
+        """
+        check_is_fitted(self)
+        return to_onnx(as_model(self, self._networks(), self._activation()))

@@ -24,9 +24,11 @@ from mlpax.estimators.rows import ClassWeight, RandomState
 from mlpax.model.fit_model import fit_model
 from mlpax.model.folds import Rows, joined
 from mlpax.model.model import Model
+from mlpax.model.onnx_graph import to_onnx
 from mlpax.recipes import Recipe
 
 if TYPE_CHECKING:
+    import onnx
     import polars as pl
 
 __all__ = ["TableClassifier", "TableRegressor"]
@@ -153,6 +155,11 @@ class _Table(BaseEstimator):
         """Write the model as safetensors; `mlpax.load` reads it, and it runs no code."""
         check_is_fitted(self)
         self.model_.save(path)
+
+    def to_onnx(self, *, dates: str = "text", interval: float | None = None) -> "onnx.ModelProto":
+        """Return the model as an ONNX graph, with an input for each column; see `mlpax.to_onnx`."""
+        check_is_fitted(self)
+        return to_onnx(self.model_, dates=dates, interval=interval)
 
 
 def _to_train(frame: "pl.DataFrame", wanted: Wanted, reading: Reading) -> tuple[Dataset, Recipe]:
