@@ -212,6 +212,47 @@ def test_compare_says_that_the_data_differ(mlpax):
     assert re.fullmatch(rf"{told}\S+/pixels.npz, digits\n", mlpax("compare", "one", "three")[2])
 
 
+def test_going_on_takes_all_from_the_run(mlpax, tmp_path):
+    mlpax("train", "digits", "--recipe", "article", "--epochs", 2, "--out", "a", "--quiet")
+    status, out, err = mlpax("train", "--from", "a", "--epochs", "+2", "--out", "b")
+    assert (status, err) == (0, "")
+    assert [line.split(":")[0] for line in out.splitlines()] == ["Epoch 3/4", "Epoch 4/4", "b"]
+    assert json.loads((tmp_path / "b/config.json").read_text())["parent"]["epochs"] == 2
+    status, out, err = mlpax("resume", "b")
+    assert out.splitlines()[-1].startswith("b: finished; best epoch 4 of 4")
+
+
+def test_like_trains_on_other_data(mlpax, tmp_path):
+    for name, first in (("old", 0), ("new", 50)):
+        lines = ["size,kind,price", *(f"{i % 9},{'ab'[i % 2]},{i}.5" for i in range(first, first + 60))]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines))
+    options = ("--target", "size", "--task", "regression", "--hidden", "5", "--epochs", 3)
+    mlpax("train", "old.csv", *options, "--out", "a")
+    status, _, _ = mlpax("train", "new.csv", "--like", "a", "--epochs", 2, "--out", "b")
+    assert status == 0
+    old, new = (json.loads((tmp_path / run / "config.json").read_text()) for run in "ab")
+    assert new["options"] == old["options"] == {"target": "size", "task": "regression"}
+    assert new["recipe"] == old["recipe"] | {"epochs": 2}
+    assert new["dataset"] == str(tmp_path / "new.csv")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("digits", "--from", "a"), "--from takes data and options from the run"),
+        (("--from", "a"), "epochs +0 adds nothing to a"),
+        (("--from", "b", "--epochs", "+2"), "no run at b"),
+        (("--like", "a"), "--like takes the recipe from the run; name data"),
+        (("digits", "--like", "a", "--recipe", "quick"), "--like takes the recipe from the run"),
+    ],
+)
+def test_what_cannot_go_on_is_one_line(mlpax, words, says):
+    mlpax("train", "digits", "--recipe", "article", "--epochs", 1, "--out", "a", "--quiet")
+    status, out, err = mlpax("train", *words)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert says in err
+
+
 def test_tensorboard_gets_every_epoch_once(mlpax, tmp_path):
     from tensorboardX.proto.event_pb2 import Event
 

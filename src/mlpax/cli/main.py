@@ -44,6 +44,29 @@ app.add_typer(sets, name="datasets", invoke_without_command=True)
 Every = Annotated[
     str, typer.Option(help="Time between checkpoints: epochs (5), seconds (30s) or minutes (5m).")
 ]
+DataArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA",
+        help="digits, mnist, fashion_mnist or kmnist; a table (CSV, Parquet, ...); a folder of pictures"
+        " [digits].",
+    ),
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Settings to start from [{', '.join(RECIPES)}]. Default: table for tables, else default."
+    ),
+]
+QualityName = Annotated[
+    str, typer.Option(help=f"How much time to spend [{', '.join(QUALITIES)}]; best takes ten times as long.")
+]
+From = Annotated[
+    Path | None,
+    typer.Option("--from", help="Go on from this run, which has ended, for --epochs more; as a new run."),
+]
+Like = Annotated[Path | None, typer.Option(help="Take the settings of this run, and train on other data.")]
+OF_ONE_FILE = ("valid_data", "fold")  # options of reading that other data do not take over
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the run's folder.")]
 
 
@@ -127,26 +150,14 @@ def _settings(given: dict[str, Setting | None]) -> tuple[Reading, dict[str, obje
 @app.command(cls=InPanels)
 @with_options(panels())
 def train(
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA",
-            help="digits, mnist, fashion_mnist or kmnist; a table (CSV, Parquet, ...); a folder of pictures.",
-        ),
-    ] = "digits",
+    data: DataArgument = None,
     *,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Settings to start from [{', '.join(RECIPES)}]. Default: table for tables, else default."
-        ),
-    ] = None,
-    quality: Annotated[
-        str,
-        typer.Option(help=f"How much time to spend [{', '.join(QUALITIES)}]; best takes ten times as long."),
-    ] = QUALITIES[0],
+    recipe: RecipeName = None,
+    quality: QualityName = QUALITIES[0],
     out: Annotated[Path | None, typer.Option(help="Folder of the run [runs/<data>-<recipe>-<n>].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    from_: From = None,
+    like: Like = None,
     checkpoint_every: Every = "1",
     log: Annotated[str | None, typer.Option(help="Also write the epochs to a log [tensorboard].")] = None,
     data_dir: DataDir = None,
@@ -165,8 +176,21 @@ def train(
         raise InputError("--resume needs the run's folder; name it with --out")
     reading, changes = _settings(settings)
     silent = quiet or json_
-    wanted = Wanted(recipe, changes, quality)
     told: Any = {"every": checkpoint_every, "quiet": quiet, "as_json": json_}
+    chosen_recipe = recipe or quality != QUALITIES[0]
+    if from_ is not None:
+        if data or like or chosen_recipe or resume or reading != Reading():
+            raise InputError(
+                "--from takes data and options from the run; leave out all but numbers to change"
+            )
+        _go_on(from_, out, changes, data_dir, log, **told)
+        return
+    wanted = Wanted(recipe, changes, quality)
+    if like is not None:
+        if data is None or chosen_recipe:
+            raise InputError("--like takes the recipe from the run; name data to train on, and no recipe")
+        wanted, reading = _like(like, changes, reading)
+    data = data or "digits"
     if reading.folds:
         _start_folds(data, out, wanted, reading, data_dir, log, resume=resume, **told)
         return
@@ -180,6 +204,41 @@ def train(
             resume=resume,
         )  # fmt: skip
         _train(start, path, chosen, log=log, **told)
+
+
+def _go_on(
+    parent: Path,
+    out: Path | None,
+    changes: dict[str, object],
+    data_dir: Path | None,
+    log: str | None,
+    **told: Any,
+) -> None:
+    """Train a new run from the last state of another."""
+    from mlpax.data.sources import short_name
+    from mlpax.runs import run
+    from mlpax.runs.parent import child_of
+
+    config, recipe = child_of(parent, changes)
+    dataset = look.rows_of(config, data_dir)
+    with nullcontext(out) if out else _new_folder(short_name(config.dataset), config.recipe_name) as path:
+        start = partial(
+            run.train, path, dataset, recipe, recipe_name=config.recipe_name, data_dir=config.data_dir,
+            options=config.options, parent=parent,
+        )  # fmt: skip
+        begun = recipe.epochs - int(str(changes["epochs"]))
+        _train(start, path, recipe, log=log, begun=begun, **told)
+
+
+def _like(run: Path, changes: dict[str, object], reading: Reading) -> "tuple[Wanted, Reading]":
+    """Return the settings of a run with those of the command line in their place."""
+    from mlpax.data.sources import Wanted
+    from mlpax.runs.run_files import read_config
+
+    config = read_config(run)
+    options = {name: value for name, value in config.options.given().items() if name not in OF_ONE_FILE}
+    recipe = config.recipe.replace(**changes)  # type: ignore[arg-type]
+    return Wanted(recipe), Reading(**{**options, **reading.given()})
 
 
 @contextmanager
@@ -229,7 +288,10 @@ def resume(
         data_dir=config.data_dir, options=config.options, resume=True,
     )  # fmt: skip
     log = "tensorboard" if (run / "tensorboard").is_dir() else None
-    _train(start, run, config.recipe, every=checkpoint_every, log=log, quiet=quiet, as_json=json_)
+    _train(
+        start, run, config.recipe, every=checkpoint_every, log=log, quiet=quiet, as_json=json_,
+        begun=config.parent.epochs if config.parent else 0,
+    )  # fmt: skip
 
 
 def _every(text: str) -> tuple[int, float]:
@@ -246,7 +308,7 @@ def _every(text: str) -> tuple[int, float]:
 
 def _train(
     start: "Callable[..., Result]", path: Path, recipe: Recipe, *, every: str, log: str | None, quiet: bool,
-    as_json: bool,
+    as_json: bool, begun: int = 0,
 ) -> None:  # fmt: skip
     """Train by calling `start`, with epoch lines and a progress bar. Print how the run ended."""
     from mlpax.runs.logs import logger
@@ -256,7 +318,7 @@ def _train(
     logs = logger(log, path) if log else nullcontext()
     silent = quiet or as_json
     on_terminal = sys.stdout.isatty() and not silent
-    with logs as logged, bar(recipe.epochs) if on_terminal else nullcontext(show) as show_epoch:
+    with logs as logged, bar(recipe.epochs, begun) if on_terminal else nullcontext(show) as show_epoch:
 
         def on_epoch(row: dict[str, float]) -> None:
             if logged:

@@ -96,13 +96,16 @@ def figure(name: str, value: float) -> str:
 
 
 @contextmanager
-def bar(epochs: int) -> Generator[Callable[[str], None]]:
-    """Show a progress bar, with the epoch lines above it. Yield a function that takes each epoch's line."""
+def bar(epochs: int, begun: int = 0) -> Generator[Callable[[str], None]]:
+    """Show a progress bar, with the epoch lines above it. Yield a function that takes each epoch's line.
+
+    An earlier run has trained the first `begun` epochs.
+    """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     count = TextColumn("epoch {task.completed:.0f}/{task.total:.0f}")
     with Progress(count, BarColumn(), TimeRemainingColumn(), transient=True) as progress:
-        task = progress.add_task("", total=epochs)
+        task = progress.add_task("", total=epochs, completed=begun)
 
         def show_above(text: str) -> None:
             line = _seen(text, sys.stdout)

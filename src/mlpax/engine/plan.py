@@ -44,6 +44,7 @@ class Hyper(NamedTuple):
     power_t: float = 0.5  # of the schedule "invscaling"
     rows_seen: float = 0.0  # in earlier fits, for "invscaling"
     epochs: int = 1
+    begun: float = 0.0  # epochs before the course of the rate
     patience: float = 0.0  # epochs
     min_delta: float = 0.0
 

@@ -30,9 +30,10 @@ from mlpax.model.model import Model, whole_text
 from mlpax.recipes import Recipe
 from mlpax.runs import checkpoints
 from mlpax.runs.locks import LOCK, holder, locked, signals
+from mlpax.runs.parent import check_child, parent_of, restarted, state_of_parent
 from mlpax.runs.run_files import Config, Result, read_config, write_config, write_history, write_json
 
-__all__ = ["Every", "check_run_folder", "check_same", "config_of", "new_folder", "train"]
+__all__ = ["Every", "check_run_folder", "check_same", "config_of", "new_folder", "tell_versions", "train"]
 
 
 class Every(NamedTuple):
@@ -66,6 +67,7 @@ def train(
     data_dir: str | None = None,
     options: Reading = Reading(),
     resume: bool = False,
+    parent: Path | None = None,
     every: Every = Every(),  # noqa: B008 - frozen
     on_epoch: Callable[[Record], object] = lambda record: None,
     notice: Callable[[str], object] = lambda text: None,
@@ -86,6 +88,9 @@ def train(
         How the data were read. `config.json` records them, so that the path alone is enough to resume.
     resume : bool, default False
         Continue the run in `path`.
+    parent : path, optional
+        The run to go on from. The new run begins at its last state, and `recipe.epochs` counts its epochs,
+        too. Numbers of the recipe may differ; what shapes the network may not. The parent is not changed.
     every : Every, optional
         How often to write a checkpoint; after each epoch by default. An epoch is skipped while the previous
         checkpoint is still being written.
@@ -102,7 +107,8 @@ def train(
     ------
     InputError
         If `path` is a file or cannot be written; if it holds a run and `resume` is False, or no run and
-        `resume` is True; if another process uses it; if the run has another recipe or other data.
+        `resume` is True; if another process uses it; if the run has another recipe or other data; or if it
+        cannot go on from `parent`.
     DivergedError
         If the loss became NaN or infinite. The directory keeps the best weights before that.
     InterruptedRun
@@ -111,10 +117,17 @@ def train(
         If the disk is full or the directory was removed. The last checkpoint is intact.
     """
     path = Path(path)
-    begun = read_config(path).backend if resume and (path / "config.json").exists() else "auto"
+    begun = read_config(path) if resume and (path / "config.json").exists() else None
+    origin, before = (begun and begun.parent), begun
+    if parent is not None and not resume:
+        before, origin = parent_of(parent)
     # A run goes on by the backend that it began with.
-    problem = prepare(dataset, recipe if recipe.backend != "auto" else recipe.replace(backend=begun))
+    backend = before.backend if before and recipe.backend == "auto" else recipe.backend
+    problem = prepare(dataset, recipe.replace(backend=backend))
     config = config_of(dataset, recipe, recipe_name, data_dir, options, problem.training.backend)
+    config = dataclasses.replace(config, parent=origin)
+    if origin:
+        problem = problem._replace(training=restarted(problem.training, origin))
     if process := holder(path):
         raise InputError(f"{path} is being written by {process}; wait for it, or choose another folder")
     check_run_folder(path, resume)
@@ -124,17 +137,20 @@ def train(
             check_same(path, read_config(path), config, notice)
         else:
             check_run_folder(path, resume)  # again, now that no other process can start one here
+            if before:
+                check_child(before, config, notice)
+                tell_versions(before, config, notice)
             write_config(path, config)
         run = _Run(path, config, dataset, problem, still_ours, notice)
-        before = len(run.history)
-        for row in run.history:
+        repeated = len(run.history)
+        for row in run.history[origin.epochs if origin else 0 :]:
             on_epoch(row)
         try:
             interrupted, unheard = run.train(every, on_epoch, caught)
         except DivergedError:  # the writer has ended: nobody else writes the files
             run.finish("diverged")
             raise
-        if resume and len(run.history) == before:
+        if resume and len(run.history) == repeated:
             notice(f"{path} had come to its end; no epoch was left to train")
         over = "finished" if len(run.history) == recipe.epochs else "stopped early"
         result = run.finish("interrupted" if interrupted else over)
@@ -165,6 +181,8 @@ class _Run:
         arrays, record, damaged = checkpoints.latest(
             self.path / "checkpoints", arrays_of(start, training), self.config.identity
         )
+        if not record and self.config.parent:
+            arrays, record = state_of_parent(self.config.parent, arrays, self.notice)
         if record.get("format") == 1:  # which did not say whether patience had ended the run
             arrays["watch/stopped"] = np.array(0 < recipe.patience <= int(arrays["watch/waited"]))
             self.notice(
@@ -372,6 +390,11 @@ def check_same(path: Path, old: Config, new: Config, notice: Callable[[str], obj
             )
     if old.fingerprint != new.fingerprint:
         raise InputError(f"the arrays of {old.dataset!r} have changed since this run was started")
+    tell_versions(old, new, notice)
+
+
+def tell_versions(old: Config, new: Config, notice: Callable[[str], object]) -> None:
+    """Give notice of what differs between two runs and may change the last bits."""
     before, after = ({**config.versions, "the device": config.device} for config in (old, new))
     for name in sorted(before.keys() | after.keys()):
         was, now = before.get(name), after.get(name)

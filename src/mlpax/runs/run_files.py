@@ -27,8 +27,8 @@ from mlpax.errors import InputError, Notice
 from mlpax.recipes import Recipe
 from mlpax.runs.locks import holder
 
-__all__ = ["Config", "Result", "Summary", "check_history", "read_config", "read_history", "read_json",
-           "read_result", "summaries", "undamaged", "write_config", "write_history",
+__all__ = ["Config", "Parent", "Result", "Summary", "check_history", "read_config", "read_history",
+           "read_json", "read_result", "summaries", "undamaged", "write_config", "write_history",
            "write_json"]  # fmt: skip
 
 FORMAT = 1
@@ -39,6 +39,15 @@ ADDED = {"backend", "members", "own_orders"}  # settings that the first runs did
 ENDS = ("finished", "stopped early", "interrupted", "diverged")
 
 _hints = functools.cache(typing.get_type_hints)
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The run that another run goes on from."""
+
+    path: str
+    identity: str
+    epochs: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ class Config:
     device: str
     options: Reading = Reading()  # how the data were read
     backend: str = "xla"  # what trained the network
+    parent: Parent | None = None
 
     @property
     def identity(self) -> str:
@@ -64,7 +74,8 @@ class Config:
             recipe["backend"] = self.backend
         if self.recipe.members == 1:  # nor do they have these
             del recipe["members"], recipe["own_orders"]
-        text = json.dumps([self.fingerprint, recipe], sort_keys=True)
+        before = [self.parent.identity, self.parent.epochs] if self.parent else []
+        text = json.dumps([self.fingerprint, recipe, *before], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def kept_epoch(self, state: str, best_epoch: int, epochs: int) -> int:
@@ -173,7 +184,7 @@ def read_config(path: Path) -> Config:
     file = path / "config.json"
     try:
         with _named(file):
-            value = {"backend": "xla"} | _read_json(file)  # the first version recorded none
+            value = {"backend": "xla", "parent": None} | _read_json(file)  # the first runs had none
             if value["format"] != FORMAT:
                 newer = isinstance(value["format"], int) and value["format"] > FORMAT
                 remedy = "; upgrade with pip install --upgrade mlpax" if newer else ""
@@ -184,6 +195,8 @@ def read_config(path: Path) -> Config:
                     fields[name] = Recipe(**_fields(fields[name], Recipe, whole=True))
                 elif name == "options":
                     fields[name] = Reading(**_fields(fields[name], Reading))
+                elif name == "parent" and fields[name] is not None:
+                    fields[name] = Parent(**_fields(fields[name], Parent, whole=True))
                 else:
                     _check(name, fields[name], kind)
             return Config(**fields)  # type: ignore[arg-type]

@@ -200,7 +200,8 @@ def rates_of(
     """Return the rate of each step, (epochs, steps), and the epochs' factors; see `_factors`."""
     steps = int(data.steps)
     factors = _factors(state.watch, int(state.epoch), epochs, data, hyper, plan)
-    t = (int(state.step) + np.arange(epochs * steps) + 0.5) / (hyper.epochs * max(steps, 1))
+    ran, total = int(state.step) - hyper.begun * steps, (hyper.epochs - hyper.begun) * max(steps, 1)
+    t = (ran + np.arange(epochs * steps) + 0.5) / total
     rates = np.broadcast_to(hyper.learning_rate * schedule(plan, hyper, t, np), t.shape)
     return rates.reshape(epochs, steps) * factors[:epochs, None], factors
 

@@ -168,7 +168,8 @@ def train_pass(
         "tolerance", whose caller looks.
     """
     dtype = data.weight.dtype
-    total = hyper.epochs * jnp.asarray(data.steps, dtype)  # a product of integers could overflow
+    steps = jnp.asarray(data.steps, dtype)  # a product of integers could overflow
+    before, total = hyper.begun * steps, (hyper.epochs - hyper.begun) * steps
     peak = hyper.learning_rate * state.watch.rate
 
     def step_on(i: Array, carry: Running) -> Running:
@@ -182,7 +183,7 @@ def train_pass(
         if axis is not None:  # one message instead of one for each parameter
             flat, back = ravel_pytree((loss, gradient))
             loss, gradient = back(lax.psum(flat, axis))
-        rate = peak * schedule(plan, hyper, (step.astype(dtype) + 0.5) / total, jnp)
+        rate = peak * schedule(plan, hyper, (step.astype(dtype) - before + 0.5) / total, jnp)
         updates, opt_state = update_rule(plan, rate, hyper).update(gradient, opt_state, params, value=loss)
         weight = _summed(jnp.sum(w), axis)
         return optax.apply_updates(params, updates), opt_state, summed + weight * loss, weights + weight
