@@ -29,7 +29,7 @@ ROOMS = {
     "model": "schema tensors model model_file fit_model folds examples onnx_graph stablehlo",
     "runs": "locks run_files checkpoints parent logs run folds trials sweep rates",
     "estimators": "callbacks rows trained fitting mlp search table",
-    "cli": "screen options look search export main",
+    "cli": "screen options config look search export main",
 }
 MAY_ENTER = {
     "": "",
@@ -210,7 +210,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 13400
+    assert house.survey(SOURCE.parents[1]).lines <= 13520
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -212,6 +212,15 @@ def test_compare_says_that_the_data_differ(mlpax):
     assert re.fullmatch(rf"{told}\S+/pixels.npz, digits\n", mlpax("compare", "one", "three")[2])
 
 
+def test_versions_as_json_and_short_help(mlpax):
+    status, out, _ = mlpax("--version", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert found["python"] == sys.version.split()[0]
+    assert found["numpy"] == np.__version__
+    assert mlpax("train", "-h") == mlpax("train", "--help")
+
+
 def test_going_on_takes_all_from_the_run(mlpax, tmp_path):
     mlpax("train", "digits", "--recipe", "article", "--epochs", 2, "--out", "a", "--quiet")
     status, out, err = mlpax("train", "--from", "a", "--epochs", "+2", "--out", "b")

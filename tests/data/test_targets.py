@@ -194,7 +194,10 @@ def test_half_of_the_targets_may_lack_not_more():
         ),
         (["a", "b"] * 10, {"task": "regression"}, r"column 'y' holds 'a' in row 1, which is no number"),
         (["a", "b"] * 10, {"task": "regresion"}, r"unknown task 'regresion'; did you mean 'regression'\?"),
-        (["a", "b"] * 10, {"class_weight": "even"}, r"unknown class_weight 'even'"),
+        (["a", "b"] * 10, {"class_weight": "even"}, r"class_weight 'even' is no weight; write a=2,b=1"),
+        (["a", "b"] * 10, {"class_weight": "a=2,d=1"}, r"unknown class 'd'"),
+        (["a", "b"] * 10, {"class_weight": "a=-1"}, r"class_weight 'a=-1' is no number from 0"),
+        (["a", "b"] * 10, {"class_weight": "a=much"}, r"class_weight 'a=much' is no number from 0"),
         (
             [*range(10), *range(30, 40)],
             {"class_weight": "balanced"},
@@ -236,6 +239,16 @@ def test_balanced_classes_weigh_the_same():
     dataset = dataset_of(classified(y=["a"] * 5 + ["b"] * 15), class_weight="balanced")
     assert np.bincount(dataset.y_train).tolist() == [4, 12]
     np.testing.assert_allclose(dataset.weight, np.where(dataset.y_train == 0, 2, 2 / 3), rtol=1e-6)
+
+
+def test_weights_of_classes_by_name():
+    dataset = dataset_of(
+        classified(y=["no"] * 5 + ["yes"] * 10 + ["may be"] * 5), class_weight="yes=2.5, no=0.5"
+    )
+    named = np.array(dataset.classes)[dataset.y_train]
+    wanted = np.select([named == "yes", named == "no"], [2.5, 0.5], 1)
+    np.testing.assert_array_equal(dataset.weight, wanted.astype(np.float32))
+    assert {*named} == {"yes", "no", "may be"}
 
 
 def test_a_column_of_weights_is_no_input():

@@ -17,6 +17,7 @@ import typer
 
 from mlpax import __version__
 from mlpax.cli import look, search
+from mlpax.cli.config import options_in
 from mlpax.cli.export import export
 from mlpax.cli.look import DataDir, Json, Moved, RunArgument
 from mlpax.cli.options import InPanels, Setting, panels, reading_of, with_options
@@ -34,7 +35,7 @@ __all__ = ["main"]
 
 app = typer.Typer(
     help="Multi-layer perceptrons in JAX, trained as fast as the machine allows.",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -66,6 +67,9 @@ From = Annotated[
     typer.Option("--from", help="Go on from this run, which has ended, for --epochs more; as a new run."),
 ]
 Like = Annotated[Path | None, typer.Option(help="Take the settings of this run, and train on other data.")]
+Config = Annotated[
+    Path | None, typer.Option(help="TOML file with options of this command, as learning-rate = 0.1.")
+]
 OF_ONE_FILE = ("valid_data", "fold")  # options of reading that other data do not take over
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the run's folder.")]
 
@@ -121,17 +125,34 @@ def _verdict(error: Exception) -> tuple[str, int]:
 def _options(  # pyright: ignore[reportUnusedFunction]
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print the version as JSON, with all others.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     if version:
         from mlpax.engine.native.library import instructions, missing
 
         native = missing() or f"here, for {instructions()}"
-        show(f"mlpax {__version__}; the native library: {native}")
+        if json_:
+            show_json(_versions() | {"native library": native})
+        else:
+            show(f"mlpax {__version__}; the native library: {native}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         show(*context.get_help().splitlines())
         raise typer.Exit(2)
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of mlpax, Python and what mlpax stands on."""
+    import platform
+    from importlib.metadata import version
+
+    names = ("mlpax", "jax", "jaxlib", "numpy", "optax", "polars", "scikit-learn")
+    return {name: version(name) for name in names} | {
+        "python": platform.python_version(), "platform": platform.platform()
+    }  # fmt: skip
 
 
 def _settings(given: dict[str, Setting | None]) -> tuple[Reading, dict[str, object]]:
@@ -158,6 +179,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     from_: From = None,
     like: Like = None,
+    config: Config = None,
     checkpoint_every: Every = "1",
     log: Annotated[str | None, typer.Option(help="Also write the epochs to a log [tensorboard].")] = None,
     data_dir: DataDir = None,
@@ -174,6 +196,9 @@ def train(
 
     if resume and out is None:
         raise InputError("--resume needs the run's folder; name it with --out")
+    if config is not None:
+        given = options_in(config, {f.name: f for fields in panels().values() for f in fields})
+        settings = {**settings, **given, **{n: v for n, v in settings.items() if v not in (None, [])}}
     reading, changes = _settings(settings)
     silent = quiet or json_
     told: Any = {"every": checkpoint_every, "quiet": quiet, "as_json": json_}

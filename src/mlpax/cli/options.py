@@ -14,8 +14,8 @@ from typer.core import TyperCommand
 from mlpax.data.reading import Reading, columns_named
 from mlpax.recipes import Recipe
 
-__all__ = ["COLUMNS", "FILE", "Field", "InPanels", "Setting", "fields_of", "panels", "reading_of", "said",
-           "with_options"]  # fmt: skip
+__all__ = ["COLUMNS", "FILE", "SEVERAL", "Field", "InPanels", "Setting", "fields_of", "panels", "reading_of",
+           "said", "with_options"]  # fmt: skip
 
 Setting = str | int | float | bool | list[str]  # the value of an option
 Command = Callable[..., None]

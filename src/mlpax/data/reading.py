@@ -95,7 +95,9 @@ class Reading:
         None, "column of groups; a group is either trained on or held out, never both"
     )
     weight: str | None = _option(None, "column that holds the weight of each row")
-    class_weight: str | None = _option(None, "weigh rows so that all classes count the same", "balanced")
+    class_weight: str | None = _option(
+        None, "weights of the classes, as a=2,b=1 (1 for the others); or balanced: all count the same"
+    )
     size: int = _option(28, "side length in pixels to which pictures are resized")
     colour: bool = _option(False, "keep the colours of pictures")
     invert: bool = _option(False, "turn black on white into white on black, or the other way round")

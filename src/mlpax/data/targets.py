@@ -271,7 +271,7 @@ def from_frame(
                 f"weight {reading.weight!r} is zero in every {kind} row; give some rows a weight"
             )
     if reading.class_weight:
-        of_class = (train.sum() / (len(classes) * np.bincount(y[train]))).astype(np.float32)
+        of_class = _class_weights(reading.class_weight, classes, y[train])
         weights, weight_valid = weights * of_class[y], weight_valid * of_class[y_valid]
     held = [rows.filter(~train), *([] if valid_frame is None else [valid_frame])]
     used = [column.name for column in columns.varying]
@@ -283,14 +283,47 @@ def from_frame(
     )  # fmt: skip
 
 
+def _class_weights(text: str, classes: Sequence[Any], y: np.ndarray) -> np.ndarray:
+    """Return the weight of each class, (classes,), float32.
+
+    Parameters
+    ----------
+    text : str
+        "balanced", or weights as `a=2,b=1`.
+    classes : sequence
+    y : array of shape (rows,), int
+        The labels of the training rows.
+
+    Raises
+    ------
+    InputError
+        If a name is no class, or a weight no number from 0.
+    """
+    if text == "balanced":
+        return (len(y) / (len(classes) * np.bincount(y))).astype(np.float32)
+    names, weights = [str(c) for c in classes], np.ones(len(classes), np.float32)
+    for part in text.split(","):
+        name, equals, number = part.rpartition("=")
+        if not equals:
+            raise InputError(f"class_weight {part!r} is no weight; write a=2,b=1, or balanced")
+        if name.strip() not in names:
+            raise unknown("class", name.strip(), names)
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = -1.0
+        if not 0 <= weight < math.inf:
+            raise InputError(f"class_weight {part!r} is no number from 0; write {name.strip()}=2, say")
+        weights[names.index(name.strip())] = weight
+    return weights
+
+
 def _check_roles(frame: "pl.DataFrame", target: str, reading: Reading, group: str | None) -> None:
     for column in (group, reading.weight):
         if column is not None:
             guess_target(frame, column)
     if target in (group, reading.weight):
         raise InputError(f"column {target!r} is the target; group and weight are other columns")
-    if reading.class_weight not in (None, "balanced"):
-        raise unknown("class_weight", reading.class_weight, ["balanced"])
     if reading.task not in (None, *TASKS):
         raise unknown("task", reading.task, TASKS)
 
