@@ -1,10 +1,11 @@
 """Draw figures from plain histories and arrays."""
 
+import io
 import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["calibration", "comparison", "confusion_matrix", "curves", "epoch_times", "importance",
-           "kind_of", "learning_rates", "predicted", "save", "sweep_curves", "sweep_scores", "weights",
-           "worst_mistakes"]  # fmt: skip
+__all__ = ["calibration", "comparison", "confusion_matrix", "curves", "drawn", "epoch_times", "importance",
+           "kind_of", "learning_rates", "partial_dependence", "predicted", "save", "sweep_curves",
+           "sweep_scores", "weights", "worst_mistakes"]  # fmt: skip
 
 History = Sequence[Mapping[str, float]]
 Classes = Sequence[str] | Sequence[int]
@@ -84,10 +85,25 @@ def save(figure: "Figure", path: str | Path) -> None:
         If the path has another suffix.
     """
     kind = kind_of(path)
-    with atomic(path) as file, warnings.catch_warnings():
+    with atomic(path) as file:
+        _write(figure, file, kind)
+
+
+def drawn(figure: "Figure", kind: Literal["png", "svg"]) -> bytes:
+    """Return a figure as the bytes of a file: the same bytes for the same figure. In SVG, text stays text."""
+    from matplotlib import rc_context
+
+    file = io.BytesIO()
+    with rc_context({"svg.hashsalt": "mlpax", "svg.fonttype": "none"}):
+        _write(figure, file, kind, metadata={"Date": None} if kind == "svg" else None)
+    return file.getvalue()
+
+
+def _write(figure: "Figure", file: IO[bytes], kind: str, **more: Any) -> None:
+    with warnings.catch_warnings():
         # matplotlib draws a box for a letter that the font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing|Matplotlib currently does not support")
-        figure.savefig(file, format=kind)
+        figure.savefig(file, format=kind, **more)
 
 
 def kind_of(path: str | Path) -> str:
@@ -112,7 +128,7 @@ def _metrics(history: History) -> list[str]:
     return list(dict.fromkeys(metric for _, _, metric in names))
 
 
-def curves(history: History, title: str = "", kept: int = 0) -> "Figure":
+def curves(history: History, title: str = "", kept: int = 0, columns: int = 0) -> "Figure":
     """Draw the article's figure: training loss, metrics of training and validation rows, epoch times.
 
     Parameters
@@ -124,9 +140,17 @@ def curves(history: History, title: str = "", kept: int = 0) -> "Figure":
         One line of plain text. A long title loses its middle.
     kept : int, default 0
         The epoch whose weights were kept, which a vertical line marks; 0 marks none.
+    columns : int, default 0
+        The number of panels in a row; 0 puts all in one.
     """
     metrics, epochs = _metrics(history), len(history)
-    figure, (loss, *middle, times) = _figure(3.7 * (2 + len(metrics)), 3.4, 1, 2 + len(metrics))
+    panels = 2 + len(metrics)
+    columns = columns or panels
+    rows = math.ceil(panels / columns)
+    figure, every = _figure(3.7 * columns, 3.4 * rows, rows, columns)
+    loss, *middle, times = every[:panels]
+    for axis in every[panels:]:
+        axis.set_visible(False)
     marker = "o" if epochs <= 30 else ""
     _line(loss, history, "loss", "-", BLUE, marker)
     _over_epochs(loss, epochs, "loss", "Training loss")
@@ -480,6 +504,66 @@ def importance(rows: Sequence[tuple[str, float, float]], what: str) -> "Figure":
     return figure
 
 
+def partial_dependence(
+    panels: Sequence[tuple[str, np.ndarray, np.ndarray]], lines: Sequence[str], what: str
+) -> "Figure":
+    """Draw the mean prediction over the values of each column, a panel for each.
+
+    Parameters
+    ----------
+    panels : sequence of (column, values, means)
+        The values are numbers, dates (datetime64) or levels (text), of shape (values,); the means are of
+        shape (values, lines).
+    lines : sequence of str
+        What each line of means stands for; a legend names them if there are several.
+    what : str
+        Label of the vertical axis, such as "probability of yes". All panels share the axis.
+    """
+    columns = min(2, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure, axes = _figure(3.4 * columns + 0.4, 2.8 * rows + 0.3, rows, columns)
+    means = np.concatenate([means for _, _, means in panels])
+    low, high = float(means.min()), float(means.max())
+    margin = 0.05 * (high - low) or 0.01 * abs(high) or 0.01
+    for number, (axis, (column, values, means)) in enumerate(zip(axes, panels, strict=False)):
+        levels = values.dtype.kind in "OU"
+        x = np.arange(len(values)) if levels else values
+        for k, name in enumerate(lines):
+            color = COLORS[k % len(COLORS)]
+            style = "o" if levels else f"{STYLES[k // len(COLORS)]}o"
+            axis.plot(x, means[:, k], style, color=color, markersize=5 if levels else 2.5, label=_name(name))
+        _plain(axis, _name(column), _name(what, 40) if number % columns == 0 else "")
+        if levels:
+            names = [_name(level, 18) for level in values]
+            long = sum(map(len, names)) > 24
+            axis.set_xticks(
+                x, names, rotation=45 if long else 0, ha="right" if long else "center", fontsize=8
+            )
+            axis.set_xlim(-0.5, len(names) - 0.5)
+        elif values.dtype.kind == "M":
+            _over_dates(axis)
+        else:
+            axis.locator_params("x", nbins=5)
+            axis.xaxis.set_major_formatter("{x:,.9g}")
+        axis.set_ylim(low - margin, high + margin)
+        axis.yaxis.set_major_formatter("{x:,.9g}")
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    if len(lines) > 1:
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(lines)), frameon=False)
+    return figure
+
+
+def _over_dates(axes: "Axes") -> None:
+    """Label an axis of dates with few, short words."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(maxticks=5)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
 def predicted(y_true: np.ndarray, y_pred: np.ndarray, target: str = "") -> "Figure":
     """Draw the predictions of a regression against the true values.
 
@@ -496,7 +580,10 @@ def predicted(y_true: np.ndarray, y_pred: np.ndarray, target: str = "") -> "Figu
     ends = [min(y_true.min(), y_pred.min()), max(y_true.max(), y_pred.max())]
     axes.plot(ends, ends, color="0.7", linestyle="--", label="perfect")
     alpha = min(0.7, max(0.2, 200 / len(y_true)))  # where points overlap, the darkness shows their number
-    axes.scatter(y_true, y_pred, s=14, color=BLUE, alpha=alpha, linewidths=0, label="this network")
+    many = len(y_true) > 1000  # as many marks would make a large SVG
+    axes.scatter(
+        y_true, y_pred, s=14, color=BLUE, alpha=alpha, linewidths=0, label="this network", rasterized=many
+    )
     title = f"RMSE {_number(figures['rmse'])}, MAE {_number(figures['mae'])}"
     title += f", R² {_number(figures['r2'])}" if "r2" in figures else ""
     _plain(axes, f"true {_name(target)}".strip(), f"predicted {_name(target)}".strip(), title)

@@ -30,6 +30,8 @@ ONE_HOT = 64  # levels; a category of more is embedded
 MOST_LEVELS = 10_000  # the most frequent; all others are one
 RARE = 2  # a level of fewer training rows is "other"
 LARGEST = float(np.finfo(np.float64).max)
+CLIPPED = 1 - 1e-7  # the largest share of the bound of an input that tells a number
+DAYS = -700_000, 2_900_000  # of the years 54 to 9909, from 1970
 
 
 Record = dict[str, object]  # a JSON object of a model file
@@ -103,6 +105,10 @@ class Number:
                 others.append(graph.input(f"{column.name}_bound", "float32", (ROWS, 1), note))
         whole = graph("Concat", scaled, graph.cast(lacks, "float32"), *others, axis=1)
         return graph("Gather", whole, graph.constant(places, "int64"), axis=1)
+
+    def undo(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the numbers that inputs stand for, (rows,), NaN where missing; see `_unscaled`."""
+        return _unscaled(inputs, self.median, self.scale, self.missing)
 
     def to_json(self) -> Record:
         return {"kind": self.kind, **asdict(self), "numerals": self.numerals.to_json()}
@@ -182,6 +188,17 @@ class Date:
             return scaled
         first = graph("Gather", graph.cast(lacks, "float32"), graph.constant([0], "int64"), axis=1)
         return graph("Concat", scaled, first, axis=1)
+
+    def undo(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the dates that inputs stand for, (rows,) of datetime64, NaT where missing.
+
+        They are whole hours, or whole days of a column whose hours are all the same.
+        """
+        parts = [DATE_PARTS.index("days"), *([-1] if self.missing else [])]
+        days = _unscaled(inputs[:, parts], self.medians[0], self.scales[0], self.missing)
+        unit = 24 if self.scales[DATE_PARTS.index("hour")] else 1
+        hours = 24 // unit * np.round(np.clip(days, *DAYS) * unit)
+        return np.where(np.isnan(hours), np.iinfo(np.int64).min, hours).astype("int64").view("datetime64[h]")
 
     def to_json(self) -> Record:
         return {"kind": self.kind, **asdict(self)}
@@ -294,6 +311,16 @@ class Category:
             return codes
         flat = graph("Reshape", codes, graph.constant([-1], "int64"))
         return graph("Gather", graph.constant(self._inputs_of_codes(), "float32"), flat, axis=0)
+
+    def undo(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the levels that inputs stand for, (rows,) of text, empty where they stand for none."""
+        codes = inputs[:, 0].astype(int)
+        if not self.codes:
+            n, one = len(self.levels), inputs[:, : len(self.levels)]
+            codes = np.where(one.any(axis=1), one.argmax(axis=1), n)
+            if self.two_sided:
+                codes = np.where(inputs[:, 0] == 0, n, inputs[:, 0] > 0)
+        return np.array([*self.levels, "", ""], object)[codes]
 
     def _numbered(self, values: "pl.Series") -> np.ndarray:
         """Return the number of each row's level: 0 .. levels - 1, then "other", then missing."""
@@ -615,6 +642,19 @@ def _scaled_in(
     third = graph("Div", x, constant(3.0))
     smooth = graph("Sqrt", graph("Add", constant(1.0), graph("Mul", third, third)))
     return graph.cast(graph("Div", x, smooth), "float32"), lacks
+
+
+def _unscaled(inputs: np.ndarray, median: float, scale: float, missing: bool) -> np.ndarray:
+    """Return the numbers behind the inputs of `_scaled`, NaN where missing.
+
+    They have the digits that float32 keeps: some are left of a number far beyond the quartiles.
+    """
+    found = np.full(len(inputs), median)
+    if scale:
+        x = np.clip(inputs[:, 0].astype(np.float64) / 3, -CLIPPED, CLIPPED)
+        digits = min(max(math.floor(math.log10(scale)) + 5, -250), 250)
+        found = np.round(3 * x / np.sqrt(1 - x**2) / scale + median, digits)
+    return np.where(inputs[:, 1] == 1, np.nan, found) if missing else found
 
 
 def _spellings(level: str) -> list[str]:
