@@ -26,9 +26,10 @@ ROOMS = {
     "data": "memory reading arrays numerals dates graph date_graph encodings headers csv_files tables kinds"
     " columns dataset"
     " named_sets image_cache images targets sources describe",
-    "model": "schema tensors model model_file fit_model folds examples onnx_graph stablehlo",
-    "runs": "locks run_files checkpoints parent logs run folds trials sweep rates",
+    "model": "schema tensors model model_file fit_model folds examples onnx_graph stablehlo dependence",
+    "runs": "locks run_files checkpoints parent logs run folds trials sweep rates own_rows figures command",
     "estimators": "callbacks rows trained fitting mlp search table",
+    "serve": "document report",
     "cli": "screen options config look search export main",
 }
 MAY_ENTER = {
@@ -38,12 +39,13 @@ MAY_ENTER = {
     "model": " engine data",
     "runs": " engine data model",
     "estimators": " engine data model",
-    "cli": " engine data model runs",
+    "serve": " engine data model runs",
+    "cli": " engine data model runs serve",
 }
 # Modules that only name what others hold, at a path that users import.
 DOORS = {"__init__", "engine.__init__", "engine.native.__init__", "engine.xla.__init__", "data.__init__",
-         "model.__init__", "runs.__init__", "estimators.__init__", "cli.__init__", "datasets", "screen",
-         "network", "losses"}  # fmt: skip
+         "model.__init__", "runs.__init__", "estimators.__init__", "serve.__init__", "cli.__init__",
+         "datasets", "screen", "network", "losses"}  # fmt: skip
 
 # These answer before JAX is loaded: nothing of theirs may import the heavy libraries outside a function.
 LIGHT = [
@@ -210,7 +212,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 13520
+    assert house.survey(SOURCE.parents[1]).lines <= 14700
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

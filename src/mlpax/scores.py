@@ -6,7 +6,9 @@ from typing import NamedTuple, NotRequired, TypedDict
 import numpy as np
 
 __all__ = ["Classification", "Importance", "Regression", "calibration_error", "classification", "importance",
-           "regression"]  # fmt: skip
+           "regression", "titled"]  # fmt: skip
+
+TITLES = {"ece": "calibration error (ECE)", "roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
 
 
 class _RocAuc(TypedDict, total=False):
@@ -30,6 +32,11 @@ class Regression(TypedDict):
     rmse: float
     mae: float
     r2: NotRequired[float]
+
+
+def titled(name: str) -> str:
+    """Return the name of a score for a reader."""
+    return TITLES.get(name, name.replace("_", " "))
 
 
 def classification(

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 from mlpax.errors import InputError, unknown
 from mlpax.recipes import Recipe
 
-__all__ = ["Range", "Space", "check_whole", "combinations", "is_list", "parsed", "space_of",
+__all__ = ["Range", "Space", "Values", "check_whole", "combinations", "is_list", "parsed", "space_of",
            "written"]  # fmt: skip
 
 TRIALS = 32  # where a range has no end of values

@@ -1,13 +1,12 @@
 """Commands that only read: data, trained networks, runs."""
 
-import dataclasses
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from mlpax.cli.options import COLUMNS, FILE, Setting, fields_of, reading_of, said, with_options
+from mlpax.cli.options import COLUMNS, FILE, Setting, fields_of, reading_of, with_options
 from mlpax.cli.screen import say, show, show_json, table, table_of_runs
 from mlpax.data.reading import Reading
 from mlpax.errors import InputError, counted, listed, options_of
@@ -15,12 +14,10 @@ from mlpax.errors import InputError, counted, listed, options_of
 if TYPE_CHECKING:
     import numpy as np
 
-    from mlpax.data.dataset import Dataset
     from mlpax.model.model import Model
-    from mlpax.runs.run_files import Config
 
 __all__ = ["DataDir", "Json", "Moved", "RunArgument", "compare", "describe", "evaluate", "importance",
-           "inspect", "list_runs", "plot", "predict", "rows_of"]  # fmt: skip
+           "inspect", "list_runs", "plot", "predict", "report"]  # fmt: skip
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, made by mlpax train.")]
 DataDir = Annotated[
@@ -35,7 +32,6 @@ OF_OTHER_ROWS = {
     "Pictures": fields_of(Reading, ("invert", "skip_bad")),
     "Data": fields_of(Reading, ("memory",)),
 }
-SCORES = {"ece": "calibration error (ECE)", "roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 
@@ -54,13 +50,14 @@ def describe(
 ) -> None:
     """Show a table's columns, their kinds, and the target; and the command that trains on them."""
     from mlpax.data import describe, tables
+    from mlpax.runs.command import words_of
 
     reading = reading_of(settings)
     notices: list[str] = []
     notice = reading.told(notices.append)
     frame = tables.read_table(file, reading.file, notice)
     found = describe.describe(frame, reading, notice)
-    command = " ".join(["mlpax train", quote(str(file)), *said(reading), *options_of(notices)])
+    command = " ".join(["mlpax train", quote(str(file)), *words_of(reading), *options_of(notices)])
     if json_:
         columns = [fact._asdict() for fact in found.facts]
         facts = {"rows": frame.height, "target": found.target, "task": found.task, "columns": columns}
@@ -72,30 +69,6 @@ def describe(
     for text in notices:
         say(text)
     show("", "To train on what is said here:", command)
-
-
-def rows_of(config: "Config", data_dir: Path | None = None, moved: Path | None = None) -> "Dataset":
-    """Return the data set of a run, as it is now, from where it has moved to."""
-    from mlpax.data.sources import Wanted, source
-
-    data = source(str(moved or config.dataset), data_dir or config.data_dir, memory=config.options.memory)
-    options = dataclasses.replace(config.options, strict=False)
-    dataset = data.to_train(Wanted(config.recipe), options).dataset
-    return dataclasses.replace(dataset, name=config.dataset)
-
-
-def _own_rows(run: Path, data_dir: Path | None, moved: Path | None) -> "Dataset":
-    """Return the data set that a run was trained on."""
-    from mlpax.runs.run_files import read_config
-
-    config = read_config(run)
-    dataset = rows_of(config, data_dir, moved)
-    if dataset.fingerprint != config.fingerprint:  # then other rows would be held out than were
-        raise InputError(
-            f"{moved or config.dataset} is not as it was when {run} was trained; train again, or evaluate on"
-            " a file of rows it has not seen"
-        )
-    return dataset
 
 
 def _folds_of(run: Path) -> int:
@@ -117,9 +90,10 @@ def _examples(
 
     from mlpax.data.sources import source
     from mlpax.model.model import whole_text
+    from mlpax.runs.own_rows import own_rows
 
     if data is None:
-        dataset = _own_rows(run, data_dir, moved)
+        dataset = own_rows(run, data_dir, moved)
         X, y = dataset.held_out
         new = y is dataset.y_test
         if len(y) == 0:
@@ -157,6 +131,7 @@ def evaluate(
 ) -> None:
     """Score a trained network on rows it was not trained on."""
     from mlpax.model.model_file import load
+    from mlpax.scores import titled
 
     model = load(run)
     X, y, new = _examples(model, run, data, data_dir, moved, reading_of(settings))
@@ -166,9 +141,7 @@ def evaluate(
     if json_:
         show_json(figures)
         return
-    table(
-        [(SCORES.get(k, k.replace("_", " ")), v) for k, v in figures.items() if isinstance(v, (int, float))]
-    )
+    table([(titled(name), value) for name, value in figures.items() if isinstance(value, (int, float))])
     if "confusion" in figures and len(model.classes) <= 20:
         show("", "F1, and the number of rows predicted as each class:")
         counts = zip(model.classes, figures["f1"].values(), figures["confusion"], strict=True)
@@ -278,35 +251,45 @@ def plot(
     first layer's weights. A regression gets its predictions against the true values.
     """
     from mlpax import plots
-    from mlpax.data.sources import short_name
     from mlpax.model.model_file import load
-    from mlpax.runs import run_files
+    from mlpax.runs.figures import figures_of
+    from mlpax.runs.own_rows import held_out, own_rows
+    from mlpax.runs.run_files import read_config
 
-    config, history, model = run_files.read_config(run), run_files.read_history(run), load(run)
-    folder = out or run
+    config, model, folder = read_config(run), load(run), out or run
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
         raise InputError(f"{there} is a file; --out takes a folder")
-    title = f"{short_name(config.dataset)}, {config.recipe_name}"
-    kept = run_files.summary(run).kept if config.recipe.members == 1 else 0  # of several each has its own
-    figures = {"curves": plots.curves(history, title, kept)}
-    dataset = _own_rows(run, data_dir, moved)
-    X, y = dataset.held_out
-    if model.classes and len(y):
-        new = y is dataset.y_test  # the others have fitted the temperature
-        probabilities = model.probabilities(model.forward(X), calibrated=new)
-        figures["confusion"] = plots.confusion_matrix(y, probabilities.argmax(axis=1), model.classes)
-        figures["calibration"] = plots.calibration(y, probabilities)
-        if model.image_shape:
-            figures["mistakes"] = plots.worst_mistakes(X, y, probabilities, model.classes, model.image_shape)
-    elif len(y):
-        figures["predicted"] = plots.predicted(y[:, 0], model.forward(X)[:, 0], model.target)
-    if model.image_shape and len(model.image_shape) == 2:
-        figures["weights"] = plots.weights(model.params[0][0], model.image_shape)
+    dataset = own_rows(run, data_dir, moved)
+    figures = figures_of(run, config, model, held_out(run, model, dataset, data_dir, moved))
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         plots.save(figure, folder / f"{name}.png")
         show(folder / f"{name}.png")
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of a sweep.")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="HTML file to write [report.html in the folder].")] = None,
+    moved: Moved = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a report of a run or a sweep for others: one HTML file.
+
+    It holds the data and how they were read, scores, curves, pictures of the predictions, which columns
+    matter, the settings, and the command that trains the same network.
+    """
+    from mlpax.atomic import atomic
+    from mlpax.serve import report as reports
+
+    path = out or run / "report.html"
+    if out:
+        check_out(out)
+    text = reports.report(run, data_dir=data_dir, moved=moved, notice=say)
+    with atomic(path) as file:
+        file.write(text.encode())
+    show(path)
 
 
 def inspect(

@@ -242,10 +242,11 @@ def _go_on(
     """Train a new run from the last state of another."""
     from mlpax.data.sources import short_name
     from mlpax.runs import run
+    from mlpax.runs.own_rows import rows_of
     from mlpax.runs.parent import child_of
 
     config, recipe = child_of(parent, changes)
-    dataset = look.rows_of(config, data_dir)
+    dataset = rows_of(config, data_dir)
     with nullcontext(out) if out else _new_folder(short_name(config.dataset), config.recipe_name) as path:
         start = partial(
             run.train, path, dataset, recipe, recipe_name=config.recipe_name, data_dir=config.data_dir,
@@ -297,6 +298,7 @@ def resume(
     It ends with the same bits as an uninterrupted run.
     """
     from mlpax.data.sources import Wanted
+    from mlpax.runs.own_rows import rows_of
     from mlpax.runs.run import train
     from mlpax.runs.run_files import read_config
 
@@ -309,7 +311,7 @@ def resume(
         )
         return
     start = partial(
-        train, run, look.rows_of(config, moved=moved), config.recipe, recipe_name=config.recipe_name,
+        train, run, rows_of(config, moved=moved), config.recipe, recipe_name=config.recipe_name,
         data_dir=config.data_dir, options=config.options, resume=True,
     )  # fmt: skip
     log = "tensorboard" if (run / "tensorboard").is_dir() else None
@@ -469,8 +471,8 @@ def _drop_output() -> None:
 
 
 for command in (
-    look.describe, look.evaluate, look.predict, look.importance, look.plot, look.inspect,
-    look.compare,
+    look.describe, look.evaluate, look.predict, look.importance, look.plot, look.report,
+    look.inspect, look.compare,
 ):  # fmt: skip
     app.command()(command)
 app.command("runs")(look.list_runs)

@@ -5,7 +5,6 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from inspect import Parameter, Signature, signature
-from shlex import quote
 from typing import Annotated, Protocol
 
 import typer
@@ -15,7 +14,7 @@ from mlpax.data.reading import Reading, columns_named
 from mlpax.recipes import Recipe
 
 __all__ = ["COLUMNS", "FILE", "SEVERAL", "Field", "InPanels", "Setting", "fields_of", "panels", "reading_of",
-           "said", "with_options"]  # fmt: skip
+           "with_options"]  # fmt: skip
 
 Setting = str | int | float | bool | list[str]  # the value of an option
 Command = Callable[..., None]
@@ -126,7 +125,8 @@ def _option(field: Field, panel: str, *, several: bool) -> Parameter:
     kind: object = field.type if field.type in (int, float, bool) and not several else str
     kind = list[str] if field.name in SEVERAL or (several and field.name == "hidden") else kind
     flag = f"--{field.name.replace('_', '-')}"
-    names = [f"{flag}/--no-{flag[2:]}" if kind is bool and field.default is True else flag]
+    of_recipe = field.name in Recipe.__dataclass_fields__  # a recipe may have turned it on
+    names = [f"{flag}/--no-{flag[2:]}" if kind is bool and of_recipe else flag]
     if field.name == "validation":
         names.append("--valid")
     choices = field.metadata["options"]
@@ -153,21 +153,3 @@ def reading_of(given: Mapping[str, object]) -> Reading:
             words = typing.cast("list[str]", changes[name])
             changes[name] = tuple(part.strip() for word in words for part in word.split(","))
     return Reading(**changes)  # type: ignore[arg-type]
-
-
-def said(reading: Reading) -> list[str]:
-    """Return the words of a command line that give these options."""
-    words: list[str] = []
-    for name, value in reading.given().items():
-        flag = f"--{name.replace('_', '-')}"
-        match value:
-            case bool():
-                words.append(flag)
-            case tuple():
-                words += [flag, quote(",".join(typing.cast("tuple[str, ...]", value)))]
-            case dict():
-                kinds = typing.cast("dict[str, str]", value)
-                words += [word for c, kind in kinds.items() for word in (flag, quote(f"{c}={kind}"))]
-            case _:
-                words += [flag, quote(str(value))]
-    return words

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mlpax.atomic import TEMPORARY, atomic, own
 from mlpax.data.dataset import Dataset, HoldOut, split, validated
@@ -27,9 +27,12 @@ from mlpax.runs.locks import LOCK, holder, locked, signals
 from mlpax.runs.run import train
 from mlpax.runs.run_files import Result, read_json, read_result, write_json
 from mlpax.runs.trials import Group, Standing, Trials, Workers, leaders, locally, on_dask
-from mlpax.space import Range, Space, check_whole, combinations, is_list, parsed, space_of, written
+from mlpax.space import Range, Space, Values, check_whole, combinations, is_list, parsed, space_of, written
 
-__all__ = ["Progress", "Sweep", "sweep", "with_validation"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Progress", "Sweep", "pictures", "read_sweep", "sweep", "with_validation"]
 
 FORMAT = 1
 WAVE = 16  # trials that are trained at a time
@@ -300,19 +303,76 @@ def _compared(
     return standings
 
 
-def _draw(path: Path, standings: list[Standing], metric: str, space: Space, notice: Notice) -> None:
-    """Draw the scores over each setting, and the curves of all trials. If that fails, say so."""
+def pictures(standings: Sequence[Standing], metric: str, space: Space) -> "dict[str, Figure]":
+    """Return the figures of a sweep: "scores" over each setting, and the "curves" of all trials.
+
+    Parameters
+    ----------
+    standings : sequence of Standing
+        The best trial first.
+    metric : str
+    space : dict
+        The settings that were tried.
+    """
     from mlpax import plots  # matplotlib takes half a second
 
     log = [name for name, values in space.items() if isinstance(values, Range) and values.log]
     columns = {name: [s.settings[name] for s in standings] for name in space}
     scores, last = [s.score for s in standings], [s.rung == standings[0].rung for s in standings]
+    return {
+        "scores": plots.sweep_scores(scores, columns, metric, last, log),
+        "curves": plots.sweep_curves([s.curve for s in standings], metric),
+    }
+
+
+def _draw(path: Path, standings: list[Standing], metric: str, space: Space, notice: Notice) -> None:
+    """Draw the figures of a sweep. If that fails, say so."""
+    from mlpax import plots
+
     try:
-        plots.save(plots.sweep_scores(scores, columns, metric, last, log), path / "scores.png")
-        plots.save(plots.sweep_curves([s.curve for s in standings], metric), path / "curves.png")
+        for name, figure in pictures(standings, metric, space).items():
+            plots.save(figure, path / f"{name}.png")
     except Exception as error:  # matplotlib and its backends raise many kinds
         said = " ".join(str(error).split()) or type(error).__name__
         notice(f"the sweep is kept, but its pictures could not be drawn: {said}")
+
+
+def read_sweep(path: Path) -> tuple[Sweep, dict[str, object]]:
+    """Return what is known of the sweep in a folder, and what was asked for: its sweep.json.
+
+    A sweep that is still running, or was interrupted, has the trials that have ended.
+
+    Raises
+    ------
+    InputError
+        If there is no sweep, no trial has ended, or a file is damaged.
+    """
+    file = path / "sweep.json"
+    try:
+        config = read_json(file)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"no sweep at {path}; give a folder that mlpax sweep has made") from None
+    try:
+        trials, metric = cast("list[dict[str, Any]]", config["trials"]), str(config["metric"])
+        given = cast("dict[str, str | list[Any]]", config["space"])
+        space: Space = {name: _tried(name, values) for name, values in given.items()}
+        if config["format"] != FORMAT or not all(trial.keys() >= space.keys() for trial in trials):
+            raise ValueError
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise InputError(f"{file} is damaged; sweep again, in a new folder") from None
+    last: dict[int, Standing] = {}
+    for (_, trial), standing in sorted(_read_journal(path / JOURNAL, trials)[0].items()):
+        last[trial] = standing
+    if not last:
+        raise InputError(f"no trial of {path} has ended yet; wait for one")
+    ended = read_result(path / "best") if "best" in config else None
+    return Sweep(path, metric, leaders(last.values(), metric), space, ended), config
+
+
+def _tried(name: str, values: object) -> Values:
+    """Return the values of a setting, from sweep.json."""
+    found = parsed(name, values) if isinstance(values, str) else values
+    return found if isinstance(found, Range) else tuple(cast("list[Any]", found))
 
 
 def _refitted(path: Path, work: _Work, best: Standing, notice: Notice) -> Result:
@@ -361,27 +421,36 @@ def _differs(before: dict[str, object], config: dict[str, Any]) -> str:
     return next((name for name, value in config.items() if before.get(name) != value), "")
 
 
+Found = dict[tuple[int, int], Standing]  # the finished trials, by rung and trial
+
+
+def _read_journal(file: Path, trials: list[dict[str, Any]]) -> tuple[Found, int]:
+    """Return the finished trials of each rung, and the bytes of their lines.
+
+    What follows the last end of a line was cut off.
+    """
+    found: Found = {}
+    if not os.path.lexists(file):
+        return found, 0
+    with open(own(file), "rb") as opened:
+        lines = opened.read().split(b"\n")[:-1]
+    for number, line in enumerate(lines, 1):
+        try:
+            standings = [Standing.from_json(record, trials) for record in json.loads(line)]
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+            raise InputError(f"{file} is damaged in line {number}; remove the folder to begin anew") from None
+        found |= {(standing.rung, standing.trial): standing for standing in standings}
+    return found, sum(len(line) + 1 for line in lines)
+
+
 class _Journal:
     """The finished trials of each rung, a line a group, on the disk before the next group begins."""
 
     def __init__(self, file: Path, trials: list[dict[str, Any]]):
-        self.file, self.found = file, dict[tuple[int, int], Standing]()  # by rung and trial
-        if not os.path.lexists(file):
-            return
-        with open(own(file), "rb") as opened:
-            lines = opened.read().split(b"\n")
-        for number, line in enumerate(lines[:-1], 1):  # what follows the last end of a line was cut off
-            try:
-                self._keep([Standing.from_json(record, trials) for record in json.loads(line)])
-            except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-                raise InputError(
-                    f"{file} is damaged in line {number}; remove the folder to begin anew"
-                ) from None
-        if lines[-1]:
-            os.truncate(file, sum(len(line) + 1 for line in lines[:-1]))
-
-    def _keep(self, standings: list[Standing]) -> None:
-        self.found |= {(standing.rung, standing.trial): standing for standing in standings}
+        self.file = file
+        self.found, whole = _read_journal(file, trials)
+        if os.path.lexists(file) and file.stat().st_size > whole:
+            os.truncate(file, whole)
 
     def write(self, standings: list[Standing]) -> None:
         """Add a line, and wait until it is on the disk."""
@@ -392,7 +461,7 @@ class _Journal:
             os.fsync(file)
         finally:
             os.close(file)
-        self._keep(standings)
+        self.found |= {(standing.rung, standing.trial): standing for standing in standings}
 
 
 def _run(

@@ -1,0 +1,99 @@
+"""Draw the figures of a run: its curves, its predictions of held-out rows, its weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlpax import plots
+from mlpax.data.sources import short_name
+from mlpax.model.model import Model
+from mlpax.runs.own_rows import Held
+from mlpax.runs.run_files import Config, read_history, summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["answers", "figures_of"]
+
+Figures = dict[str, "Figure"]
+
+
+def figures_of(
+    run: Path, config: Config, model: Model | None, held: Sequence[Held] = (), columns: int = 0
+) -> Figures:
+    """Return the figures of a run by name, in the order to show them.
+
+    Parameters
+    ----------
+    run : path
+    config : Config
+    model : Model, optional
+        The run's model, if there is one.
+    held : sequence of Held, optional
+        The rows that the run held out.
+    columns : int, optional
+        See `plots.curves`.
+
+    Returns
+    -------
+    dict
+        "curves", if an epoch was trained; of a classification "confusion" and "calibration", and of pictures
+        also "mistakes"; of a regression "predicted"; and "weights" of a network for grey pictures.
+    """
+    figures = _curves(run, config, columns)
+    if model is None:
+        return figures
+    if held:
+        figures |= _of_classes(model, held) if model.classes else _of_values(model, held)
+    if model.image_shape and len(model.image_shape) == 2:
+        figures["weights"] = plots.weights(model.params[0][0], model.image_shape)
+    return figures
+
+
+def _curves(run: Path, config: Config, columns: int) -> Figures:
+    if config.options.folds and not config.options.fold:  # each fold has curves of its own
+        folders = [run / f"fold-{fold}" for fold in range(1, config.options.folds + 1)]
+        found = {folder.name: history for folder in folders if (history := read_history(folder))}
+        return {"curves": plots.comparison(found)} if found else {}
+    if not (history := read_history(run)):
+        return {}
+    kept = summary(run).kept if config.recipe.members == 1 else 0  # of several each has its own
+    title = f"{short_name(config.dataset)}, {config.recipe_name}"
+    return {"curves": plots.curves(history, title, kept, columns)}
+
+
+def answers(held: Sequence[Held]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the truth of held-out rows and what their models answer.
+
+    Returns
+    -------
+    truth : array of shape (rows,), int, or (rows, 1)
+        Labels, or a regression's values.
+    answers : array of shape (rows, classes) or (rows, 1)
+        Probabilities, or values. The temperature of the probabilities is left out for rows that it was fitted
+        on.
+    """
+    found: list[np.ndarray] = []
+    for part in held:
+        model, outputs = part.model, part.model.forward(part.X)
+        found.append(model.probabilities(outputs, calibrated=part.new) if model.classes else outputs)
+    return np.concatenate([part.y for part in held]), np.concatenate(found)
+
+
+def _of_classes(model: Model, held: Sequence[Held]) -> Figures:
+    y, probabilities = answers(held)
+    figures = {
+        "confusion": plots.confusion_matrix(y, probabilities.argmax(axis=1), model.classes),
+        "calibration": plots.calibration(y, probabilities),
+    }
+    if model.image_shape:
+        X = np.concatenate([part.X for part in held])
+        figures["mistakes"] = plots.worst_mistakes(X, y, probabilities, model.classes, model.image_shape)
+    return figures
+
+
+def _of_values(model: Model, held: Sequence[Held]) -> Figures:
+    truth, predicted = answers(held)
+    return {"predicted": plots.predicted(truth[:, 0], predicted[:, 0], model.target)}

@@ -1,0 +1,116 @@
+"""Read the data of a run again, with the rows that the run held out."""
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mlpax.data.dataset import Dataset
+from mlpax.data.sources import Wanted, source
+from mlpax.errors import InputError, Notice
+from mlpax.model.model import Model
+from mlpax.model.model_file import load
+from mlpax.runs.run_files import Config, read_config
+
+__all__ = ["Held", "held_out", "own_rows", "rows_of"]
+
+
+class Held(NamedTuple):
+    """Rows that a run held out, with the model to score them by."""
+
+    model: Model
+    X: np.ndarray  # as `Model.forward` takes it
+    y: np.ndarray  # labels, (rows,), or values, (rows, 1)
+    new: bool  # whether the temperature of the probabilities was fitted on other rows
+    trained: int  # rows that the model was trained on
+
+
+def rows_of(
+    config: Config,
+    data_dir: Path | None = None,
+    moved: Path | None = None,
+    notice: Notice = lambda text: None,
+) -> Dataset:
+    """Return the data set of a run as it is now.
+
+    Parameters
+    ----------
+    config : Config
+        The settings of the run.
+    data_dir : path, optional
+        Folder of the known sets' files. By default the folder that the run was trained with.
+    moved : path, optional
+        Where the data are now, if they have moved.
+    notice : callable, optional
+        Called with the lines that training printed about the data.
+
+    Raises
+    ------
+    InputError
+        If there are no such data, or they cannot be read.
+    """
+    data = source(str(moved or config.dataset), data_dir or config.data_dir, memory=config.options.memory)
+    options = dataclasses.replace(config.options, strict=False)
+    dataset = data.to_train(Wanted(config.recipe), options, notice).dataset
+    return dataclasses.replace(dataset, name=config.dataset)
+
+
+def own_rows(
+    run: Path,
+    data_dir: Path | None = None,
+    moved: Path | None = None,
+    notice: Notice = lambda text: None,
+) -> Dataset:
+    """Return the data set that a run was trained on; see `rows_of`.
+
+    Raises
+    ------
+    InputError
+        If the data are not as they were; see also `rows_of`.
+    """
+    config = read_config(run)
+    dataset = rows_of(config, data_dir, moved, notice)
+    if dataset.fingerprint != config.fingerprint:  # then other rows would be held out than were
+        raise InputError(
+            f"{moved or config.dataset} is not as it was when {run} was trained; train again, or evaluate on"
+            " a file of rows it has not seen"
+        )
+    return dataset
+
+
+def held_out(
+    run: Path, model: Model, dataset: Dataset, data_dir: Path | None = None, moved: Path | None = None
+) -> list[Held]:
+    """Return the rows that a run held out; those of each fold, if it was trained on folds.
+
+    Parameters
+    ----------
+    run : path
+    model : Model
+        That of the run.
+    dataset : Dataset
+        What `own_rows` returns.
+    data_dir, moved : path, optional
+        See `rows_of`.
+
+    Returns
+    -------
+    list of Held
+        Empty if the run held out no rows. The rows of a fold come with the model of the fold, which has not
+        seen them.
+
+    Raises
+    ------
+    InputError
+        See `own_rows`.
+    """
+    X, y = dataset.held_out
+    if len(y):
+        return [Held(model, X, y, y is dataset.y_test, len(dataset.X_train))]
+    options, found = read_config(run).options, list[Held]()
+    for fold in range(1, 1 + (0 if options.fold else options.folds)):
+        folder = run / f"fold-{fold}"
+        of_fold = own_rows(folder, data_dir, moved)
+        found.append(Held(load(folder), of_fold.X_test, of_fold.y_test, True, len(of_fold.X_train)))
+    return found

@@ -1,0 +1,1 @@
+"""Show a trained network to others: a report, a service."""
