@@ -17,6 +17,7 @@ import typer
 
 from mlpax import __version__
 from mlpax.cli import look, search
+from mlpax.cli import serve as serving
 from mlpax.cli.config import options_in
 from mlpax.cli.export import export
 from mlpax.cli.look import DataDir, Json, Moved, RunArgument
@@ -479,6 +480,7 @@ app.command("runs")(look.list_runs)
 app.command()(export)
 app.command(cls=InPanels)(search.sweep)
 app.command("lr-find", cls=InPanels)(search.lr_find)
+app.command()(serving.serve)
 
 
 @sets.callback()

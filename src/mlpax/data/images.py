@@ -19,7 +19,7 @@ from mlpax.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["SUFFIXES", "UNREAD", "Images", "read_image_folder", "read_pictures"]
+__all__ = ["SUFFIXES", "UNREAD", "Images", "decoded", "read_image_folder", "read_pictures"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # Pillow opens no other, whatever a file is called
 READ = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
@@ -376,11 +376,52 @@ def _read(
     return X if kept.all() else X[kept], kept, [fingerprint for _, fingerprint in results]
 
 
-def _reason(error: Exception) -> str:
+def decoded(content: bytes, shape: tuple[int, ...], *, formats: Sequence[str], most_pixels: int) -> np.ndarray:
+    """Return the picture that a file's bytes hold, resized, as a row.
+
+    Parameters
+    ----------
+    content : bytes
+    shape : tuple of int
+        (height, width), or (height, width, 3) in colour.
+    formats : sequence of str
+        The formats that may be read, of `FORMATS`.
+    most_pixels : int
+        A picture of more pixels is refused before it is decoded.
+
+    Returns
+    -------
+    array of shape (height * width * channels,), uint8
+
+    Raises
+    ------
+    InputError
+        If the bytes are no such picture, or are damaged.
+    """
+    from PIL import Image
+
+    try:
+        image = Image.open(io.BytesIO(content), formats=formats)
+        if math.prod(image.size) > most_pixels:
+            sides = " x ".join(map(str, image.size))
+            raise InputError(f"the picture has {sides} pixels; send one of at most {most_pixels:,} in all")
+        return _pixels(image, content, shape).reshape(-1)
+    except InputError:
+        raise
+    except Image.DecompressionBombError:
+        raise InputError(f"the picture has too many pixels; send one of at most {most_pixels:,}") from None
+    except Exception as error:  # Pillow's decoders let many kinds through
+        if isinstance(error, MemoryError):
+            raise
+        wanted = " or ".join(formats)
+        raise InputError(f"the picture cannot be read: {_reason(error, wanted)}; send a whole {wanted} file") from None
+
+
+def _reason(error: Exception, wanted: str = READ) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return f"it is not {READ}"  # Pillow names a buffer
+        return f"it is not {wanted}"  # Pillow names a buffer
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(said.split())[:200].rstrip(".") or type(error).__name__
 

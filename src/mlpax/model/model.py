@@ -308,7 +308,7 @@ class Model:
 
     def forward(self, X: np.ndarray) -> np.ndarray:
         """Return the outputs for rows as `inputs` returns them; see `outputs`."""
-        return self._joined(self.of_members(X))
+        return self.joined(self.of_members(X))
 
     def of_members(self, X: np.ndarray) -> np.ndarray:
         """Return the outputs of each network for the same rows, (members, rows, outputs)."""
@@ -333,7 +333,7 @@ class Model:
             )  # fmt: skip
         return found
 
-    def _joined(self, found: np.ndarray) -> np.ndarray:
+    def joined(self, found: np.ndarray) -> np.ndarray:
         """Return the outputs of the networks together: of their mean probability, or their mean value."""
         if len(found) == 1:
             return found[0]
@@ -397,7 +397,7 @@ class Model:
             (0, 1) or takes more rows than there were; see also `outputs`.
         """
         self._check_folds("regression", "predict_set")
-        return self._interval(self.of_members(self.inputs(X)), coverage)
+        return self.interval_of(self.of_members(self.inputs(X)), coverage)
 
     def predict_set(self, X: object, coverage: float = 0.9) -> np.ndarray:
         """Return the classes that may be a row's, (rows, classes) of bool, with a probability of `coverage`.
@@ -405,7 +405,7 @@ class Model:
         A set may be empty, if the row is like none of the training rows. See `predict_interval` for errors.
         """
         self._check_folds("classification", "predict_interval")
-        return self._set(self.probabilities(self.outputs(X)), coverage)
+        return self.set_of(self.probabilities(self.outputs(X)), coverage)
 
     def _check_folds(self, task: str = "", other: str = "") -> Intervals:
         if self.intervals is None:
@@ -416,13 +416,13 @@ class Model:
             raise InputError(f"the model is a {self.task}; call {other}")
         return self.intervals
 
-    def _interval(self, found: np.ndarray, coverage: float) -> np.ndarray:
+    def interval_of(self, found: np.ndarray, coverage: float) -> np.ndarray:
         """Return the ranges for the values of each network, (members, rows, 1)."""
-        own, middle = self._check_folds(), self._joined(found)[:, 0].astype(np.float64)
+        own, middle = self._check_folds(), self.joined(found)[:, 0].astype(np.float64)
         reach = own.quantile(coverage) * own.spread(middle, disagreement(found, own.folds))
         return np.stack([middle - reach, middle + reach], axis=1)
 
-    def _set(self, p: np.ndarray, coverage: float) -> np.ndarray:
+    def set_of(self, p: np.ndarray, coverage: float) -> np.ndarray:
         return p >= 1 - self._check_folds().quantile(coverage)
 
     def predict(self, X: object, *, members: bool = False) -> np.ndarray:
@@ -643,11 +643,11 @@ class Model:
         """Return the frame to write for each network's outputs, behind the columns that name the rows."""
         import polars as pl
 
-        found, last = self._joined(each), list["pl.Series"]()
+        found, last = self.joined(each), list["pl.Series"]()
         if self.task == "regression":
             values = zip(self._names_of_values(), found.T, strict=True)
             if interval is not None:
-                low, high = self._interval(each, interval).T if len(found) else np.empty((2, 0))
+                low, high = self.interval_of(each, interval).T if len(found) else np.empty((2, 0))
                 last += [pl.Series("low", low), pl.Series("high", high)]
             if disagreement:
                 last.append(pl.Series("disagreement", each.std(axis=0).mean(axis=1)))
@@ -659,7 +659,7 @@ class Model:
         shares = [pl.Series(f"probability_{c}", np.round(p[:, i], 6)) for i, c in enumerate(self.classes)]
         if interval is not None:
             sets = [
-                "|".join(str(self.classes[k]) for k in np.flatnonzero(row)) for row in self._set(p, interval)
+                "|".join(str(self.classes[k]) for k in np.flatnonzero(row)) for row in self.set_of(p, interval)
             ]
             last.append(pl.Series("set", sets, pl.String))
         if disagreement:

@@ -1,0 +1,195 @@
+"""The application: what is answered at which path."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
+
+from mlpax.data.images import decoded
+from mlpax.errors import InputError, Notice
+from mlpax.serve.batches import Worker, answers_at_once
+from mlpax.serve.bodies import Body, Held, shown
+from mlpax.serve.door import door
+from mlpax.serve.figures import Figures
+from mlpax.serve.options import Options
+from mlpax.serve.requests import Asked, Record, Refusal, answer, asked_in_json
+from mlpax.serve.served import Served
+
+__all__ = ["Service", "application"]
+
+PAGE = Path(__file__).parent / "page"
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+PICTURES = {"image/png": "PNG", "image/jpeg": "JPEG"}
+MOST_PIXELS = 25_000_000  # of an uploaded picture, which takes 500 MB while it is decoded
+FEW = 2**16  # bytes of a body that the event loop reads itself; more would keep other requests waiting
+FEW_ROWS = 16
+
+
+class Service:
+    """What all requests share. The model is replaced as a whole, so that a request has one to its end."""
+
+    def __init__(self, served: Served, options: Options, notice: Notice = print) -> None:
+        self.options, self.notice = options, notice
+        self.worker, self.held = Worker(options.queue), Held()
+        self.figures = Figures(lambda: self.worker.waiting)
+        self.take(served)
+
+    def take(self, served: Served) -> None:
+        """Answer new requests with this model."""
+        at_once = answers_at_once(served)
+        self.current = served, at_once
+
+
+def application(service: Service) -> ASGIApp:
+    """Return the application of a service, as a server of ASGI takes it."""
+    methods = {"/predict": ["POST"]}
+    handlers: dict[str, Callable[[Service, Request], object]] = {
+        "/predict": _predict,
+        "/health": _health,
+        "/model": _model,
+        "/": _page,
+        "/page/{name}": _page,
+        "/samples": _samples,
+        "/report": _report,
+        "/metrics": _metrics,
+        "/openapi.json": _openapi,
+        "/docs": _docs,
+    }
+    routes = [
+        Route(path, partial(handler, service), methods=methods.get(path, ["GET"]))
+        for path, handler in handlers.items()
+    ]
+    router = Router(routes, redirect_slashes=False)
+    options = service.options
+    app = door(router, options, service.figures, frozenset(handlers), service.notice)
+    if options.cors:
+        return CORSMiddleware(
+            app, allow_origins=[options.cors], allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"],
+        )  # fmt: skip
+    return app
+
+
+def _json(answer: object) -> Response:
+    text = json.dumps(answer, allow_nan=False, separators=(",", ":"))
+    return Response(text, media_type="application/json")
+
+
+# Predictions
+
+
+async def _predict(service: Service, request: Request) -> Response:
+    served, at_once = service.current
+    own: Body = request.scope["body"]
+    kind, _, _ = own.headers.get(b"content-type", b"").decode("latin-1").partition(";")
+    kind = kind.strip().lower()
+    content = await own.read(service.options, service.held)
+    if kind == "application/json":
+        read = partial(asked_in_json, served, content, service.options.max_rows)
+        asked = read() if len(content) <= FEW else await service.worker.call(read)
+    else:
+        asked = await _uploaded(service, served, request, kind, content)
+    if at_once and asked.count <= FEW_ROWS and not asked.explain:
+        found = answer(served, [asked])[0]
+    else:
+        found = await service.worker.answer(served, asked)
+    if isinstance(found, Refusal):
+        raise found
+    service.figures.rows.inc(asked.count)
+    if asked.explain:
+        found["explanation"] = await service.worker.call(partial(_explanation, served, asked))
+    if asked.pixels and isinstance(asked.rows, np.ndarray):
+        found["pixels"] = asked.rows.reshape(served.model.image_shape or (-1,)).tolist()
+    return _json(found)
+
+
+async def _uploaded(service: Service, served: Served, request: Request, kind: str, content: bytes) -> Asked:
+    """Return what the upload of a picture asks."""
+    shape = served.model.image_shape
+    if shape is None:
+        raise Refusal(415, f"this model takes a {served.kind} as application/json, not {shown(kind.encode())}",
+                      "content-type")  # fmt: skip
+    if kind == "multipart/form-data":
+        content, formats = await _file_of(request, content), [*PICTURES.values()]
+    elif kind in PICTURES:
+        formats = [PICTURES[kind]]
+    else:
+        raise Refusal(415, f"content-type {shown(kind.encode())} is not read; send application/json,"
+                      f" {', '.join(PICTURES)} or multipart/form-data", "content-type")  # fmt: skip
+    row = await service.worker.call(partial(decoded, content, shape, formats=formats, most_pixels=MOST_PIXELS))
+    pixels = row[None].astype(np.float32) * (served.highest / 255)
+    return Asked(pixels, 1, pixels=True)
+
+
+async def _file_of(request: Request, content: bytes) -> bytes:
+    """Return the one file of a form."""
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield content
+
+    try:
+        form = await MultiPartParser(request.headers, stream(), max_files=1, max_fields=0).parse()
+    except (MultiPartException, ValueError, KeyError) as error:
+        raise Refusal(400, f"the form cannot be read: {error}; send one file in the field 'file'", "file") from None
+    file = form.get("file")
+    if file is None or isinstance(file, str):
+        raise Refusal(422, "the form has no file; send one in the field 'file'", "file")
+    return await file.read()
+
+
+def _explanation(served: Served, asked: Asked) -> Record:
+    from mlpax.serve.explanations import explanation
+
+    return explanation(served, asked)
+
+
+# What is told
+
+
+async def _health(service: Service, request: Request) -> Response:
+    return _json({"status": "ok", "model": service.current[0].name})
+
+
+async def _model(service: Service, request: Request) -> Response:
+    served, _ = service.current
+    return _json(served.facts(report=served.path.is_dir(), samples=False))
+
+
+async def _metrics(service: Service, request: Request) -> Response:
+    return Response(service.figures.text(), media_type="text/plain; version=0.0.4")
+
+
+async def _samples(service: Service, request: Request) -> Response:
+    raise Refusal(404, "there are no samples: give a run of pictures whose data are there")
+
+
+async def _report(service: Service, request: Request) -> Response:
+    raise Refusal(404, "there is no report; give a run's folder")
+
+
+async def _openapi(service: Service, request: Request) -> Response:
+    raise Refusal(404, "there is no document yet")
+
+
+async def _docs(service: Service, request: Request) -> Response:
+    raise Refusal(404, "there is no document yet")
+
+
+async def _page(service: Service, request: Request) -> Response:
+    name = cast(str, request.path_params.get("name", "index.html"))
+    file = PAGE / name
+    if not re.fullmatch(r"[A-Za-z0-9_-]+\.(html|css|js|svg)", name) or not file.is_file():
+        raise Refusal(404, "the page has no such file")
+    return Response(file.read_bytes(), media_type=TYPES[file.suffix])

@@ -1,0 +1,431 @@
+"""Turn the body of a request into rows for a model, and the model's answers into JSON."""
+
+import difflib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn, cast
+
+import numpy as np
+
+from mlpax.data.columns import Category, Date, Number
+from mlpax.data.kinds import LARGEST_INPUT
+from mlpax.errors import InputError, RowError, counted, escaped, listed, shortened
+from mlpax.serve.served import Served
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Asked", "Refusal", "answer", "asked_in_json", "frame_of"]
+
+SHOWN = 60  # characters of a value in a message
+FIELDS = ("records", "rows", "interval", "explain")
+
+Cells = dict[str, list[object]]  # the cells of each column
+Record = dict[str, object]
+
+
+class Refusal(InputError):
+    """A request that is not answered.
+
+    Attributes
+    ----------
+    status : int
+        Of HTTP, from 400.
+    field : str, optional
+        Where the fault is, such as `records[3].age`.
+    """
+
+    def __init__(self, status: int, message: str, field: str | None = None):
+        super().__init__(message)
+        self.status, self.field = status, field
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request asks.
+
+    Attributes
+    ----------
+    rows : dict or array of shape (rows, features)
+        The cells of each column of a table; else the rows, float32.
+    count : int
+        Number of rows.
+    interval : float, optional
+        The coverage of the ranges to answer with.
+    explain : bool
+        Whether to tell what each input contributed.
+    pixels : bool
+        Whether the row is an uploaded picture, to be shown as the network sees it.
+    """
+
+    rows: "Cells | np.ndarray"
+    count: int
+    interval: float | None = None
+    explain: bool = False
+    pixels: bool = False
+
+
+# The body
+
+
+def asked_in_json(served: Served, body: bytes, most_rows: int) -> Asked:
+    """Return what a body of JSON asks.
+
+    Raises
+    ------
+    Refusal
+        If the body is no JSON, or does not fit the model. The message names the value and the remedy.
+    """
+    whole = _object(body)
+    for name in whole.keys() - FIELDS:
+        raise Refusal(422, f"there is no field {_seen(name)}; the body has {_fields(served)}", name)
+    interval, explain = _interval(served, whole.get("interval")), whole.get("explain", False)
+    if not isinstance(explain, bool):
+        raise Refusal(422, f"explain is {_seen(explain)}; give true or false", "explain")
+    name, other = ("records", "rows") if served.kind == "table" else ("rows", "records")
+    if name not in whole:
+        why = f"this model takes a {served.kind}" if other in whole else "the body has no rows"
+        raise Refusal(422, f"{why}; give {_fields(served)}", other if other in whole else name)
+    if other in whole:
+        raise Refusal(422, f"this model takes {name}, not {other}; leave {other} out", other)
+    given = whole[name]
+    if not isinstance(given, list) or not given:
+        said = "is an empty list" if given == [] else f"is {_seen(given)}"
+        raise Refusal(422, f"{name} {said}; give a list of at least one row", name)
+    rows = cast("list[object]", given)
+    if len(rows) > most_rows:
+        raise Refusal(413, f"{name} has {len(rows)} rows; send at most {most_rows} in a request", name)
+    if explain and len(rows) > 1:
+        raise Refusal(422, f"explain is for one row, and {name} has {len(rows)}; send one", "explain")
+    found = _cells(served, rows) if name == "records" else _array(served, rows)
+    return Asked(found, len(rows), interval, explain)
+
+
+def _fields(served: Served) -> str:
+    return '{"records": [{...}]}' if served.kind == "table" else '{"rows": [[...]]}'
+
+
+def _object(body: bytes) -> Record:
+    """Return the JSON object of a body."""
+    try:
+        whole: object = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_unique)
+    except Refusal:
+        raise
+    except UnicodeDecodeError:
+        raise Refusal(400, "the body is not UTF-8; send JSON in UTF-8") from None
+    except RecursionError:
+        raise Refusal(400, "the body is nested too deeply; send lists of numbers or records") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise Refusal(400, f"the body is no JSON: {error.msg} at {where}; send a JSON object") from None
+    except ValueError:  # a number of more digits than Python converts
+        raise Refusal(400, "the body holds a number of thousands of digits; shorten the number") from None
+    if not isinstance(whole, dict):
+        raise Refusal(422, f"the body is {_seen(whole)}; send a JSON object")
+    return cast(Record, whole)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise Refusal(400, f"the body holds {name}, which is no JSON; write null where a value is missing")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> Record:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Refusal(400, f"the name {_seen(twice)} stands twice in one object; keep one of them", twice)
+    return found
+
+
+def _seen(value: object) -> str:
+    """Return a value for a message."""
+    if isinstance(value, (dict, list)):
+        return f"a JSON {'object' if isinstance(value, dict) else 'list'}"
+    try:
+        return shortened(json.dumps(value), SHOWN)
+    except ValueError:  # a whole number of more digits than Python writes
+        return "a number of thousands of digits"
+
+
+def _interval(served: Served, value: object) -> float | None:
+    """Return the coverage that a request asks for."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Refusal(422, f"interval is {_seen(value)}; give a share such as 0.9", "interval")
+    own = served.model.intervals
+    if own is None:
+        raise Refusal(422, "this model was not trained on folds, which intervals need; leave interval out"
+                      " or train with --folds 5", "interval")  # fmt: skip
+    try:
+        own.quantile(value)
+    except InputError as error:
+        raise Refusal(422, str(error), "interval") from None
+    return value
+
+
+# Tables
+
+
+def _cells(served: Served, rows: list[object]) -> Cells:
+    """Return the cells of each column, checked."""
+    inputs = served.inputs
+    names = inputs.keys()
+    for i, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise Refusal(422, f"records[{i}] is {_seen(row)}; give an object with a value for each column",
+                          f"records[{i}]")  # fmt: skip
+        if row.keys() != names:
+            _check_names(served, cast(Record, row), i)
+    records = cast("list[Record]", rows)
+    return {name: _column(column, [record[name] for record in records]) for name, column in inputs.items()}
+
+
+def _check_names(served: Served, record: Record, i: int) -> None:
+    """Raise an error for a column that is missing or unknown."""
+    for name in served.inputs.keys() - record.keys():
+        near = difflib.get_close_matches(name, record.keys() - served.inputs.keys(), n=1)
+        hint = f"is it {_seen(near[0])}? Rename that" if near else "give a value, or null where it is missing"
+        raise Refusal(422, f"column {name!r} is missing; {hint}", f"records[{i}].{name}")
+    for name in record.keys() - served.inputs.keys() - served.ignored:
+        if name == served.model.target:
+            raise Refusal(422, f"column {name!r} is what the model predicts; leave it out",
+                          f"records[{i}].{name}")  # fmt: skip
+        near = difflib.get_close_matches(name, served.inputs, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the model has {listed(served.inputs)}"
+        raise Refusal(422, f"there is no column {_seen(name)}; {hint}",
+                      f"records[{i}].{shortened(escaped(name), SHOWN)}")  # fmt: skip
+
+
+def _column(column: Number | Date | Category, cells: list[object]) -> list[object]:
+    """Return the cells of a column as the model takes them."""
+    match column:
+        case Number():
+            text = column.clock or column.numerals.bounds  # which JSON has no numbers for
+            return [
+                cell if type(cell) is float and -LARGEST_INPUT <= cell <= LARGEST_INPUT
+                else _number(column, cell, i, text=text)
+                for i, cell in enumerate(cells)
+            ]  # fmt: skip
+        case Date():
+            return [
+                cell if cell is None or type(cell) is str else _refuse(column, cell, i, "a date as text")
+                for i, cell in enumerate(cells)
+            ]
+        case _:
+            return [cell if type(cell) is str else _level(column, cell, i) for i, cell in enumerate(cells)]
+
+
+def _number(column: Number, cell: object, i: int, *, text: bool) -> object:
+    if cell is None or (text and isinstance(cell, str)):
+        return cell
+    if isinstance(cell, bool) or not isinstance(cell, (int, float)):
+        remedy = "a number without quotes, or null" if isinstance(cell, str) else "a number, or null"
+        _refuse(column, cell, i, remedy)
+    if not -LARGEST_INPUT <= cell <= LARGEST_INPUT:
+        _refuse(column, cell, i, f"a number within ±{LARGEST_INPUT:.1e}")
+    return float(cell)
+
+
+def _level(column: Category, cell: object, i: int) -> object:
+    """Return a category as text, with numbers as the reader of tables writes them."""
+    if cell is None or isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, (int, float)):
+        return str(int(cell) if abs(cell) < 2**63 and cell == int(cell) else cell)
+    return _refuse(column, cell, i, "a text, or null")
+
+
+def _refuse(column: Number | Date | Category, cell: object, i: int, remedy: str) -> NoReturn:
+    raise Refusal(422, f"column {column.name!r} holds {_seen(cell)}; give {remedy}",
+                  f"records[{i}].{column.name}")  # fmt: skip
+
+
+def frame_of(served: Served, cells: Cells) -> "pl.DataFrame":
+    """Return checked cells as a table."""
+    import polars as pl
+
+    return pl.DataFrame(
+        [_series(name, cells[name], number=isinstance(column, Number))
+         for name, column in served.inputs.items()]
+    )  # fmt: skip
+
+
+def _series(name: str, cells: list[object], *, number: bool) -> "pl.Series":
+    """Return a column; numbers beside texts, such as `<0.5`, become text."""
+    import polars as pl
+
+    if not number:
+        return pl.Series(name, cells, dtype=pl.String)
+    if any(type(cell) is str for cell in cells):
+        texts = [cell if cell is None or type(cell) is str else repr(cell) for cell in cells]
+        return pl.Series(name, texts, dtype=pl.String)
+    return pl.Series(name, cells, dtype=pl.Float64)
+
+
+# Arrays and pictures
+
+
+def _array(served: Served, rows: list[object]) -> np.ndarray:
+    """Return rows of numbers as an array, checked."""
+    try:
+        found = np.array(rows, np.float64)
+        if found.ndim > 2 and found.shape[1:] in _shapes(served):
+            found = found.reshape(len(rows), -1)
+        plain = found.ndim == 2 and found.shape[1] == served.features
+    except (ValueError, TypeError, OverflowError):
+        found, plain = np.empty(0), False
+    # NumPy also takes text and booleans for numbers: a list that holds any is looked at cell by cell.
+    if not plain or not _all_numbers(rows):
+        found = np.array([_row(served, row, i) for i, row in enumerate(rows)])
+    lowest, highest = (0, served.highest) if served.kind == "picture" else (-LARGEST_INPUT, LARGEST_INPUT)
+    if not (found.min() >= lowest and found.max() <= highest):
+        i, k = np.argwhere(~((found >= lowest) & (found <= highest)))[0].tolist()
+        limits = f"pixels of 0 to {highest}" if served.kind == "picture" else f"numbers within ±{highest:.1e}"
+        raise Refusal(422, f"rows[{i}] holds {found[i, k]:g}; give {limits}", f"rows[{i}][{k}]")
+    return found.astype(np.float32)
+
+
+def _all_numbers(rows: Sequence[object]) -> bool:
+    """Return whether nested lists hold nothing but numbers."""
+    for row in rows:
+        kinds = {*map(type, cast("list[object]", row))}
+        if list in kinds:
+            if not _all_numbers(cast("list[object]", row)):
+                return False
+        elif not kinds <= {int, float}:
+            return False
+    return True
+
+
+def _shapes(served: Served) -> list[tuple[int, ...]]:
+    """Return the shapes that a nested row may have."""
+    shape = served.model.image_shape
+    return [] if shape is None else [shape, (*shape, 1)]
+
+
+def _row(served: Served, row: object, i: int) -> list[float]:
+    """Return the numbers of one row, or say what is wrong with it."""
+    wanted = f"{served.features} numbers"
+    if served.model.image_shape:
+        wanted += f", or nested lists of {' x '.join(map(str, served.model.image_shape))}"
+    field = f"rows[{i}]"
+    if not isinstance(row, list):
+        raise Refusal(422, f"{field} is {_seen(row)}; give a list of {wanted}", field)
+    flat = _flat(cast("list[object]", row), field, 3 if served.model.image_shape else 1)
+    if len(flat) != served.features:
+        raise Refusal(422, f"{field} has {counted(len(flat), 'number')}; give {wanted}", field)
+    try:
+        shape = np.array(row, np.float64).shape
+    except ValueError:  # lists of different lengths
+        shape = ()
+    if shape not in [(served.features,), *_shapes(served)]:
+        raise Refusal(422, f"{field} has lists of other lengths than the pictures; give {wanted}", field)
+    return flat
+
+
+def _flat(values: list[object], field: str, depth: int) -> list[float]:
+    """Return the numbers of nested lists in their order."""
+    found: list[float] = []
+    for k, value in enumerate(values):
+        own = f"{field}[{k}]"
+        if isinstance(value, list) and depth > 1:
+            found += _flat(cast("list[object]", value), own, depth - 1)
+        elif isinstance(value, bool) or not isinstance(value, (int, float)):
+            remedy = "; give a number without quotes" if isinstance(value, str) else "; give a number"
+            raise Refusal(422, f"{own} is {_seen(value)}{remedy}", own)
+        elif not abs(value) <= LARGEST_INPUT:
+            raise Refusal(422, f"{own} is {_seen(value)}; give numbers within ±{LARGEST_INPUT:.1e}", own)
+        else:
+            found.append(float(value))
+    return found
+
+
+# The answers
+
+
+def answer(served: Served, asked: Sequence[Asked]) -> list["Record | Refusal"]:
+    """Return the answer to each request, from one call of the model for the rows of all.
+
+    If the model refuses a row, each request is answered by itself. So a request cannot fail another.
+
+    Parameters
+    ----------
+    served : Served
+    asked : sequence of Asked
+        Requests that were checked against this model.
+    """
+    try:
+        outputs = served.model.of_members(_inputs(served, asked))
+    except InputError as error:
+        if len(asked) > 1:
+            return [one for each in asked for one in answer(served, [each])]
+        return [_refusal(served, asked[0], error)]
+    found: list[Record | Refusal] = []
+    start = 0
+    for each in asked:
+        own, start = outputs[:, start : start + each.count], start + each.count
+        found.append({"predictions": _predictions(served, own, each.interval)})
+    return found
+
+
+def _inputs(served: Served, asked: Sequence[Asked]) -> np.ndarray:
+    """Return the rows of all requests as the networks take them."""
+    first = asked[0].rows
+    if isinstance(first, np.ndarray):
+        return first if len(asked) == 1 else np.concatenate([cast(np.ndarray, each.rows) for each in asked])
+    every = [cast(Cells, each.rows) for each in asked]
+    cells = first if len(every) == 1 else {n: [cell for one in every for cell in one[n]] for n in first}
+    return served.model.inputs(frame_of(served, cells))
+
+
+def _refusal(served: Served, asked: Asked, error: InputError) -> Refusal:
+    """Return what the model said of a request's rows, with the place of the fault."""
+    if isinstance(asked.rows, np.ndarray):
+        field = f"rows[{error.row}]" if isinstance(error, RowError) else None
+        return Refusal(422, str(error), field)
+    frame = frame_of(served, asked.rows)
+    for name, column in served.inputs.items():
+        for i in range(frame.height):
+            try:
+                column.apply(frame[name][i : i + 1])
+            except InputError as own:
+                text = f"{own.before}{own.after}" if isinstance(own, RowError) else str(own)
+                return Refusal(422, text.replace(" in,", ",").replace(" in;", ";"), f"records[{i}].{name}")
+    return Refusal(422, str(error), f"records[{error.row}]" if isinstance(error, RowError) else None)
+
+
+def _predictions(served: Served, outputs: np.ndarray, interval: float | None) -> list[Record]:
+    """Return the prediction of each row, for each network's outputs, (members, rows, outputs)."""
+    model = served.model
+    joined = model.joined(outputs)
+    if model.task == "classification":
+        p = model.probabilities(joined)
+        names, best = [str(label) for label in model.classes], joined.argmax(axis=1).tolist()
+        shares = [[round(value, 6) for value in row] for row in p.tolist()]
+        found: list[Record] = [
+            {"prediction": model.classes[k], "probabilities": dict(zip(names, row, strict=True))}
+            for k, row in zip(best, shares, strict=True)
+        ]
+        if interval is not None:
+            for one, kept in zip(found, model.set_of(p, interval), strict=True):
+                one["set"] = [model.classes[k] for k in np.flatnonzero(kept)]
+        return found
+    if len(model.targets) > 1:
+        names = [target.name or str(i) for i, target in enumerate(model.targets)]
+        return [{"prediction": dict(zip(names, map(_short, row), strict=True))} for row in joined.tolist()]
+    found = [{"prediction": _short(value)} for value in joined[:, 0].tolist()]
+    if interval is not None:
+        for one, (low, high) in zip(found, model.interval_of(outputs, interval).tolist(), strict=True):
+            one |= {"low": _short(low), "high": _short(high)}
+    return found
+
+
+def _short(value: float) -> float:
+    """Return a number in the seven digits that float32 holds."""
+    return float(f"{value:.7g}") if math.isfinite(value) else value

@@ -1,0 +1,163 @@
+"""The model that a server answers with: what it takes, and what is told of it."""
+
+import datetime
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PureWindowsPath
+
+from mlpax.data.columns import Category, Date, LeftOut, Number
+from mlpax.errors import InputError
+from mlpax.model.model import Model
+from mlpax.model.model_file import load
+
+__all__ = ["MOST_LEVELS", "Served", "serve_model"]
+
+MOST_LEVELS = 1000  # of a category, that `GET /model` lists
+DIGITS = 16  # the brightest pixel of the bundled digits
+
+Record = dict[str, object]  # a JSON object
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model, and what a server tells of it.
+
+    Attributes
+    ----------
+    model : Model
+    path : Path
+        The run's folder, or the model file.
+    """
+
+    model: Model
+    path: Path
+
+    @property
+    def file(self) -> Path:
+        """The model file."""
+        return self.path / "model.safetensors" if self.path.is_dir() else self.path
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder, or of the model file without its suffix."""
+        return self.path.resolve().name if self.path.is_dir() else self.path.stem
+
+    @property
+    def kind(self) -> str:
+        """What a row is: "table", "picture" or "array"."""
+        return "table" if self.model.columns else "picture" if self.model.image_shape else "array"
+
+    @cached_property
+    def inputs(self) -> dict[str, Number | Date | Category]:
+        """The columns that a record must have, by name."""
+        return {column.name: column for column in self.model.columns.varying} if self.model.columns else {}
+
+    @cached_property
+    def ignored(self) -> frozenset[str]:
+        """The columns that a record may have, and that are no input."""
+        columns = self.model.columns.columns if self.model.columns else ()
+        return frozenset(column.name for column in columns if isinstance(column, LeftOut))
+
+    @cached_property
+    def highest(self) -> int:
+        """The largest value of a pixel. The bundled digits have 16 shades."""
+        return DIGITS if self.model.provenance.get("dataset") == "digits" else 255
+
+    @cached_property
+    def features(self) -> int:
+        """Numbers of a row that is no record."""
+        shape = self.model.image_shape
+        return math.prod(shape) if shape else self.model.networks[0].features
+
+    @cached_property
+    def takes(self) -> Record:
+        """What a row is, as `GET /model` tells it."""
+        shape = self.model.image_shape
+        if self.model.columns:
+            return {"kind": "table", "columns": [_column(column) for column in self.inputs.values()]}
+        if shape:
+            channels = shape[2] if len(shape) > 2 else 1
+            background = self.model.provenance.get("background", "")
+            size: Record = {"kind": "picture", "height": shape[0], "width": shape[1], "channels": channels}
+            return size | {"background": background, "highest": self.highest}
+        return {"kind": "array", "features": self.features}
+
+    def facts(self, *, report: bool, samples: bool) -> Record:
+        """Return what `GET /model` answers."""
+        model = self.model
+        return {
+            "name": self.name,
+            "task": model.task,
+            "target": model.target,
+            "classes": list(model.classes),
+            "input": self.takes,
+            "members": len(model.networks),
+            "layers": list(model.sizes),
+            "intervals": model.intervals is not None,
+            "metrics": {name: value for name, value in model.metrics.items() if math.isfinite(value)},
+            "provenance": {name: _last_part(value) for name, value in model.provenance.items()},
+            "report": report,
+            "samples": samples,
+        }
+
+    def check_successor(self, new: Model) -> None:
+        """Raise an error if requests for this model would not fit a new one.
+
+        Raises
+        ------
+        InputError
+            If the new model takes other rows, or answers with other classes.
+        """
+        old, other = self.model, Served(new, self.path)
+        if other.kind != self.kind:
+            raise InputError(f"the new model takes a {other.kind}, and this one a {self.kind}")
+        kinds, others = ({name: c.kind for name, c in served.inputs.items()} for served in (self, other))
+        if kinds != others:
+            differing = sorted({*(kinds.items() ^ others.items())})
+            raise InputError(f"the new model has other columns, such as {differing[0][0]!r}")
+        if (old.image_shape, self.features) != (new.image_shape, other.features) and self.kind != "table":
+            raise InputError(f"the new model takes rows of {other.features} values, not {self.features}")
+        if (old.task, old.classes, old.target) != (new.task, new.classes, new.target):
+            raise InputError("the new model has another target or other classes")
+
+
+def serve_model(path: Path) -> Served:
+    """Load a model to serve.
+
+    Parameters
+    ----------
+    path : Path
+        A run's folder or a model file.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is no model; see `load`.
+    """
+    return Served(load(path), path)
+
+
+def _column(column: Number | Date | Category) -> Record:
+    """Return what is told of a column, with a plausible cell as the default."""
+    facts: Record = {"name": column.name, "kind": column.kind}
+    if isinstance(column, Number):
+        facts["default"] = float(f"{column.median:.6g}")
+    elif isinstance(column, Date):
+        facts["default"] = _day(column.medians[0])
+    else:
+        facts |= {"levels": list(column.levels[:MOST_LEVELS]), "default": column.levels[0]}
+    return facts | {"missing": column.missing}
+
+
+def _day(days: float) -> str | None:
+    """Return a number of days since 1970 as a date."""
+    try:
+        return str(datetime.date(1970, 1, 1) + datetime.timedelta(days=math.floor(days)))
+    except (OverflowError, ValueError):
+        return None
+
+
+def _last_part(text: str) -> str:
+    """Return a path's last part, so that the folders of the training machine stay unknown."""
+    return PureWindowsPath(text).name or text
