@@ -8,7 +8,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 from rich.cells import cell_len
@@ -18,7 +18,7 @@ from mlpax.errors import escaped, shortened
 if TYPE_CHECKING:
     from mlpax.runs.run_files import Summary
 
-__all__ = ["bar", "epoch_line", "figure", "say", "show", "show_json", "table", "table_of_runs"]
+__all__ = ["bar", "epoch_line", "figure", "log", "say", "show", "show_json", "table", "table_of_runs"]
 
 WIDTH = 80  # columns of the narrowest terminal that our lines should fit
 SHORTEST = 8  # columns that a shortened name keeps
@@ -50,6 +50,12 @@ def say(text: object) -> None:
     """
     line = shortened(_seen(str(text), sys.stderr), LONGEST)
     print(_seen(f"mlpax: {line}", sys.stderr), file=sys.stderr)
+
+
+def log(line: str) -> None:
+    """Print a line of JSON on stderr. If nobody reads stderr any more, drop the line."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def epoch_line(record: dict[str, float], epochs: int) -> str:

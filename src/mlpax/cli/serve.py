@@ -1,25 +1,88 @@
 """The command that answers over HTTP: `serve`."""
 
+import json
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mlpax.cli.screen import say, show
-from mlpax.errors import InputError
+from mlpax.cli.screen import log, say, show
+from mlpax.errors import InputError, unknown
 
 __all__ = ["serve"]
+
+TOKEN = "MLPAX_TOKEN"  # an option would show it to all users of the machine
+UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 def serve(
     model: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="A run's folder, or a model file.")],
     *,
-    port: Annotated[int, typer.Option(help="Where to listen; 0 for a free port.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines connect.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 8000,
+    max_body: Annotated[str, typer.Option(help="Largest body of a request.")] = "10MB",
+    max_rows: Annotated[int, typer.Option(help="Most rows of a request.", min=1)] = 10_000,
+    queue: Annotated[int, typer.Option(help="Requests that may wait; more get status 503.", min=1)] = 1000,
+    rate: Annotated[
+        float, typer.Option(help="Requests a second that one client may send [0: any number].", min=0)
+    ] = 0.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that a client may take to send a request.", min=0.1)
+    ] = 10,
+    cors: Annotated[
+        str, typer.Option(help="Origin whose pages may read the answers, as https://example.org.")
+    ] = "",
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Another name under which clients address the server.")
+    ] = None,
+    log_: Annotated[str, typer.Option("--log", help="Write a line for each request on stderr [json].")] = "",
+    token: Annotated[str, typer.Option(envvar=TOKEN, hidden=True)] = "",
 ) -> None:
-    """Answer over HTTP with a trained network, and show a page to try it."""
+    """Answer over HTTP with a trained network, and show a page to try it.
+
+    If MLPAX_TOKEN is set, requests must bear that token. A new model file is taken up while the server runs.
+    """
     try:
         from mlpax.serve.http import run
         from mlpax.serve.options import Options
     except ModuleNotFoundError as error:
-        raise InputError(f"serve needs {error.name}; pip install 'mlpax[serve]'") from None
-    run(model, Options(port=port), say, show)
+        raise InputError(f"mlpax serve needs {error.name}; pip install 'mlpax[serve]'") from None
+    if log_ not in ("", "json"):
+        raise unknown("log", log_, ["json"])
+    options = Options(
+        host,
+        port,
+        _bytes(max_body),
+        max_rows,
+        rate,
+        queue,
+        timeout,
+        token,
+        cors,
+        (*(allow_host or ()),),
+        log_,
+    )
+    notice = _event if log_ else say
+    if not options.is_loopback:
+        guard = "needs the token" if token else f"may use the model; set {TOKEN} to ask for a token"
+        notice(
+            f"--host {host}: every machine that reaches this one {guard}. The connection is not encrypted."
+        )
+    run(model, options, notice, log, show)
+
+
+def _event(text: object) -> None:
+    log(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": str(text)}))
+
+
+def _bytes(text: str) -> int:
+    """Return the bytes that a text such as 10MB states."""
+    number, unit = (text[:-2], text[-2:].upper()) if text[-2:].upper() in UNITS else (text, "")
+    if not (number.isascii() and number.isdigit() and int(number)):
+        raise InputError(f"max_body {text!r} is no size; write 500KB, 10MB or a number of bytes")
+    return int(number) * UNITS.get(unit, 1)

@@ -376,7 +376,9 @@ def _read(
     return X if kept.all() else X[kept], kept, [fingerprint for _, fingerprint in results]
 
 
-def decoded(content: bytes, shape: tuple[int, ...], *, formats: Sequence[str], most_pixels: int) -> np.ndarray:
+def decoded(
+    content: bytes, shape: tuple[int, ...], *, formats: tuple[str, ...], most_pixels: int
+) -> np.ndarray:
     """Return the picture that a file's bytes hold, resized, as a row.
 
     Parameters
@@ -384,7 +386,7 @@ def decoded(content: bytes, shape: tuple[int, ...], *, formats: Sequence[str], m
     content : bytes
     shape : tuple of int
         (height, width), or (height, width, 3) in colour.
-    formats : sequence of str
+    formats : tuple of str
         The formats that may be read, of `FORMATS`.
     most_pixels : int
         A picture of more pixels is refused before it is decoded.
@@ -414,7 +416,9 @@ def decoded(content: bytes, shape: tuple[int, ...], *, formats: Sequence[str], m
         if isinstance(error, MemoryError):
             raise
         wanted = " or ".join(formats)
-        raise InputError(f"the picture cannot be read: {_reason(error, wanted)}; send a whole {wanted} file") from None
+        raise InputError(
+            f"the picture cannot be read: {_reason(error, wanted)}; send a whole {wanted} file"
+        ) from None
 
 
 def _reason(error: Exception, wanted: str = READ) -> str:

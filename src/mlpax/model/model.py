@@ -658,9 +658,8 @@ class Model:
         predicted = [self.classes[int(i)] for i in best]
         shares = [pl.Series(f"probability_{c}", np.round(p[:, i], 6)) for i, c in enumerate(self.classes)]
         if interval is not None:
-            sets = [
-                "|".join(str(self.classes[k]) for k in np.flatnonzero(row)) for row in self.set_of(p, interval)
-            ]
+            kept = self.set_of(p, interval)
+            sets = ["|".join(str(self.classes[k]) for k in np.flatnonzero(row)) for row in kept]
             last.append(pl.Series("set", sets, pl.String))
         if disagreement:
             of_best = [softmax(logits)[np.arange(len(best)), best] for logits in each]

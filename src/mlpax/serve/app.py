@@ -1,10 +1,10 @@
 """The application: what is answered at which path."""
 
 import asyncio
+import dataclasses
 import json
 import re
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -18,13 +18,14 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from mlpax.data.images import decoded
-from mlpax.errors import InputError, Notice
+from mlpax.errors import Notice
 from mlpax.serve.batches import Worker, answers_at_once
 from mlpax.serve.bodies import Body, Held, shown
 from mlpax.serve.door import door
 from mlpax.serve.figures import Figures
+from mlpax.serve.openapi import docs_page, document
 from mlpax.serve.options import Options
-from mlpax.serve.requests import Asked, Record, Refusal, answer, asked_in_json
+from mlpax.serve.requests import Asked, Record, Refusal, answer, asked_in_json, inputs_of
 from mlpax.serve.served import Served
 
 __all__ = ["Service", "application"]
@@ -32,24 +33,35 @@ __all__ = ["Service", "application"]
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 PICTURES = {"image/png": "PNG", "image/jpeg": "JPEG"}
+REPORT = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'"
 MOST_PIXELS = 25_000_000  # of an uploaded picture, which takes 500 MB while it is decoded
 FEW = 2**16  # bytes of a body that the event loop reads itself; more would keep other requests waiting
 FEW_ROWS = 16
 
 
 class Service:
-    """What all requests share. The model is replaced as a whole, so that a request has one to its end."""
+    """What all requests share.
 
-    def __init__(self, served: Served, options: Options, notice: Notice = print) -> None:
-        self.options, self.notice = options, notice
+    Attributes
+    ----------
+    served : Served
+        The model. It is replaced as a whole, so a request has one model to its end.
+    at_once : bool
+        Whether the event loop calls the model itself; see `answers_at_once`.
+    """
+
+    def __init__(self, served: Served, options: Options, notice: Notice, log: Notice) -> None:
+        self.options, self.notice, self.log = options, notice, log
         self.worker, self.held = Worker(options.queue), Held()
         self.figures = Figures(lambda: self.worker.waiting)
-        self.take(served)
+        self.made = dict[str, "asyncio.Task[Response]"]()  # answers that take long and stay the same
+        self.served, self.at_once = served, answers_at_once(served)
 
-    def take(self, served: Served) -> None:
-        """Answer new requests with this model."""
-        at_once = answers_at_once(served)
-        self.current = served, at_once
+    def take(self, served: Served, *, at_once: bool) -> None:
+        """Answer new requests with another model."""
+        self.served, self.at_once = served, at_once
+        self.made.clear()
+        self.figures.loaded.set_to_current_time()
 
 
 def application(service: Service) -> ASGIApp:
@@ -73,7 +85,7 @@ def application(service: Service) -> ASGIApp:
     ]
     router = Router(routes, redirect_slashes=False)
     options = service.options
-    app = door(router, options, service.figures, frozenset(handlers), service.notice)
+    app = door(router, options, service.figures, frozenset(handlers), service.notice, service.log)
     if options.cors:
         return CORSMiddleware(
             app, allow_origins=[options.cors], allow_methods=["GET", "POST"],
@@ -91,7 +103,7 @@ def _json(answer: object) -> Response:
 
 
 async def _predict(service: Service, request: Request) -> Response:
-    served, at_once = service.current
+    served, at_once = service.served, service.at_once
     own: Body = request.scope["body"]
     kind, _, _ = own.headers.get(b"content-type", b"").decode("latin-1").partition(";")
     kind = kind.strip().lower()
@@ -119,16 +131,18 @@ async def _uploaded(service: Service, served: Served, request: Request, kind: st
     """Return what the upload of a picture asks."""
     shape = served.model.image_shape
     if shape is None:
-        raise Refusal(415, f"this model takes a {served.kind} as application/json, not {shown(kind.encode())}",
+        raise Refusal(415, f"content-type {shown(kind.encode())} is not read; send application/json",
                       "content-type")  # fmt: skip
     if kind == "multipart/form-data":
-        content, formats = await _file_of(request, content), [*PICTURES.values()]
+        content, formats = await _file_of(request, content), (*PICTURES.values(),)
     elif kind in PICTURES:
-        formats = [PICTURES[kind]]
+        formats = (PICTURES[kind],)
     else:
         raise Refusal(415, f"content-type {shown(kind.encode())} is not read; send application/json,"
                       f" {', '.join(PICTURES)} or multipart/form-data", "content-type")  # fmt: skip
-    row = await service.worker.call(partial(decoded, content, shape, formats=formats, most_pixels=MOST_PIXELS))
+    row = await service.worker.call(
+        partial(decoded, content, shape, formats=formats, most_pixels=MOST_PIXELS)
+    )
     pixels = row[None].astype(np.float32) * (served.highest / 255)
     return Asked(pixels, 1, pixels=True)
 
@@ -142,7 +156,9 @@ async def _file_of(request: Request, content: bytes) -> bytes:
     try:
         form = await MultiPartParser(request.headers, stream(), max_files=1, max_fields=0).parse()
     except (MultiPartException, ValueError, KeyError) as error:
-        raise Refusal(400, f"the form cannot be read: {error}; send one file in the field 'file'", "file") from None
+        raise Refusal(
+            400, f"the form cannot be read: {error}; send one file in the field 'file'", "file"
+        ) from None
     file = form.get("file")
     if file is None or isinstance(file, str):
         raise Refusal(422, "the form has no file; send one in the field 'file'", "file")
@@ -150,41 +166,84 @@ async def _file_of(request: Request, content: bytes) -> bytes:
 
 
 def _explanation(served: Served, asked: Asked) -> Record:
-    from mlpax.serve.explanations import explanation
+    """Return what each input of the one row contributed."""
+    from mlpax.model.explain import explain
 
-    return explanation(served, asked)
+    found = explain(served.model, inputs_of(served, [asked]))
+    return {"method": found.method, "base": found.base, "contributions": []}
 
 
 # What is told
 
 
 async def _health(service: Service, request: Request) -> Response:
-    return _json({"status": "ok", "model": service.current[0].name})
+    return _json({"status": "ok", "model": service.served.name})
 
 
 async def _model(service: Service, request: Request) -> Response:
-    served, _ = service.current
-    return _json(served.facts(report=served.path.is_dir(), samples=False))
+    served = service.served
+    return _json(served.facts(report=_has_report(served), samples=_has_samples(served)))
 
 
 async def _metrics(service: Service, request: Request) -> Response:
     return Response(service.figures.text(), media_type="text/plain; version=0.0.4")
 
 
+def _has_report(served: Served) -> bool:
+    return served.path.is_dir()
+
+
+def _has_samples(served: Served) -> bool:
+    return served.path.is_dir() and served.kind == "picture"
+
+
 async def _samples(service: Service, request: Request) -> Response:
-    raise Refusal(404, "there are no samples: give a run of pictures whose data are there")
+    served = service.served
+    if not _has_samples(served):
+        raise Refusal(404, "there are no samples; give the folder of a run that was trained on pictures")
+
+    def made() -> Response:
+        from mlpax.serve.samples import samples
+
+        return _json({"samples": [dataclasses.asdict(one) for one in samples(served.path)]})
+
+    return await _once(service, "samples", made)
 
 
 async def _report(service: Service, request: Request) -> Response:
-    raise Refusal(404, "there is no report; give a run's folder")
+    served = service.served
+    if not _has_report(served):
+        raise Refusal(404, "there is no report; give the folder of a run, not a model file")
+
+    def made() -> Response:
+        from mlpax.serve.report import report
+
+        return Response(
+            report(served.path), media_type="text/html", headers={"content-security-policy": REPORT}
+        )
+
+    return await _once(service, "report", made)
+
+
+async def _once(service: Service, name: str, make: Callable[[], Response]) -> Response:
+    """Return an answer that takes long to make. It is made once for a model, in a thread of its own."""
+    task = service.made.get(name)
+    if task is None:
+        task = service.made[name] = asyncio.create_task(asyncio.to_thread(make))
+    try:
+        return await asyncio.shield(task)
+    except Exception:
+        service.made.pop(name, None)  # the data may be back at the next request
+        raise
 
 
 async def _openapi(service: Service, request: Request) -> Response:
-    raise Refusal(404, "there is no document yet")
+    return _json(document(service.served, service.options))
 
 
 async def _docs(service: Service, request: Request) -> Response:
-    raise Refusal(404, "there is no document yet")
+    found = document(service.served, service.options)
+    return Response(docs_page(service.served, found), media_type="text/html")
 
 
 async def _page(service: Service, request: Request) -> Response:

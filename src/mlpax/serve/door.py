@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mlpax.errors import MlpaxError, escaped
+from mlpax.errors import MlpaxError, Notice, escaped
 from mlpax.serve.bodies import Body, drain, shown
 from mlpax.serve.figures import Figures
 from mlpax.serve.options import LOOPBACK, Options
@@ -32,17 +32,17 @@ POLICIES = (
 )
 
 Handler = Callable[[Scope, Body, Send], Awaitable[None]]
-Log = Callable[[str], object]
 Check = Callable[[Scope], None]
 
 
 def error_body(message: str, where: str | None = None) -> bytes:
     """Return the JSON of an error."""
-    return json.dumps({"error": {"field": where, "message": message}}).encode()
+    text = json.dumps({"error": {"field": where, "message": message}}, ensure_ascii=False)
+    return text.encode(errors="backslashreplace")  # half a surrogate pair becomes JSON's escape for it
 
 
 def door(
-    app: ASGIApp, options: Options, figures: Figures, paths: frozenset[str], log: Log
+    app: ASGIApp, options: Options, figures: Figures, paths: frozenset[str], notice: Notice, log: Notice
 ) -> ASGIApp:
     """Return an application around another, which refuses, counts and logs requests.
 
@@ -54,8 +54,10 @@ def door(
     figures : Figures
     paths : frozenset of str
         The paths that are counted each by itself.
+    notice : callable
+        Is told of faults of the server.
     log : callable
-        Is called with each line of the log.
+        Is called with a line of JSON for each request, if `options.log` is set.
     """
     checks = _checks(options)
 
@@ -87,7 +89,7 @@ def door(
         except Exception as error:
             if status:  # the answer has begun
                 raise
-            await _refuse(*_refusal(error, log), body, sending, options)
+            await _refuse(*_refusal(error, notice), body, sending, options)
         seconds = time.perf_counter() - start
         figures.count(scope["path"] if scope["path"] in paths else "other", status, seconds)
         if options.log:
@@ -169,7 +171,7 @@ def _rate_check(rate: float) -> Check:
     return check
 
 
-def _refusal(error: Exception, log: Log) -> tuple[Refusal, list[tuple[bytes, bytes]]]:
+def _refusal(error: Exception, notice: Notice) -> tuple[Refusal, list[tuple[bytes, bytes]]]:
     """Return the refusal that an error means, and headers for it."""
     match error:
         case Refusal(status=429 | 503):
@@ -186,7 +188,7 @@ def _refusal(error: Exception, log: Log) -> tuple[Refusal, list[tuple[bytes, byt
         case MlpaxError():
             return Refusal(422, str(error)), []
         case _:
-            log(f"unexpected {type(error).__name__}: {escaped(str(error))[:300]}")
+            notice(f"unexpected {type(error).__name__}: {escaped(str(error))[:300]}")
             return Refusal(500, "the server failed; its log says why"), []
 
 

@@ -31,7 +31,9 @@ class Figures:
         self.loads = Counter("mlpax_model_loads", "New model files, taken up or refused", ["outcome"],
                              registry=own)  # fmt: skip
         self.loaded = Gauge("mlpax_model_loaded_timestamp_seconds", "When the model was loaded", registry=own)
-        Gauge("mlpax_waiting_requests", "Requests that wait for the model", registry=own).set_function(waiting)
+        Gauge("mlpax_waiting_requests", "Requests that wait for the model", registry=own).set_function(
+            waiting
+        )
         ProcessCollector(registry=own)
         for outcome in ("taken", "refused"):
             self.loads.labels(outcome)

@@ -17,7 +17,7 @@ from mlpax.serve.served import Served
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Asked", "Refusal", "answer", "asked_in_json", "frame_of"]
+__all__ = ["Asked", "Refusal", "answer", "asked_in_json", "frame_of", "inputs_of"]
 
 SHOWN = 60  # characters of a value in a message
 FIELDS = ("records", "rows", "interval", "explain")
@@ -26,7 +26,7 @@ Cells = dict[str, list[object]]  # the cells of each column
 Record = dict[str, object]
 
 
-class Refusal(InputError):
+class Refusal(InputError):  # noqa: N818 - a fault of the client's
     """A request that is not answered.
 
     Attributes
@@ -79,7 +79,7 @@ def asked_in_json(served: Served, body: bytes, most_rows: int) -> Asked:
         If the body is no JSON, or does not fit the model. The message names the value and the remedy.
     """
     whole = _object(body)
-    for name in whole.keys() - FIELDS:
+    for name in (name for name in whole if name not in FIELDS):
         raise Refusal(422, f"there is no field {_seen(name)}; the body has {_fields(served)}", name)
     interval, explain = _interval(served, whole.get("interval")), whole.get("explain", False)
     if not isinstance(explain, bool):
@@ -145,7 +145,7 @@ def _seen(value: object) -> str:
     if isinstance(value, (dict, list)):
         return f"a JSON {'object' if isinstance(value, dict) else 'list'}"
     try:
-        return shortened(json.dumps(value), SHOWN)
+        return shortened(json.dumps(value, ensure_ascii=False), SHOWN)
     except ValueError:  # a whole number of more digits than Python writes
         return "a number of thousands of digits"
 
@@ -186,11 +186,12 @@ def _cells(served: Served, rows: list[object]) -> Cells:
 
 def _check_names(served: Served, record: Record, i: int) -> None:
     """Raise an error for a column that is missing or unknown."""
-    for name in served.inputs.keys() - record.keys():
-        near = difflib.get_close_matches(name, record.keys() - served.inputs.keys(), n=1)
-        hint = f"is it {_seen(near[0])}? Rename that" if near else "give a value, or null where it is missing"
+    strange = [name for name in record if name not in served.inputs and name not in served.ignored]
+    for name in (name for name in served.inputs if name not in record):
+        near = difflib.get_close_matches(name, strange, n=1)
+        hint = f"is it {_seen(near[0])}? Then rename that" if near else "give a value, or null if it has none"
         raise Refusal(422, f"column {name!r} is missing; {hint}", f"records[{i}].{name}")
-    for name in record.keys() - served.inputs.keys() - served.ignored:
+    for name in strange:
         if name == served.model.target:
             raise Refusal(422, f"column {name!r} is what the model predicts; leave it out",
                           f"records[{i}].{name}")  # fmt: skip
@@ -361,7 +362,7 @@ def answer(served: Served, asked: Sequence[Asked]) -> list["Record | Refusal"]:
         Requests that were checked against this model.
     """
     try:
-        outputs = served.model.of_members(_inputs(served, asked))
+        outputs = served.model.of_members(inputs_of(served, asked))
     except InputError as error:
         if len(asked) > 1:
             return [one for each in asked for one in answer(served, [each])]
@@ -374,7 +375,7 @@ def answer(served: Served, asked: Sequence[Asked]) -> list["Record | Refusal"]:
     return found
 
 
-def _inputs(served: Served, asked: Sequence[Asked]) -> np.ndarray:
+def inputs_of(served: Served, asked: Sequence[Asked]) -> np.ndarray:
     """Return the rows of all requests as the networks take them."""
     first = asked[0].rows
     if isinstance(first, np.ndarray):

@@ -9,9 +9,8 @@ from pathlib import Path, PureWindowsPath
 from mlpax.data.columns import Category, Date, LeftOut, Number
 from mlpax.errors import InputError
 from mlpax.model.model import Model
-from mlpax.model.model_file import load
 
-__all__ = ["MOST_LEVELS", "Served", "serve_model"]
+__all__ = ["MOST_LEVELS", "Served"]
 
 MOST_LEVELS = 1000  # of a category, that `GET /model` lists
 DIGITS = 16  # the brightest pixel of the bundled digits
@@ -36,7 +35,11 @@ class Served:
     @property
     def file(self) -> Path:
         """The model file."""
-        return self.path / "model.safetensors" if self.path.is_dir() else self.path
+        return Served.file_of(self.path)
+
+    @staticmethod
+    def file_of(path: Path) -> Path:
+        return path / "model.safetensors" if path.is_dir() else path
 
     @property
     def name(self) -> str:
@@ -77,9 +80,14 @@ class Served:
         if self.model.columns:
             return {"kind": "table", "columns": [_column(column) for column in self.inputs.values()]}
         if shape:
-            channels = shape[2] if len(shape) > 2 else 1
+            height, width, *deep = shape
             background = self.model.provenance.get("background", "")
-            size: Record = {"kind": "picture", "height": shape[0], "width": shape[1], "channels": channels}
+            size: Record = {
+                "kind": "picture",
+                "height": height,
+                "width": width,
+                "channels": deep[0] if deep else 1,
+            }
             return size | {"background": background, "highest": self.highest}
         return {"kind": "array", "features": self.features}
 
@@ -120,22 +128,6 @@ class Served:
             raise InputError(f"the new model takes rows of {other.features} values, not {self.features}")
         if (old.task, old.classes, old.target) != (new.task, new.classes, new.target):
             raise InputError("the new model has another target or other classes")
-
-
-def serve_model(path: Path) -> Served:
-    """Load a model to serve.
-
-    Parameters
-    ----------
-    path : Path
-        A run's folder or a model file.
-
-    Raises
-    ------
-    ModelFileError
-        If the file is no model; see `load`.
-    """
-    return Served(load(path), path)
 
 
 def _column(column: Number | Date | Category) -> Record:
