@@ -1,6 +1,7 @@
 """Turn a table's columns into inputs of a network: one class for each kind of column."""
 
 import difflib
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from mlpax.data.graph import Graph
 
 __all__ = ["Category", "Column", "Columns", "Date", "LeftOut", "Number", "as_frame", "fit_columns",
-           "from_json_1"]  # fmt: skip
+           "from_json_1", "inputs_beside"]  # fmt: skip
 
 
 ONE_HOT = 64  # levels; a category of more is embedded
 MOST_LEVELS = 10_000  # the most frequent; all others are one
+FEW = 10_000  # rows; polars takes a millisecond to prepare, and is faster from about here
 RARE = 2  # a level of fewer training rows is "other"
 LARGEST = float(np.finfo(np.float64).max)
 CLIPPED = 1 - 1e-7  # the largest share of the bound of an input that tells a number
@@ -78,17 +80,24 @@ class Number:
     def features(self) -> int:
         return 1 + self.missing + self.numerals.bounds
 
-    def apply(self, values: "pl.Series") -> np.ndarray:
-        """Return the inputs of the network: (rows, features), float32."""
-        x = numbers(values, Kind("number", self.numerals, self.clock))[:, None]
-        found = _scaled(x, (self.median,), (self.scale,), self.missing)
-        if not self.numerals.bounds:
-            return found
-        return np.hstack([found, bounds_of(values, self.numerals)[:, None]])
+    @property
+    def reading(self) -> Kind:
+        """How the cells are read."""
+        return Kind("number", self.numerals, self.clock)
+
+    def read(self, values: "pl.Series") -> np.ndarray:
+        """Return the cells as numbers, and behind them their bounds if there are some: (rows, 1 or 2)."""
+        x = numbers(values, self.reading)[:, None]
+        return np.hstack([x, bounds_of(values, self.numerals)[:, None]]) if self.numerals.bounds else x
+
+    def inputs(self, cells: np.ndarray) -> np.ndarray:
+        """Return the inputs of the network for cells that were read: (rows, features), float32."""
+        found = _scaled(cells[:, :1], (self.median,), (self.scale,), self.missing)
+        return np.hstack([found, cells[:, 1:].astype(np.float32)]) if self.numerals.bounds else found
 
     @staticmethod
     def to_onnx(graph: "Graph", columns: "Sequence[Number]") -> Value:
-        """Add columns that stand beside each other to a graph, and return what `apply` does.
+        """Add columns that stand beside each other to a graph, and return what `inputs` does.
 
         Each is an input of float64, NaN where missing. A column of which some cells are bounds has a second
         one, `<name>_bound`.
@@ -166,15 +175,21 @@ class Date:
     def features(self) -> int:
         return len(self.medians) + self.missing
 
-    def apply(self, values: "pl.Series") -> np.ndarray:
-        """Return the inputs of the network: (rows, features), float32."""
-        parts = date_parts(
-            typed(values, Kind("date", format=self.format, missing=self.marks, lenient=self.lenient))
-        )
-        return _scaled(parts, self.medians, self.scales, self.missing)
+    @property
+    def reading(self) -> Kind:
+        """How the cells are read."""
+        return Kind("date", format=self.format, missing=self.marks, lenient=self.lenient)
+
+    def read(self, values: "pl.Series") -> np.ndarray:
+        """Return the calendar parts of the cells: (rows, 6)."""
+        return date_parts(typed(values, self.reading))
+
+    def inputs(self, cells: np.ndarray) -> np.ndarray:
+        """Return the inputs of the network for cells that were read: (rows, features), float32."""
+        return _scaled(cells, self.medians, self.scales, self.missing)
 
     def to_onnx(self, graph: "Graph") -> Value:
-        """Add the column to a graph, and return what `apply` does.
+        """Add the column to a graph, and return what `inputs` does.
 
         It is an input of text, or of whole microseconds since 1970, of which the smallest int64 is missing.
         """
@@ -277,40 +292,44 @@ class Category:
             return 0
         return 1 if self.two_sided else len(self.levels) + self.missing
 
-    def apply(self, values: "pl.Series") -> np.ndarray:
-        """Return the inputs of the network, (rows, features), or the codes, (rows, 1); float32."""
-        codes = self._numbered(values)
-        return codes[:, None].astype(np.float32) if self.codes else self._inputs_of_codes()[codes]
+    @property
+    def reading(self) -> Kind:
+        """How the cells are read. The levels and marks of a fold do not change it."""
+        return Kind("category")
 
+    def read(self, values: "pl.Series") -> "pl.Series":
+        """Return the cells as text."""
+        return as_text(values)
+
+    def inputs(self, cells: "pl.Series") -> np.ndarray:
+        """Return the inputs for cells that were read, (rows, features), or the codes, (rows, 1); float32."""
+        codes = self._numbered(cells)
+        return codes[:, None].astype(np.float32) if self.codes else self._inputs_of_codes[codes]
+
+    @functools.cached_property
     def _inputs_of_codes(self) -> np.ndarray:
-        """Return the inputs for each code that is no embedding's: (levels + 2, features), float32."""
+        """The inputs for each code that is no embedding's: (levels + 2, features), float32."""
         n = len(self.levels)
         if self.two_sided:
             return np.array([[-1], [1], [0], [0]], np.float32)
         codes = np.array([*range(n), *([n + 1] if self.missing else [])])
         return (np.arange(n + 2)[:, None] == codes).astype(np.float32)
 
-    def _numbers(self) -> dict[str, int]:
-        """Return the number of each level, by all ways to write the level."""
-        numbered = {other: i for i, level in enumerate(self.levels) for other in _spellings(level)}
-        return numbered | {level: i for i, level in enumerate(self.levels)}
-
     def to_onnx(self, graph: "Graph") -> Value:
-        """Add the column to a graph, and return what `apply` does; of codes as int64.
+        """Add the column to a graph, and return what `inputs` does; of codes as int64.
 
         It is an input of text, empty where missing.
         """
         text = graph.input(self.name, "str", (ROWS, 1), f"category: {listed(self.levels)}")
-        marks = {*self.marks} - {*self.levels} | {""}
-        numbered = self._numbers() | dict.fromkeys(sorted(marks), len(self.levels) + 1)
+        known = {"" if cell is None else cell: number for cell, number in self._numbers.items()}
         codes = graph(
-            "LabelEncoder", text, keys_strings=[*numbered], values_int64s=[*numbered.values()],
+            "LabelEncoder", text, keys_strings=[*known], values_int64s=[*known.values()],
             default_int64=len(self.levels),
         )  # fmt: skip
         if self.codes:
             return codes
         flat = graph("Reshape", codes, graph.constant([-1], "int64"))
-        return graph("Gather", graph.constant(self._inputs_of_codes(), "float32"), flat, axis=0)
+        return graph("Gather", graph.constant(self._inputs_of_codes, "float32"), flat, axis=0)
 
     def undo(self, inputs: np.ndarray) -> np.ndarray:
         """Return the levels that inputs stand for, (rows,) of text, empty where they stand for none."""
@@ -322,15 +341,25 @@ class Category:
                 codes = np.where(inputs[:, 0] == 0, n, inputs[:, 0] > 0)
         return np.array([*self.levels, "", ""], object)[codes]
 
-    def _numbered(self, values: "pl.Series") -> np.ndarray:
+    @functools.cached_property
+    def _numbers(self) -> dict[str | None, int]:
+        """The number of each text that is known: 0 .. levels - 1, and levels + 1 if a cell is missing."""
+        levels = list(enumerate(self.levels))
+        spelled = {text: i for i, level in levels for text in _spellings(level)}
+        missing = dict.fromkeys((None, *self.marks), len(self.levels) + 1)
+        return spelled | missing | {level: i for i, level in levels}
+
+    def _numbered(self, text: "pl.Series") -> np.ndarray:
         """Return the number of each row's level: 0 .. levels - 1, then "other", then missing."""
         import polars as pl
 
-        text = as_text(values)
-        lacks = text.is_null() | (text.is_in(self.marks) & ~text.is_in(self.levels))
-        found = text.replace_strict(self._numbers(), default=len(self.levels), return_dtype=pl.Int64)
+        other = len(self.levels)
+        if len(text) <= FEW:
+            return np.array([self._numbers.get(cell, other) for cell in text.to_list()], np.int64)
+        known = {cell: number for cell, number in self._numbers.items() if cell is not None}
+        found = text.replace_strict(known, default=other, return_dtype=pl.Int64)
         codes = found.to_numpy().copy()
-        codes[lacks.fill_null(value=True).to_numpy()] = len(self.levels) + 1
+        codes[text.is_null().to_numpy()] = other + 1
         return codes
 
     def to_json(self) -> Record:
@@ -535,17 +564,7 @@ class Columns:
         InputError
             If a column is missing (with the nearest name) or a cell is not of its kind (with its row).
         """
-        names, there = [c.name for c in self.columns], set(frame.columns)
-        for name in (c.name for c in self.varying):
-            if name not in there:
-                near = difflib.get_close_matches(name, [c for c in frame.columns if c not in names], n=1)
-                hint = f"; is it {near[0]!r}?" if near else f"; the data has {listed(frame.columns)}"
-                raise InputError(f"column {name!r} is missing{hint}")
-        dense: list[np.ndarray] = [np.zeros((frame.height, 0), np.float32)]
-        codes: list[np.ndarray] = []
-        for column in self.varying:
-            (codes if column.codes else dense).append(column.apply(frame[column.name]))
-        return np.hstack(dense + codes)
+        return inputs_beside([self], frame)
 
     def to_onnx(self, graph: "Graph") -> tuple[Value, list[Value]]:
         """Add all columns to a graph: its inputs have their names.
@@ -566,6 +585,39 @@ class Columns:
                 if not isinstance(column, Number):
                     (codes if column.codes else dense).append(column.to_onnx(graph))
         return graph("Concat", *dense, axis=1) if dense else "", codes
+
+    def check_names(self, found: Sequence[str]) -> None:
+        """Raise an error if a column is missing."""
+        names, there = [c.name for c in self.columns], set(found)
+        for name in (c.name for c in self.varying):
+            if name not in there:
+                near = difflib.get_close_matches(name, [c for c in found if c not in names], n=1)
+                hint = f"; is it {near[0]!r}?" if near else f"; the data has {listed(found)}"
+                raise InputError(f"column {name!r} is missing{hint}")
+
+
+def inputs_beside(transforms: Sequence[Columns], frame: "pl.DataFrame") -> np.ndarray:
+    """Return the inputs of several transforms of one table, beside each other; see `Columns`.
+
+    The transforms are those of folds. They read most columns in the same way, so each is read once.
+    """
+    dense = [[np.zeros((frame.height, 0), np.float32)] for _ in transforms]
+    codes: list[list[np.ndarray]] = [[] for _ in transforms]
+    for transform in transforms:
+        transform.check_names(frame.columns)
+    for versions in zip(*(transform.columns for transform in transforms), strict=True):
+        read: dict[Kind, np.ndarray | pl.Series] = {}
+        for k, column in enumerate(versions):
+            if isinstance(column, LeftOut):
+                continue
+            if column.reading not in read:
+                read[column.reading] = column.read(frame[column.name])
+            cells, of_column = read[column.reading], (codes if column.codes else dense)[k]
+            if isinstance(column, Category):
+                of_column.append(column.inputs(cast("pl.Series", cells)))
+            else:
+                of_column.append(column.inputs(cast(np.ndarray, cells)))
+    return np.hstack([part for k in range(len(transforms)) for part in dense[k] + codes[k]])
 
 
 def fit_columns(frame: "pl.DataFrame", kinds: dict[str, Kind] | None = None) -> Columns:

@@ -1,5 +1,6 @@
 """How a column of text writes dates and times, and dates as numbers."""
 
+import functools
 import math
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -193,12 +194,20 @@ def date_parts(dates: "pl.Series") -> np.ndarray:
         x = dates if dates.dtype == pl.Time else dates.cast(pl.Duration("us"))
         x = x.cast(pl.Int64).cast(pl.Float64).fill_null(math.nan).to_numpy()
         return np.repeat(x[:, None], len(DATE_PARTS), axis=1)
-    dates = dates.cast(pl.Datetime("us"))
+    return dates.cast(pl.Datetime("us")).alias("date").to_frame().select(_date_parts()).to_numpy()
+
+
+@functools.cache  # to write the expressions down takes longer than to compute those of a few rows
+def _date_parts() -> "list[pl.Expr]":
+    import polars as pl
+
+    date = pl.col("date")
     parts = [
-        dates.cast(pl.Int64).cast(pl.Float64) / 86_400e6,
-        dates.dt.year(), dates.dt.month(), dates.dt.day(), dates.dt.weekday(), dates.dt.hour(),
+        date.cast(pl.Int64).cast(pl.Float64) / 86_400e6,
+        date.dt.year(), date.dt.month(), date.dt.day(), date.dt.weekday(), date.dt.hour(),
     ]  # fmt: skip
-    return np.stack([p.cast(pl.Float64).fill_null(math.nan).to_numpy() for p in parts], axis=1)
+    named = zip(DATE_PARTS, parts, strict=True)
+    return [part.cast(pl.Float64).fill_null(math.nan).alias(name) for name, part in named]
 
 
 def _iso(values: "pl.Series") -> "pl.Series | None":
@@ -225,13 +234,18 @@ def _parts(values: "pl.Series") -> "pl.DataFrame":
         rows = (left & texts.str.contains(pattern)).arg_true()
         if len(rows):
             new = texts.gather(rows).str.extract_groups(pattern).struct.unnest()
-            for name in new.columns:
-                found = found.with_columns(found[name].scatter(rows, new[name]).alias(name))
+            found = found.with_columns(found[name].scatter(rows, new[name]) for name in new.columns)
     return found
 
 
 def _dates(parts: "pl.DataFrame", order: str) -> "pl.Series":
     """Return the dates, Datetime in microseconds; null where there is none or its order is not known."""
+    return parts.select(_date_of(order)).to_series()
+
+
+@functools.cache  # to write the expression down takes longer than to compute it for a few rows
+def _date_of(order: str) -> "pl.Expr":
+    """Return the date that the parts of a cell make; see `_dates`."""
     import polars as pl
 
     def number(name: str) -> pl.Expr:
@@ -265,7 +279,7 @@ def _dates(parts: "pl.DataFrame", order: str) -> "pl.Series":
     year = (year + century).cast(pl.String).str.zfill(4)
     text = pl.format("{}-{}-{} {}:{}:{}.{}", year, *written, fraction)
     dates = pl.when(real).then(text).str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
-    return parts.select(dates - _ahead(pl.col("zone"))).to_series()
+    return dates - _ahead(pl.col("zone"))
 
 
 def _day_first(order: str) -> "pl.Expr":

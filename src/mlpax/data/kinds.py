@@ -8,6 +8,7 @@ import numpy as np
 
 from mlpax.data.dates import Told, read_clock, read_dates, tell_clock, tell_dates
 from mlpax.data.numerals import (
+    FEW_ROWS,
     MARKS,
     MISSING,
     PLAIN,
@@ -30,7 +31,6 @@ __all__ = ["Kind", "as_text", "is_constant", "numbers", "numbers_rows", "tell_ki
 
 LARGEST_INPUT = float(np.finfo(np.float32).max)  # the network's numbers are float32
 TOGETHER = 1 << 20  # cells of several columns that are looked at together
-FEW_ROWS = 200
 COMPACT = 19000101, 21001231  # whole numbers between these may be dates: 20240131
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "without",
 ]
 
+FEW_ROWS = 200  # that Python looks at faster than polars does
 MISSING = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")  # of a missing cell, in any column
 # Spellings of a missing cell in a column otherwise of numbers or dates, in any case
 MARKS = frozenset((
@@ -146,9 +147,11 @@ def without(values: "pl.Series", spellings: Sequence[str] = ()) -> "pl.Series":
     """Return a column of text in which the marks of a missing cell, and those named, are null."""
     import polars as pl
 
+    marks = [*MARKS, *(text.lower() for text in spellings)]
+    if len(values) <= FEW_ROWS and not {text.lower() for text in values.to_list() if text} & {*marks}:
+        return values  # which takes a hundredth of the time of polars' look at a few cells
     plain = values.cast(pl.Float64, strict=False).fill_nan(None).is_not_null()
     others = (values.is_not_null() & ~plain).arg_true()  # most columns have none
-    marks = [*MARKS, *(text.lower() for text in spellings)]
     found = others.filter(values.gather(others).str.to_lowercase().is_in(marks))
     values = values.clone().scatter(found, None) if len(found) else values
     numbers = [text for text in spellings if text.strip("+-").replace(".", "", 1).isdigit()]  # such as -999

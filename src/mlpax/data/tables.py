@@ -1,6 +1,7 @@
 """Tables as polars frames: from CSV, Parquet, Arrow and files of arrays, whole or in batches; from memory."""
 
 import contextlib
+import functools
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -226,15 +227,20 @@ def _collected(lazy: "pl.LazyFrame", cells: int) -> Iterator["pl.DataFrame"]:
 
 def _cleaned(frame: "pl.DataFrame") -> "pl.DataFrame":
     """Return cells as those of a CSV: text without blanks around, null where empty or NaN."""
+    return frame.with_columns(_cleaning())
+
+
+@functools.cache  # to write the expressions down takes longer than to compute those of a few rows
+def _cleaning() -> "list[pl.Expr]":
     import polars as pl
 
     levels = pl.selectors.categorical() | pl.selectors.enum()
     text, level = (cells.cast(pl.String).str.strip_chars() for cells in (pl.selectors.string(), levels))
-    return frame.with_columns(
+    return [
         pl.selectors.float().fill_nan(None),
         pl.when(text != "").then(text).name.keep(),
         pl.when(level != "").then(level).cast(pl.Categorical).name.keep(),
-    )
+    ]
 
 
 def _stored(frame: "pl.DataFrame") -> "pl.DataFrame":

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlpax.data.columns import Category, Date, Number
+from mlpax.data.columns import Category, Columns, Date, Number
 from mlpax.model.model import Model
 
 __all__ = ["Dependence", "partial_dependence"]
@@ -70,7 +70,7 @@ def partial_dependence(parts: Sequence[Part], name: str) -> Dependence | None:
         return None
     sums, rows = 0.0, sum(len(X) for _, X, _ in found)
     for model, X, column in found:
-        inputs = column.apply(pl.Series(name, _plain(values)))
+        inputs = Columns((column,))(pl.DataFrame({name: _plain(values)}))
         sums = sums + np.stack([_mean_answer(model, X, _places(model, name), row) for row in inputs]) * len(X)
     return Dependence(name, values, np.asarray(sums) / rows)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from mlpax import scores
 from mlpax.atomic import atomic
-from mlpax.data.columns import Columns, as_frame
+from mlpax.data.columns import Columns, as_frame, inputs_beside
 from mlpax.data.kinds import as_text
 from mlpax.data.numerals import Numerals
 from mlpax.engine.forward import Layers, Network, has_accelerator, outputs, softmax
@@ -298,8 +298,7 @@ class Model:
 
     def _transformed(self, frame: "pl.DataFrame") -> np.ndarray:
         """Return the inputs of the networks; of several folds beside each other."""
-        found = [columns(frame) for columns in self._every_columns]
-        return np.hstack(found) if len(found) > 1 else found[0]
+        return inputs_beside(self._every_columns, frame)
 
     @property
     def _every_columns(self) -> tuple[Columns, ...]:

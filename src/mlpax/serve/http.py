@@ -62,7 +62,8 @@ def run(path: Path, options: Options, notice: Notice, log: Notice, ready: Callab
         service = Service(served, options, notice, log)
         config = uvicorn.Config(
             application(service), http=Protocol, ws="none", log_config=None, access_log=False,
-            server_header=False, timeout_keep_alive=IDLE, timeout_graceful_shutdown=UNFINISHED,
+            server_header=False, proxy_headers=False, timeout_keep_alive=IDLE,
+            timeout_graceful_shutdown=UNFINISHED,
         )  # fmt: skip
         host, port = options.host, sock.getsockname()[1]
         ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")

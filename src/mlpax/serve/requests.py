@@ -110,7 +110,7 @@ def _fields(served: Served) -> str:
 def _object(body: bytes) -> Record:
     """Return the JSON object of a body."""
     try:
-        whole: object = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_unique)
+        whole: object = DECODER.decode(body.decode())
     except Refusal:
         raise
     except UnicodeDecodeError:
@@ -138,6 +138,9 @@ def _unique(pairs: list[tuple[str, object]]) -> Record:
         twice = next(name for name in names if names.count(name) > 1)
         raise Refusal(400, f"the name {_seen(twice)} stands twice in one object; keep one of them", twice)
     return found
+
+
+DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique)
 
 
 def _seen(value: object) -> str:
@@ -367,11 +370,15 @@ def answer(served: Served, asked: Sequence[Asked]) -> list["Record | Refusal"]:
         if len(asked) > 1:
             return [one for each in asked for one in answer(served, [each])]
         return [_refusal(served, asked[0], error)]
+    predictions, start = _predictions(served, outputs), 0
     found: list[Record | Refusal] = []
-    start = 0
     for each in asked:
-        own, start = outputs[:, start : start + each.count], start + each.count
-        found.append({"predictions": _predictions(served, own, each.interval)})
+        end = start + each.count
+        own = predictions[start:end]
+        if each.interval is not None:
+            _add_ranges(served, outputs[:, start:end], each.interval, own)
+        found.append({"predictions": own})
+        start = end
     return found
 
 
@@ -394,37 +401,40 @@ def _refusal(served: Served, asked: Asked, error: InputError) -> Refusal:
     for name, column in served.inputs.items():
         for i in range(frame.height):
             try:
-                column.apply(frame[name][i : i + 1])
+                column.read(frame[name][i : i + 1])
             except InputError as own:
                 text = f"{own.before}{own.after}" if isinstance(own, RowError) else str(own)
                 return Refusal(422, text.replace(" in,", ",").replace(" in;", ";"), f"records[{i}].{name}")
     return Refusal(422, str(error), f"records[{error.row}]" if isinstance(error, RowError) else None)
 
 
-def _predictions(served: Served, outputs: np.ndarray, interval: float | None) -> list[Record]:
+def _predictions(served: Served, outputs: np.ndarray) -> list[Record]:
     """Return the prediction of each row, for each network's outputs, (members, rows, outputs)."""
     model = served.model
     joined = model.joined(outputs)
     if model.task == "classification":
-        p = model.probabilities(joined)
         names, best = [str(label) for label in model.classes], joined.argmax(axis=1).tolist()
-        shares = [[round(value, 6) for value in row] for row in p.tolist()]
-        found: list[Record] = [
+        shares = [[round(value, 6) for value in row] for row in model.probabilities(joined).tolist()]
+        return [
             {"prediction": model.classes[k], "probabilities": dict(zip(names, row, strict=True))}
             for k, row in zip(best, shares, strict=True)
         ]
-        if interval is not None:
-            for one, kept in zip(found, model.set_of(p, interval), strict=True):
-                one["set"] = [model.classes[k] for k in np.flatnonzero(kept)]
-        return found
-    if len(model.targets) > 1:
-        names = [target.name or str(i) for i, target in enumerate(model.targets)]
-        return [{"prediction": dict(zip(names, map(_short, row), strict=True))} for row in joined.tolist()]
-    found = [{"prediction": _short(value)} for value in joined[:, 0].tolist()]
-    if interval is not None:
-        for one, (low, high) in zip(found, model.interval_of(outputs, interval).tolist(), strict=True):
+    if len(model.targets) == 1:
+        return [{"prediction": _short(value)} for value in joined[:, 0].tolist()]
+    names = [target.name or str(i) for i, target in enumerate(model.targets)]
+    return [{"prediction": dict(zip(names, map(_short, row), strict=True))} for row in joined.tolist()]
+
+
+def _add_ranges(served: Served, outputs: np.ndarray, interval: float, predictions: list[Record]) -> None:
+    """Add to each prediction the range, or the set of classes, that holds the truth so often."""
+    model = served.model
+    if model.task == "classification":
+        kept = model.set_of(model.probabilities(model.joined(outputs)), interval)
+        for one, row in zip(predictions, kept, strict=True):
+            one["set"] = [model.classes[k] for k in np.flatnonzero(row)]
+    else:
+        for one, (low, high) in zip(predictions, model.interval_of(outputs, interval).tolist(), strict=True):
             one |= {"low": _short(low), "high": _short(high)}
-    return found
 
 
 def _short(value: float) -> float:
