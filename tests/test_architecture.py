@@ -29,8 +29,8 @@ ROOMS = {
     "model": "schema tensors model model_file fit_model folds examples onnx_graph stablehlo dependence",
     "runs": "locks run_files checkpoints parent logs run folds trials sweep rates own_rows figures command",
     "estimators": "callbacks rows trained fitting mlp search table",
-    "serve": "document report",
-    "cli": "screen options config look search export main",
+    "serve": "options served requests batches figures bodies door openapi document report app http",
+    "cli": "screen options config look search export serve main",
 }
 MAY_ENTER = {
     "": "",
@@ -57,6 +57,7 @@ LIGHT = [
     "model.model_file",
     "cli.screen",
     "cli.look",
+    "cli.serve",
     "cli.main",
     "__init__",
     "__main__",
@@ -212,7 +213,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 14700
+    assert house.survey(SOURCE.parents[1]).lines <= 16300
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

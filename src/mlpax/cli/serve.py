@@ -1,6 +1,7 @@
 """The command that answers over HTTP: `serve`."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -68,12 +69,18 @@ def serve(
         log_,
     )
     notice = _event if log_ else say
-    if not options.is_loopback:
-        guard = "needs the token" if token else f"may use the model; set {TOKEN} to ask for a token"
-        notice(
-            f"--host {host}: every machine that reaches this one {guard}. The connection is not encrypted."
-        )
-    run(model, options, notice, log, show)
+
+    def ready(address: str) -> None:
+        if not options.is_loopback:
+            guard = " with the token" if token else f"; set {TOKEN} to ask for a token"
+            notice(
+                f"--host {host}: whoever reaches this machine may use the model{guard}. The connection is not"
+                " encrypted."
+            )
+        show(address)
+        sys.stdout.flush()  # who started the server may wait for the line
+
+    run(model, options, notice, log, ready)
 
 
 def _event(text: object) -> None:

@@ -19,13 +19,13 @@ from starlette.types import ASGIApp
 
 from mlpax.data.images import decoded
 from mlpax.errors import Notice
-from mlpax.serve.batches import Worker, answers_at_once
+from mlpax.serve.batches import Calls, is_quick
 from mlpax.serve.bodies import Body, Held, shown
 from mlpax.serve.door import door
 from mlpax.serve.figures import Figures
 from mlpax.serve.openapi import docs_page, document
 from mlpax.serve.options import Options
-from mlpax.serve.requests import Asked, Record, Refusal, answer, asked_in_json, inputs_of
+from mlpax.serve.requests import Asked, Record, Refusal, asked_in_json, inputs_of
 from mlpax.serve.served import Served
 
 __all__ = ["Service", "application"]
@@ -36,7 +36,6 @@ PICTURES = {"image/png": "PNG", "image/jpeg": "JPEG"}
 REPORT = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'"
 MOST_PIXELS = 25_000_000  # of an uploaded picture, which takes 500 MB while it is decoded
 FEW = 2**16  # bytes of a body that the event loop reads itself; more would keep other requests waiting
-FEW_ROWS = 16
 
 
 class Service:
@@ -46,20 +45,18 @@ class Service:
     ----------
     served : Served
         The model. It is replaced as a whole, so a request has one model to its end.
-    at_once : bool
-        Whether the event loop calls the model itself; see `answers_at_once`.
     """
 
     def __init__(self, served: Served, options: Options, notice: Notice, log: Notice) -> None:
         self.options, self.notice, self.log = options, notice, log
-        self.worker, self.held = Worker(options.queue), Held()
-        self.figures = Figures(lambda: self.worker.waiting)
+        self.calls, self.held = Calls(options.queue), Held()
+        self.figures = Figures(lambda: self.calls.waiting)
         self.made = dict[str, "asyncio.Task[Response]"]()  # answers that take long and stay the same
-        self.served, self.at_once = served, answers_at_once(served)
+        self.take(served, quick=is_quick(served))
 
-    def take(self, served: Served, *, at_once: bool) -> None:
-        """Answer new requests with another model."""
-        self.served, self.at_once = served, at_once
+    def take(self, served: Served, *, quick: bool) -> None:
+        """Answer new requests with another model; see `is_quick`."""
+        self.served, self.calls.quick = served, quick
         self.made.clear()
         self.figures.loaded.set_to_current_time()
 
@@ -103,25 +100,20 @@ def _json(answer: object) -> Response:
 
 
 async def _predict(service: Service, request: Request) -> Response:
-    served, at_once = service.served, service.at_once
+    served = service.served
     own: Body = request.scope["body"]
     kind, _, _ = own.headers.get(b"content-type", b"").decode("latin-1").partition(";")
     kind = kind.strip().lower()
     content = await own.read(service.options, service.held)
     if kind == "application/json":
         read = partial(asked_in_json, served, content, service.options.max_rows)
-        asked = read() if len(content) <= FEW else await service.worker.call(read)
+        asked = read() if len(content) <= FEW else await service.calls.run(read)
     else:
         asked = await _uploaded(service, served, request, kind, content)
-    if at_once and asked.count <= FEW_ROWS and not asked.explain:
-        found = answer(served, [asked])[0]
-    else:
-        found = await service.worker.answer(served, asked)
-    if isinstance(found, Refusal):
-        raise found
+    found = await service.calls.answer(served, asked)
     service.figures.rows.inc(asked.count)
     if asked.explain:
-        found["explanation"] = await service.worker.call(partial(_explanation, served, asked))
+        found["explanation"] = await service.calls.run(partial(_explanation, served, asked))
     if asked.pixels and isinstance(asked.rows, np.ndarray):
         found["pixels"] = asked.rows.reshape(served.model.image_shape or (-1,)).tolist()
     return _json(found)
@@ -140,9 +132,7 @@ async def _uploaded(service: Service, served: Served, request: Request, kind: st
     else:
         raise Refusal(415, f"content-type {shown(kind.encode())} is not read; send application/json,"
                       f" {', '.join(PICTURES)} or multipart/form-data", "content-type")  # fmt: skip
-    row = await service.worker.call(
-        partial(decoded, content, shape, formats=formats, most_pixels=MOST_PIXELS)
-    )
+    row = await service.calls.run(partial(decoded, content, shape, formats=formats, most_pixels=MOST_PIXELS))
     pixels = row[None].astype(np.float32) * (served.highest / 255)
     return Asked(pixels, 1, pixels=True)
 
@@ -156,13 +146,15 @@ async def _file_of(request: Request, content: bytes) -> bytes:
     try:
         form = await MultiPartParser(request.headers, stream(), max_files=1, max_fields=0).parse()
     except (MultiPartException, ValueError, KeyError) as error:
-        raise Refusal(
-            400, f"the form cannot be read: {error}; send one file in the field 'file'", "file"
-        ) from None
-    file = form.get("file")
-    if file is None or isinstance(file, str):
-        raise Refusal(422, "the form has no file; send one in the field 'file'", "file")
-    return await file.read()
+        text = f"the form cannot be read: {error}; send one file in the field 'file'"
+        raise Refusal(400, text, "file") from None
+    try:
+        file = form.get("file")
+        if file is None or isinstance(file, str):
+            raise Refusal(422, "the form has no file; send one in the field 'file'", "file")
+        return await file.read()
+    finally:
+        await form.close()
 
 
 def _explanation(served: Served, asked: Asked) -> Record:

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from mlpax.errors import InputError, Notice
 from mlpax.model.model_file import load
 from mlpax.serve.app import Service, application
-from mlpax.serve.batches import answers_at_once
+from mlpax.serve.batches import is_quick
 from mlpax.serve.door import error_body
 from mlpax.serve.options import Options
 from mlpax.serve.served import Served
@@ -68,7 +68,7 @@ def run(path: Path, options: Options, notice: Notice, log: Notice, ready: Callab
         host, port = options.host, sock.getsockname()[1]
         ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
         Server(config, service, seen).run(sockets=[sock])
-        service.worker.stop()
+        service.calls.thread.shutdown()
 
 
 def listening(options: Options) -> socket.socket:
@@ -102,6 +102,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.leaving = False  # the server ends: close after the next answer
+        self.refused = False  # an error was sent; what still comes is thrown away
         self.head: int | None = 0  # bytes of an unfinished head; None between heads
         self.since = self.unsent_since = self.loop.time()
         self.unsent = 0
@@ -109,7 +110,7 @@ class Protocol(HttpToolsProtocol):
             self._refuse(503, "too many clients are connected; try again later", b"retry-after: 1\r\n")
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self.refused:
             return
         super().data_received(data)
         if self.head is not None:
@@ -145,20 +146,27 @@ class Protocol(HttpToolsProtocol):
             self.unsent, self.unsent_since = unsent, now
         elif now - self.unsent_since > seconds:
             self.transport.abort()
-        if self.head is not None and now - self.since > seconds:
+        if self.refused and now - self.since > seconds:
+            self.transport.close()
+        elif self.head is not None and now - self.since > seconds:
             self._refuse(408, f"the headers took longer than {seconds:g} seconds; send them faster")
 
     def _refuse(self, status: int, message: str, header: bytes = b"") -> None:
-        """Answer with an error and close, unless another answer is in progress."""
-        if self.transport.is_closing():
+        """Answer with an error, unless another answer is in progress.
+
+        The client closes the connection, or `sweep`. If the server closed it while the client still sends,
+        the client would see a reset in place of the error.
+        """
+        if self.transport.is_closing() or self.refused:
             return
-        if self.cycle is None or self.cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison]
-            text = error_body(message)
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(
-                text
-            )
-            self.transport.write(STATUS_LINE[status] + head + header + b"\r\n" + text)
-        self.transport.close()
+        if self.cycle is not None and not self.cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison]
+            self.transport.close()
+            return
+        text = error_body(message)
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(text)
+        self.transport.write(STATUS_LINE[status] + head + header + b"\r\n" + text)
+        self.transport.write_eof()
+        self.refused, self.since = True, self.loop.time()
 
 
 class Server(uvicorn.Server):
@@ -232,12 +240,12 @@ async def _watch(service: Service, seen: Stamp | None) -> None:
             continue
         seen = stamp
         try:
-            new, at_once = await asyncio.to_thread(_successor, old)
+            new, quick = await asyncio.to_thread(_successor, old)
         except InputError as error:
             service.figures.loads.labels("refused").inc()
             service.notice(f"the new model is not taken, and the old one stays: {error}")
         else:
-            service.take(new, at_once=at_once)
+            service.take(new, quick=quick)
             service.figures.loads.labels("taken").inc()
             service.notice(f"took up the new model in {old.file}")
 
@@ -247,4 +255,4 @@ def _successor(old: Served) -> tuple[Served, bool]:
     model = load(old.path)
     old.check_successor(model)
     new = Served(model, old.path)
-    return new, answers_at_once(new)
+    return new, is_quick(new)

@@ -94,8 +94,8 @@ def _schemas(served: Served) -> Json:
 def _about(served: Served) -> str:
     model = served.model
     if model.task == "regression":
-        return f"A regression of {model.target or 'a number'}, from a {served.kind}."
-    return f"A classification into {len(model.classes)} classes, from a {served.kind}."
+        return f"A regression of {model.target or 'a number'}, from {served.a_kind}."
+    return f"A classification into {len(model.classes)} classes, from {served.a_kind}."
 
 
 def _ref(name: str, kind: str = "schemas") -> Json:

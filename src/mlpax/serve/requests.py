@@ -86,7 +86,7 @@ def asked_in_json(served: Served, body: bytes, most_rows: int) -> Asked:
         raise Refusal(422, f"explain is {_seen(explain)}; give true or false", "explain")
     name, other = ("records", "rows") if served.kind == "table" else ("rows", "records")
     if name not in whole:
-        why = f"this model takes a {served.kind}" if other in whole else "the body has no rows"
+        why = f"this model takes {served.a_kind}" if other in whole else "the body has no rows"
         raise Refusal(422, f"{why}; give {_fields(served)}", other if other in whole else name)
     if other in whole:
         raise Refusal(422, f"this model takes {name}, not {other}; leave {other} out", other)

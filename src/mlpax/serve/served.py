@@ -51,6 +51,11 @@ class Served:
         """What a row is: "table", "picture" or "array"."""
         return "table" if self.model.columns else "picture" if self.model.image_shape else "array"
 
+    @property
+    def a_kind(self) -> str:
+        """The kind with its article."""
+        return "an array" if self.kind == "array" else f"a {self.kind}"
+
     @cached_property
     def inputs(self) -> dict[str, Number | Date | Category]:
         """The columns that a record must have, by name."""
@@ -119,7 +124,7 @@ class Served:
         """
         old, other = self.model, Served(new, self.path)
         if other.kind != self.kind:
-            raise InputError(f"the new model takes a {other.kind}, and this one a {self.kind}")
+            raise InputError(f"the new model takes {other.a_kind}, and the old one {self.a_kind}")
         kinds, others = ({name: c.kind for name, c in served.inputs.items()} for served in (self, other))
         if kinds != others:
             differing = sorted({*(kinds.items() ^ others.items())})
