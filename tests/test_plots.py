@@ -75,6 +75,7 @@ def everything(names):
     yield plots.worst_mistakes(np.eye(k, 4), np.arange(k), probabilities, names, (2, 2))
     yield plots.importance([(name, 0.5, 0.1) for name in names], "loss")
     yield plots.epoch_times({name: [0.5, 0.6] for name in names})
+    yield plots.partial_dependence([(names[0], np.array(names, object), np.eye(k))], names, names[0])
     yield plots.curves(history(3), names[0])
 
 
@@ -581,3 +582,45 @@ def test_calibration_by_hand():
     assert texts(below.texts) == ["1", "4"]
     assert below.get_ylim()[0] == 0
     assert axes.get_xlim() == below.get_xlim()
+
+
+# ---- partial dependence
+
+
+def test_partial_dependence_has_a_panel_for_each_column_and_one_scale():
+    levels, days = np.array(["low", "high"], object), np.array(["2024-01-01", "2024-06-01"], "datetime64[h]")
+    panels = [
+        ("size", np.array([1.0, 2.0, 4.0]), np.array([[10.0], [20.0], [40.0]])),
+        ("kind", levels, np.array([[12.0], [18.0]])),
+        ("sold", days, np.array([[15.0], [16.0]])),
+    ]
+    figure = plots.partial_dependence(panels, [""], "price")
+    size, kind, sold, empty = drawn(figure)
+    assert_array_equal(size.lines[0].get_xydata(), [[1, 10], [2, 20], [4, 40]])
+    assert texts(kind.get_xticklabels()) == ["low", "high"]
+    assert kind.lines[0].get_linestyle() == "None"  # nothing lies between two levels
+    assert (size.get_xlabel(), figure.get_supylabel()) == ("size", "price")
+    assert "Mar" in texts(sold.get_xticklabels())
+    assert size.get_ylim() == kind.get_ylim() == sold.get_ylim()
+    assert not empty.get_visible()
+
+
+def test_partial_dependence_names_several_lines():
+    panels = [("size", np.array([1.0, 2.0]), np.array([[0.1, 0.9], [0.4, 0.6]]))]
+    figure = plots.partial_dependence(panels, ["no", "yes"], "probability")
+    assert texts(figure.legends[0].get_texts()) == ["no", "yes"]
+    assert_array_equal([line.get_ydata() for line in drawn(figure)[0].lines], [[0.1, 0.4], [0.9, 0.6]])
+
+
+def test_curves_in_rows_have_the_same_panels():
+    wide, tall = (drawn(plots.curves(history(3, ("accuracy", "loss_2", "f1")), columns=n)) for n in (0, 2))
+    titles = [axis.get_title() for axis in wide]
+    assert [axis.get_title() for axis in tall[:5]] == titles
+    assert not tall[5].get_visible()
+
+
+def test_the_same_figure_gives_the_same_bytes():
+    one, two = (plots.drawn(plots.curves(history(3), "a & b"), "svg") for _ in range(2))
+    assert one == two
+    assert b">a &amp; b</text>" in one  # text stays text
+    assert plots.drawn(plots.curves(history(3)), "png").startswith(b"\x89PNG")

@@ -520,19 +520,22 @@ def partial_dependence(
         Label of the vertical axis, such as "probability of yes". All panels share the axis.
     """
     columns = min(2, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    figure, axes = _figure(3.4 * columns + 0.4, 2.8 * rows + 0.3, rows, columns)
+    rows, width = math.ceil(len(panels) / columns), 3.4 * columns + 0.4
+    across = max(1, min(4, int(width / (0.8 + 0.1 * max(len(_name(line)) for line in lines)))))
+    legend = 0.25 * math.ceil(len(lines) / across) if len(lines) > 1 else 0
+    figure, axes = _figure(width, 2.8 * rows + 0.3 + legend, rows, columns)
     means = np.concatenate([means for _, _, means in panels])
     low, high = float(means.min()), float(means.max())
     margin = 0.05 * (high - low) or 0.01 * abs(high) or 0.01
-    for number, (axis, (column, values, means)) in enumerate(zip(axes, panels, strict=False)):
+    figure.supylabel(_name(what, 32), fontsize=10)
+    for axis, (column, values, means) in zip(axes, panels, strict=False):
         levels = values.dtype.kind in "OU"
         x = np.arange(len(values)) if levels else values
         for k, name in enumerate(lines):
             color = COLORS[k % len(COLORS)]
             style = "o" if levels else f"{STYLES[k // len(COLORS)]}o"
             axis.plot(x, means[:, k], style, color=color, markersize=5 if levels else 2.5, label=_name(name))
-        _plain(axis, _name(column), _name(what, 40) if number % columns == 0 else "")
+        _plain(axis, _name(column))
         if levels:
             names = [_name(level, 18) for level in values]
             long = sum(map(len, names)) > 24
@@ -551,7 +554,7 @@ def partial_dependence(
         axis.set_visible(False)
     if len(lines) > 1:
         handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(lines)), frameon=False)
+        figure.legend(handles, names, loc="outside lower center", ncols=across, frameon=False)
     return figure
 
 

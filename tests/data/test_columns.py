@@ -660,3 +660,39 @@ def test_levels_that_are_fractions_are_spelled_alike_everywhere():
     cents = as_frame(pd.DataFrame({"c": pd.Categorical([0.5, 1.25] * 4)}))
     decimals = pl.DataFrame({"c": pl.Series(["0.50", "1.25"]).cast(pl.Decimal(10, 2))})
     np.testing.assert_array_equal(fit_columns(cents)(decimals), fit_columns(cents)(cents)[:2])
+
+
+# ---- values back from inputs
+
+
+def test_inputs_tell_the_values_behind_them():
+    frame = pl.DataFrame(
+        {
+            "whole": [*range(20), 1000], "gaps": [None, *map(float, range(20))],
+            "far": [1e6 + k / 100 for k in range(21)], "two": ["n", "y"] * 10 + ["n"],
+            "three": ["a", "b", "c"] * 7, "day": [datetime.date(2024, 1, 1 + k) for k in range(21)],
+            "hour": [datetime.datetime(2024, 1, 1 + k % 9, k) if k else None for k in range(21)],
+            "many": [f"l{k % 70}" for k in range(21)],
+        }
+    )  # fmt: skip
+    frame = pl.concat([frame] * 3 + [frame.with_columns(many=pl.format("m{}", pl.int_range(21)))] * 8)
+    columns = fit_columns(frame)
+    X = columns(frame)
+    back = {c.name: c.undo(X[:, columns.places[c.name]]) for c in columns.varying}
+    assert back.keys() == set(frame.columns)
+    assert back["whole"][:20].tolist() == [*range(20)]
+    assert back["whole"][20] == pytest.approx(1000, rel=1e-3)  # far beyond the quartiles
+    assert math.isnan(back["gaps"][0])
+    assert back["gaps"][1:21].tolist() == [*range(20)]
+    np.testing.assert_allclose(back["far"][:21], frame["far"][:21].to_numpy(), rtol=0, atol=1e-6)
+    for name in ("two", "three", "many"):
+        assert back[name].tolist() == frame[name].to_list()
+    assert back["day"].astype("datetime64[D]").tolist() == frame["day"].to_list()
+    assert back["hour"].astype(object).tolist() == frame["hour"].to_list()
+
+
+def test_inputs_of_no_level_stand_for_none():
+    for levels in (["n", "y"], ["a", "b", "c"]):
+        _, columns = column(pl.Series("c", levels * 4))
+        X = columns(pl.DataFrame({"c": [levels[0], "other"]}))
+        assert columns.columns[0].undo(X).tolist() == [levels[0], ""]

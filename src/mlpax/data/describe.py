@@ -13,7 +13,7 @@ from mlpax.errors import InputError, Notice
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["LEFT_OUT", "Described", "Fact", "describe"]
+__all__ = ["Described", "Fact", "describe"]
 
 LEFT_OUT = {
     "constant": "left out, being constant",

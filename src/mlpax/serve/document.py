@@ -18,6 +18,8 @@ __all__ = ["Html", "Section", "bullets", "code", "figure", "page", "paragraph", 
            "subtitle", "table", "tiles"]  # fmt: skip
 
 LARGE = 150_000  # bytes of an SVG; instead of a larger one, a PNG is taken if it is smaller
+TALL = 8  # inches; a lower figure takes half a page in print
+SHORT = 14  # rows of a table that no page break divides
 LONG = 24  # characters of a cell; a longer one gets a wide column
 INCH = 96  # pixels of CSS
 WIDE = 512  # pixels; a wider figure is scrolled on a screen that is narrower
@@ -92,10 +94,11 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -
     """
     heads = _all(Html(f'<th scope="col">{_text(name)}</th>') for name in head)
     top = f"<thead><tr>{heads}</tr></thead>\n" if head else ""
-    body = _all(_row(row) for row in rows)
+    lines = [_row(row) for row in rows]
+    body, short = _all(lines), " short" if len(lines) <= SHORT else ""
     return Html(
-        f'<div class="table scroll" tabindex="0" role="group" aria-label="{_text(caption)}">\n<table>\n'
-        f"<caption>{_text(caption)}</caption>\n{top}<tbody>\n{body}</tbody>\n</table>\n</div>\n"
+        f'<div class="table scroll{short}" tabindex="0" role="group" aria-label="{_text(caption)}">\n'
+        f"<table>\n<caption><span>{_text(caption)}</span></caption>\n{top}<tbody>\n{body}</tbody>\n</table>\n</div>\n"
     )
 
 
@@ -138,8 +141,9 @@ def figure(name: str, drawing: "Figure", label: str, caption: str = "") -> Html:
         picture = (
             f'<div class="wide scroll" tabindex="0" role="group" aria-label="Figure">\n{picture}\n</div>'
         )
+    tall = ' class="tall"' if drawing.get_figheight() > TALL else ""
     below = f"<figcaption>{_text(caption)}</figcaption>\n" if caption else ""
-    return Html(f'<figure id="{name}">\n{picture}\n{below}</figure>\n')
+    return Html(f'<figure id="{name}"{tall}>\n{picture}\n{below}</figure>\n')
 
 
 def _inline(svg: str, name: str, label: str) -> str:

@@ -13,7 +13,6 @@ import numpy as np
 from mlpax import __version__, plots
 from mlpax.data.columns import Category, Column, Date, LeftOut, Number
 from mlpax.data.dataset import Dataset
-from mlpax.data.describe import LEFT_OUT
 from mlpax.data.sources import short_name
 from mlpax.errors import InputError, Notice, counted, listed
 from mlpax.model.dependence import Dependence, partial_dependence
@@ -54,6 +53,7 @@ from mlpax.space import Range, written
 __all__ = ["report"]
 
 ROWS = 1000  # held-out rows that importance and dependence are measured on
+TINY = 1e-12  # a loss that rounding makes
 REPEATS = 3  # shuffles of each column
 MOST_COLUMNS = 300  # of which the importance is measured: more would take minutes
 SHOWN = 30  # columns in the table of importance
@@ -200,7 +200,7 @@ def _check_fit(run: Path, model: Model, dataset: Dataset) -> None:
     """Raise an error if a model was not trained on these data: somebody has exchanged the files."""
     names = [c.name for c in dataset.columns.columns] if dataset.columns else []
     own = [c.name for c in model.columns.columns] if model.columns else []
-    if model.classes != dataset.classes or names != own:
+    if (model.classes, model.image_shape, own) != (dataset.classes, dataset.image_shape, names):
         raise InputError(f"{run / 'model.safetensors'} was trained on other data than {dataset.name}")
 
 
@@ -452,17 +452,17 @@ def _worst(held: Sequence[Held], columns: Sequence[str]) -> Html:
         of_truth, best = found[every, truth], found.argmax(axis=1)
         order = np.argsort(of_truth, kind="stable")
         worst = order[(best != truth)[order]][:WORST]
-        head = ("true", "predicted", "probability of the true class")
+        head = ("rank", "true", "predicted", "probability of the true class")
         cells = [
             (str(model.classes[truth[i]]), str(model.classes[best[i]]), float(of_truth[i])) for i in worst
         ]
     else:
         error = found[:, 0] - truth[:, 0]
         worst = np.argsort(-np.abs(error), kind="stable")[:WORST]
-        head = ("true", "predicted", "error")
+        head = ("rank", "true", "predicted", "error")
         cells = [(float(truth[i, 0]), float(found[i, 0]), float(error[i])) for i in worst]
     values = [np.concatenate([_values(part, name) for part in held])[worst] for name in columns]
-    rows = [(*cell, *(_value(column[i]) for column in values)) for i, cell in enumerate(cells)]
+    rows = [(str(i + 1), *cell, *(_value(column[i]) for column in values)) for i, cell in enumerate(cells)]
     caption = f"The worst predictions of {_rows(len(truth))}, with their values in the most important columns"
     return table(caption, (*head, *columns), rows)
 
@@ -534,7 +534,7 @@ def _importance(held: Sequence[Held]) -> list[Importance]:
         losses, deviations, weights = np.array(parts).T
         loss = float(np.average(losses, weights=weights))
         square = np.average(deviations**2 + (losses - loss) ** 2, weights=weights)
-        rows.append(Importance(column, loss, math.sqrt(square)))
+        rows.append(Importance(column, loss if abs(loss) > TINY else 0.0, math.sqrt(square)))
     return sorted(rows, key=lambda row: -row.loss)
 
 
@@ -639,11 +639,19 @@ def _read_as(columns: Sequence[Column]) -> Html:
     return table(caption, head, rows)
 
 
+LEFT_OUT = {
+    "constant": "the same value in all rows",
+    "drop": "as the options say",
+    "id": "names the rows",
+    "text": "another text in nearly every row",
+}
+
+
 def _of(column: Column) -> tuple[str, str]:
     """Return what is known of a column's values, and of its missing cells."""
     match column:
         case LeftOut():
-            return LEFT_OUT.get(column.kind, column.kind), ""
+            return LEFT_OUT[column.kind], ""
         case Number():
             unit = " seconds" if column.clock else ""
             spread = f", spread {shown(1 / column.scale)}" if column.scale else ""
