@@ -1,16 +1,15 @@
 """Call the model: requests that wait share a call, and only so many may wait."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-
 from mlpax.errors import InputError
-from mlpax.serve.requests import Asked, Record, Refusal, answer
+from mlpax.serve.requests import Asked, Record, Refusal, answer, asked_in_json
 from mlpax.serve.served import Served
 
 __all__ = ["Calls", "is_quick"]
@@ -134,15 +133,17 @@ def _deliver(jobs: list[Job], found: Answers) -> None:
 
 
 def is_quick(served: Served) -> bool:
-    """Return whether a call of the model takes so little time that the event loop should make it itself."""
-    if served.kind == "table":
-        return False
-    asked, times = Asked(np.zeros((1, served.features), np.float32), 1), list[float]()
-    for _ in range(5):
-        start = time.perf_counter()
-        try:
+    """Return whether a call of the model takes so little time that the event loop should make it itself.
+
+    The calls that are timed also load what the first call of a process loads.
+    """
+    times: list[float] = []
+    try:
+        asked = asked_in_json(served, json.dumps(served.example).encode(), 1)
+        for _ in range(5):
+            start = time.perf_counter()
             answer(served, [asked])
-        except InputError:
-            return False
-        times.append(time.perf_counter() - start)
+            times.append(time.perf_counter() - start)
+    except InputError:
+        return False
     return min(times) < QUICK

@@ -1,9 +1,11 @@
 """Run the application: its socket, slow clients, new model files, and an end without a lost answer."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -59,6 +61,9 @@ def run(path: Path, options: Options, notice: Notice, log: Notice, ready: Callab
         # Pillow warns of oddities in pictures that it reads nonetheless.
         warnings.simplefilter("ignore")
         logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of damaged forms
+        gc.collect()
+        gc.freeze()  # a collection that looks at all that was loaded takes 50 ms
+        sys.setswitchinterval(0.001)  # seconds for which the model's thread may keep the event loop waiting
         service = Service(served, options, notice, log)
         config = uvicorn.Config(
             application(service), http=Protocol, ws="none", log_config=None, access_log=False,

@@ -136,7 +136,7 @@ def _get(
 
 def _predict(served: Served, options: Options) -> Json:
     """Return the operation that answers rows."""
-    content: Json = {"application/json": {"schema": _ref("Request"), "example": example(served)}}
+    content: Json = {"application/json": {"schema": _ref("Request"), "example": served.example}}
     if served.kind == "picture":
         file: Json = {"type": "string", "format": "binary"}
         content |= {media: {"schema": file} for media in ("image/png", "image/jpeg")}
@@ -218,15 +218,6 @@ def _prediction(served: Served) -> Json:
     return _object(found, ["prediction", "probabilities"])
 
 
-def example(served: Served) -> Json:
-    """Return a request that the model answers."""
-    takes = served.takes
-    if "columns" in takes:
-        columns = cast("list[Json]", takes["columns"])
-        return {"records": [{str(column["name"]): column["default"] for column in columns}]}
-    return {"rows": [[0] * served.features]}
-
-
 # The page
 
 
@@ -265,7 +256,7 @@ def docs_page(served: Served, found: Json) -> str:
 def _calls(served: Served) -> str:
     """Return example calls."""
     call = "curl http://127.0.0.1:8000/predict"
-    calls = [f"{call} \\\n  -H 'content-type: application/json' \\\n  -d '{_short_example(served)}'"]
+    calls = [f"{call} \\\n  -H 'content-type: application/json' \\\n  -d '{_short_served.example}'"]
     if served.kind == "picture":
         calls.insert(0, f"{call} \\\n  -H 'content-type: image/png' --data-binary @picture.png")
     return "<h2>Predict</h2>" + "".join(f"<pre><code>{escape(text)}</code></pre>" for text in calls)
@@ -273,7 +264,7 @@ def _calls(served: Served) -> str:
 
 def _short_example(served: Served) -> str:
     if served.kind == "table":
-        text = json.dumps(example(served), indent=2, ensure_ascii=False)
+        text = json.dumps(served.example, indent=2, ensure_ascii=False)
         return text.replace("'", "'\\''")  # as a shell takes it
     return f'{{"rows": [[... {served.features} numbers ...]]}}'
 

@@ -96,6 +96,13 @@ class Served:
             return size | {"background": background, "highest": self.highest}
         return {"kind": "array", "features": self.features}
 
+    @property
+    def example(self) -> Record:
+        """A body that the model answers."""
+        if not self.inputs:
+            return {"rows": [[0] * self.features]}
+        return {"records": [{name: _column(column)["default"] for name, column in self.inputs.items()}]}
+
     def facts(self, *, report: bool, samples: bool) -> Record:
         """Return what `GET /model` answers."""
         model = self.model
