@@ -256,7 +256,7 @@ def test_another_host_is_warned_of_and_the_token_is_asked_for(model_file):
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
-        port = int(process.stdout.readline().rpartition(":")[2])
+        port = int(re.search(r"http://0.0.0.0:(\d+)", process.stdout.readline())[1])
         connection = http.client.HTTPConnection("127.0.0.1", port)
         with closing(connection):
             assert ask(connection)[0] == 401

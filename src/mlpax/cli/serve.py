@@ -77,7 +77,7 @@ def serve(
                 f"--host {host}: whoever reaches this machine may use the model{guard}. The connection is not"
                 " encrypted."
             )
-        show(address)
+        show(f"serving {model} on {address}; the HTTP interface is described on {address}/docs")
         sys.stdout.flush()  # who started the server may wait for the line
 
     run(model, options, notice, log, ready)

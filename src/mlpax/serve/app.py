@@ -235,7 +235,9 @@ async def _openapi(service: Service, request: Request) -> Response:
 
 async def _docs(service: Service, request: Request) -> Response:
     found = document(service.served, service.options)
-    return Response(docs_page(service.served, found), media_type="text/html")
+    return Response(
+        docs_page(service.served, found, str(request.base_url).rstrip("/")), media_type="text/html"
+    )
 
 
 async def _page(service: Service, request: Request) -> Response:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
+from shlex import quote
 from typing import cast
 
 from mlpax import __version__
@@ -221,7 +222,7 @@ def _prediction(served: Served) -> Json:
 # The page
 
 
-def docs_page(served: Served, found: Json) -> str:
+def docs_page(served: Served, found: Json, address: str) -> str:
     """Return the HTML page of an OpenAPI document, without scripts or foreign files.
 
     Parameters
@@ -229,10 +230,12 @@ def docs_page(served: Served, found: Json) -> str:
     served : Served
     found : dict
         As `document` returns.
+    address : str
+        Of the server, for the examples.
     """
     info, paths = cast(Json, found["info"]), cast("dict[str, dict[str, Json]]", found["paths"])
     title = escape(str(info["title"]))
-    body = [f"<h1>{title}</h1>", f"<p>{escape(str(info['description']))}</p>", _calls(served)]
+    body = [f"<h1>{title}</h1>", f"<p>{escape(str(info['description']))}</p>", _calls(served, address)]
     if served.kind == "table":
         body.append(_columns(served))
     rows = [
@@ -253,13 +256,17 @@ def docs_page(served: Served, found: Json) -> str:
     )
 
 
-def _calls(served: Served) -> str:
+def _calls(served: Served, address: str) -> str:
     """Return example calls."""
-    call = "curl http://127.0.0.1:8000/predict"
-    calls = [f"{call} \\\n  -H 'content-type: application/json' \\\n  -d '{_short_served.example}'"]
+    call = f"curl {quote(address + '/predict')}"
+    calls = [f"{call} \\\n  -H 'content-type: application/json' \\\n  -d '{_short_example(served)}'"]
     if served.kind == "picture":
         calls.insert(0, f"{call} \\\n  -H 'content-type: image/png' --data-binary @picture.png")
-    return "<h2>Predict</h2>" + "".join(f"<pre><code>{escape(text)}</code></pre>" for text in calls)
+    more = '<p>Also in the body: <code>"explain": true</code> tells what each input added to the answer'
+    if served.model.intervals is not None:
+        more += ', and <code>"interval": 0.9</code> gives a range that holds the truth so often'
+    blocks = "".join(f"<pre><code>{escape(text)}</code></pre>" for text in calls)
+    return f"<h2>Predict</h2>{blocks}{more}.</p>"
 
 
 def _short_example(served: Served) -> str:

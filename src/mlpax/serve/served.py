@@ -13,6 +13,7 @@ from mlpax.model.model import Model
 __all__ = ["MOST_LEVELS", "Served"]
 
 MOST_LEVELS = 1000  # of a category, that `GET /model` lists
+WHOLE = 10**15  # numbers below it are shown without a decimal point if they are whole
 DIGITS = 16  # the brightest pixel of the bundled digits
 
 Record = dict[str, object]  # a JSON object
@@ -146,7 +147,8 @@ def _column(column: Number | Date | Category) -> Record:
     """Return what is told of a column, with a plausible cell as the default."""
     facts: Record = {"name": column.name, "kind": column.kind}
     if isinstance(column, Number):
-        facts["default"] = float(f"{column.median:.6g}")
+        shown = float(f"{column.median:.6g}")
+        facts["default"] = int(shown) if shown.is_integer() and abs(shown) < WHOLE else shown
     elif isinstance(column, Date):
         facts["default"] = _day(column.medians[0])
     else:
