@@ -525,18 +525,23 @@ class Model:
             raise InputError(f"repeats {repeats} is outside [1, inf)")
         truth = self._labels(np.asarray(y)) if self.classes else np.asarray(y, np.float32)
         name, sign = self.score_name, 1 if self.classes else -1
-        start, places = 0, dict[str, list[int]]()
-        for columns in self._every_columns:  # a column varies in all folds at once
-            for column, where in columns.places.items():
-                places.setdefault(column, []).extend(start + place for place in where)
-            start += columns.dense + len(columns.embeddings)
         return scores.importance(
             inputs,
-            places,
+            self.places,
             lambda inputs: sign * self.score(self.forward(inputs), truth)[name],
             repeats=repeats,
             seed=seed,
         )
+
+    @property
+    def places(self) -> dict[str, list[int]]:
+        """Where among the inputs each column of a table is, in the transforms of all folds."""
+        start, found = 0, dict[str, list[int]]()
+        for columns in self._every_columns:
+            for column, where in columns.places.items():
+                found.setdefault(column, []).extend(start + place for place in where)
+            start += columns.dense + len(columns.embeddings)
+        return found
 
     def write_predictions(
         self,
