@@ -26,10 +26,11 @@ ROOMS = {
     "data": "memory reading arrays numerals dates graph date_graph encodings headers csv_files tables kinds"
     " columns dataset"
     " named_sets image_cache images targets sources describe",
-    "model": "schema tensors model model_file fit_model folds examples onnx_graph stablehlo dependence",
+    "model": "schema tensors model model_file fit_model folds examples onnx_graph stablehlo dependence"
+    " explain",
     "runs": "locks run_files checkpoints parent logs run folds trials sweep rates own_rows figures command",
     "estimators": "callbacks rows trained fitting mlp search table",
-    "serve": "options served requests batches figures bodies door openapi document report app http",
+    "serve": "options served requests batches figures bodies door openapi document report samples app http",
     "cli": "screen options config look search export serve main",
 }
 MAY_ENTER = {

@@ -45,7 +45,7 @@ def serving(run, **environment):
         command, stdout=subprocess.PIPE, text=True, env=os.environ | environment
     ) as process:
         try:
-            yield re.search(r"http://\S+", process.stdout.readline())[0]
+            yield re.search(r"http://[\w.:]+", process.stdout.readline())[0]
         finally:
             process.terminate()
 

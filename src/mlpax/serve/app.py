@@ -162,7 +162,14 @@ def _explanation(served: Served, asked: Asked) -> Record:
     from mlpax.model.explain import explain
 
     found = explain(served.model, inputs_of(served, [asked]))
-    return {"method": found.method, "base": found.base, "contributions": []}
+    each: list[object] = found.contributions.tolist()
+    if found.columns:
+        cells = asked.rows if isinstance(asked.rows, dict) else {}
+        each = [
+            {"column": name, "value": cells.get(name, [None])[0], "contribution": own}
+            for name, own in zip(found.columns, found.contributions.tolist(), strict=True)
+        ]
+    return {"method": found.method, "base": found.base, "contributions": each}
 
 
 # What is told
