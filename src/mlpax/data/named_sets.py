@@ -12,7 +12,7 @@ from mlpax.data.arrays import read_idx
 from mlpax.data.dataset import Dataset
 from mlpax.errors import InputError, unknown
 
-__all__ = ["NAMES", "Entry", "catalogue", "fetch", "load"]
+__all__ = ["NAMES", "SOURCES", "Entry", "catalogue", "fetch", "load"]
 
 
 class Source(NamedTuple):

@@ -5,7 +5,7 @@ import itertools
 from shlex import quote
 from typing import cast
 
-from mlpax.data.named_sets import NAMES
+from mlpax.data.named_sets import SOURCES
 from mlpax.data.reading import Reading
 from mlpax.recipes import BEST, QUALITIES, RECIPES, TASKS, Recipe, named
 from mlpax.runs.run_files import Config
@@ -86,7 +86,7 @@ def command_of(config: Config, rows: int | None = None, task: str | None = None)
     if "optimizer" in settings:  # which would bring its own rate
         settings["learning_rate"] = config.recipe.learning_rate
     words = ["mlpax", "train", quote(config.dataset), "--recipe", base_of(config)]
-    if config.data_dir is not None and config.dataset in NAMES:
+    if config.data_dir is not None and config.dataset in SOURCES:  # the digits are bundled
         words += ["--data-dir", quote(config.data_dir)]
     words += [] if quality == QUALITIES[0] else ["--quality", quality]
     words += words_of(dataclasses.replace(config.options, fold=0))
