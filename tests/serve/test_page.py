@@ -115,7 +115,7 @@ def draw(page, strokes):
         page.mouse.move(*first)
         page.mouse.down()
         for place in others:
-            page.mouse.move(*place, steps=2)
+            page.mouse.move(*place)
         page.mouse.up()
     settle(page)
 
