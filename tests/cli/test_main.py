@@ -124,6 +124,16 @@ def test_plot_refuses_a_file_for_its_folder(mlpax, digits_run, tmp_path, out):
     assert mlpax("plot", digits_run, "--out", out) == (2, "", "mlpax: file is a file; --out takes a folder\n")
 
 
+def test_report(mlpax, digits_run, tmp_path):
+    assert mlpax("report", digits_run, "--out", "r.html") == (0, "r.html\n", "")
+    assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>\n<html lang=")
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
+    for out, says in ((".", ". is a folder; --out takes a file"), ("no/r.html", "no is no folder; make it")):
+        code, _, err = mlpax("report", digits_run, "--out", out)
+        assert (code, err.count("\n")) == (2, 1)
+        assert says in err
+
+
 def test_inspect(mlpax, digits_run):
     code, out, _ = mlpax("inspect", digits_run / "model.safetensors", "--json")
     facts = json.loads(out)
@@ -351,6 +361,7 @@ def test_help_and_version(mlpax):
         (["compare", "nothing"], "no run at nothing"),
         (["predict", "nothing", "digits", "--out", "p.csv"], "no model at nothing"),
         (["plot", "nothing"], "no run at nothing"),
+        (["report", "nothing"], "no run and no sweep at nothing"),
         (["resume", "nothing"], "no run at nothing"),
         (["datasets", "fetch", "digits"], "bundled"),
         (["datasets", "fetch", "mnits"], "did you mean 'mnist'?"),
