@@ -99,6 +99,32 @@ def test_pictures_as_rows(row):
     }
 
 
+def test_what_each_column_contributed():
+    """From 100 for a typical row; the columns of a linear model add up."""
+    found = post(client(table_model()), {"records": [ROW | {"age": 42}], "explain": True}).json()
+    age = 20 / np.sqrt(1 + 4 / 9)
+    assert found["explanation"]["base"] == pytest.approx(100)
+    assert found["explanation"]["contributions"][:2] == [
+        {"column": "age", "value": 42, "contribution": pytest.approx(age, rel=1e-5)},
+        {"column": "city", "value": "Ulm", "contribution": pytest.approx(3, rel=1e-5)},
+    ]
+    assert found["predictions"][0]["prediction"] == pytest.approx(103 + age, rel=1e-5)
+
+
+def test_what_each_pixel_contributed():
+    """Hiding the first pixel takes the class from 1 / (1 + 1/e^2) to 1/2."""
+    found = post(client(picture_model()), {"rows": [[200, 0, 0, 0, 0, 0]], "explain": True}).json()
+    each = np.array(found["explanation"]["contributions"])
+    assert each.shape == (2, 3)
+    assert each[0, 0] == pytest.approx(1 / (1 + np.exp(-2)) - 0.5, abs=1e-6)
+    assert each[1, 2] == pytest.approx(0, abs=1e-6)
+
+
+def test_many_rows_are_answered_in_their_order():
+    rows = [[i, 0, 0] for i in range(2000)]
+    assert predictions(post(client(array_model()), {"rows": rows})) == list(range(2000))
+
+
 def picture_file(format, size=(3, 2), mode="L"):
     image = Image.new(mode, size)
     image.putpixel((0, 0), 200 if mode == "L" else (200, 200, 200))

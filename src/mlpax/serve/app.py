@@ -18,7 +18,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from mlpax.data.images import decoded
-from mlpax.errors import Notice
+from mlpax.errors import MlpaxError, Notice
 from mlpax.serve.batches import Calls, is_quick
 from mlpax.serve.bodies import Body, Held, shown
 from mlpax.serve.door import door
@@ -36,6 +36,7 @@ PICTURES = {"image/png": "PNG", "image/jpeg": "JPEG"}
 REPORT = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'"
 MOST_PIXELS = 25_000_000  # of an uploaded picture, which takes 500 MB while it is decoded
 FEW = 2**16  # bytes of a body that the event loop reads itself; more would keep other requests waiting
+FEW_ROWS = 500  # whose answers it writes itself
 
 
 class Service:
@@ -116,7 +117,7 @@ async def _predict(service: Service, request: Request) -> Response:
         found["explanation"] = await service.calls.run(partial(_explanation, served, asked))
     if asked.pixels and isinstance(asked.rows, np.ndarray):
         found["pixels"] = asked.rows.reshape(served.model.image_shape or (-1,)).tolist()
-    return _json(found)
+    return _json(found) if asked.count <= FEW_ROWS else await service.calls.run(partial(_json, found))
 
 
 async def _uploaded(service: Service, served: Served, request: Request, kind: str, content: bytes) -> Asked:
@@ -225,14 +226,22 @@ async def _report(service: Service, request: Request) -> Response:
 
 
 async def _once(service: Service, name: str, make: Callable[[], Response]) -> Response:
-    """Return an answer that takes long to make. It is made once for a model, in a thread of its own."""
+    """Return an answer that takes long to make. It is made once for a model, in a thread of its own.
+
+    Raises
+    ------
+    Refusal
+        If the answer cannot be made, for example because the data of the run have moved.
+    """
     task = service.made.get(name)
     if task is None:
         task = service.made[name] = asyncio.create_task(asyncio.to_thread(make))
     try:
         return await asyncio.shield(task)
-    except Exception:
+    except Exception as error:
         service.made.pop(name, None)  # the data may be back at the next request
+        if isinstance(error, MlpaxError):
+            raise Refusal(404, str(error)) from None
         raise
 
 
