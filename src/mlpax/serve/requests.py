@@ -3,7 +3,7 @@
 import difflib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -365,21 +365,24 @@ def answer(served: Served, asked: Sequence[Asked]) -> list["Record | Refusal"]:
         Requests that were checked against this model.
     """
     try:
-        outputs = served.model.of_members(inputs_of(served, asked))
+        return list(_answers(served, asked))
     except InputError as error:
         if len(asked) > 1:
             return [one for each in asked for one in answer(served, [each])]
         return [_refusal(served, asked[0], error)]
+
+
+def _answers(served: Served, asked: Sequence[Asked]) -> Iterator[Record]:
+    """Yield the answer to each request, from one call of the model."""
+    outputs = served.model.of_members(inputs_of(served, asked))
     predictions, start = _predictions(served, outputs), 0
-    found: list[Record | Refusal] = []
     for each in asked:
         end = start + each.count
         own = predictions[start:end]
         if each.interval is not None:
             _add_ranges(served, outputs[:, start:end], each.interval, own)
-        found.append({"predictions": own})
+        yield {"predictions": own}
         start = end
-    return found
 
 
 def inputs_of(served: Served, asked: Sequence[Asked]) -> np.ndarray:
