@@ -15,24 +15,27 @@ function failed(error) {
 
 const ROWS = { test: "test rows", valid: "validation rows", fold: "rows that a fold left out" };
 
-/** Return in plain words what the model does, what it was trained on, how well it does, and what it is. */
+/** Return in plain words what the model does, what it was trained on, and how well it does. */
 function about({ input, classes, target, members, layers, metrics, provenance }) {
-  const row = {
-    picture: () => `a picture of ${input.height} × ${input.width} pixels`,
-    table: () => (input.columns.length === 1 ? "one column" : `${input.columns.length} columns`),
-    array: () => `${input.features} numbers`,
-  }[input.kind]();
-  const name = target ? `“${target}”` : classes.length ? "the class" : "a value";
-  const goal = classes.length ? `${name} (${classes.length} classes)` : name;
+  const units = layers.join("\u2060–\u2060"); // no line ends within
+  const by = members > 1 ? `${members} networks of ${units} units` : `a network of ${units} units`;
   const on = provenance.dataset ? `, trained on ${provenance.dataset}` : "";
-  const networks = members > 1 ? `${members} networks` : "a network";
-  const sentences = [`Predicts ${goal} from ${row}, by ${networks} of ${layers.join("–")} units${on}.`];
+  const sentences = [`${does(input, classes, target)}, by ${by}${on}.`];
   const part = Object.keys(ROWS).find((of) => `${of}_accuracy` in metrics || `${of}_rmse` in metrics);
-  if (!part) return sentences[0];
   const [right, error] = [metrics[`${part}_accuracy`], metrics[`${part}_rmse`]];
-  if (right === undefined) sentences.push(`The error (RMSE) on the ${ROWS[part]} is ${figure(error)}.`);
-  else sentences.push(`It is right for ${(100 * right).toFixed(1)}\u00a0% of the ${ROWS[part]}.`);
+  if (right !== undefined) sentences.push(`It is right for ${(100 * right).toFixed(1)}\u00a0% of the ${ROWS[part]}.`);
+  else if (part) sentences.push(`The error (RMSE) on the ${ROWS[part]} is ${figure(error)}.`);
   return sentences.join(" ");
+}
+
+function does(input, classes, target) {
+  if (input.kind === "picture") {
+    return `Tells which of ${classes.length} classes a picture of ${input.height} × ${input.width} pixels shows`;
+  }
+  const from = input.kind === "table" ? [input.columns.length, "column"] : [input.features, "number"];
+  const name = target ? `“${target}”` : classes.length ? "the class" : "a value";
+  const goal = classes.length ? `${name}, one of ${classes.length} classes,` : name;
+  return `Predicts ${goal} from ${from.join(" ")}${from[0] === 1 ? "" : "s"}`;
 }
 
 function showTabs(model) {

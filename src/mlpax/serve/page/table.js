@@ -72,11 +72,11 @@ export async function showTable(panel, model, failed) {
   }
 
   function showContributions({ method, base, contributions }, { prediction, probabilities }) {
-    const shown = probabilities ? percent : figure;
     const points = (size) => `${(100 * size).toFixed(1)}\u00a0pts`;
-    const what = probabilities ? `“${prediction}” has a probability of ${percent(base)}` : `The answer is ${figure(base)}`;
-    const now = shown(probabilities ? probabilities[prediction] : prediction);
-    find("base").textContent = `${what} for a typical row: the median of each number, no known category. The values of this row move it to ${now}.`;
+    const gets = probabilities ? `“${prediction}” with ${percent(base)}` : figure(base);
+    const now = probabilities ? percent(probabilities[prediction]) : figure(prediction);
+    const typical = model.input.kind === "table" ? ", with the median of each number and no known category," : "";
+    find("base").textContent = `A typical row${typical} gets ${gets}. The values of this row move the answer to ${now}.`;
     find("method").textContent = method;
     const counting = contributions.filter((one) => one.contribution !== 0);
     const most = Math.max(...counting.map((one) => Math.abs(one.contribution)));
@@ -99,8 +99,8 @@ export async function showTable(panel, model, failed) {
     const others = find("others");
     const [rest, none] = [Math.max(0, counting.length - SHOWN), contributions.length - counting.length];
     others.hidden = rest + none === 0;
-    const less = rest ? [`${counted(rest)} contributed less.`] : [];
-    others.textContent = [...less, ...(none ? [`${counted(none)} contributed nothing.`] : [])].join(" ");
+    const said = [rest && `${counted(rest)} contributed less.`, none && `${counted(none)} contributed nothing.`];
+    others.textContent = said.filter(Boolean).join(" ");
   }
 
   await answer();
