@@ -231,6 +231,24 @@ def test_an_upload_and_a_file_that_is_none(browser, digits, tmp_path):
         assert not page.locator("#notice").is_visible()
 
 
+def test_colour_pictures_are_uploaded_not_drawn(browser, tmp_path):
+    for name, colour in {"red": (200, 30, 30), "blue": (30, 30, 200)}.items():
+        (tmp_path / f"set/{name}").mkdir(parents=True)
+        for i in range(12):
+            Image.new("RGB", (12, 12), tuple(part + i for part in colour)).save(
+                tmp_path / f"set/{name}/{i}.png"
+            )
+    train(tmp_path / "set", "--colour", "--size", 12, "--epochs", 20, "--out", tmp_path / "run")
+    with serving(tmp_path / "run") as address, opened(browser, address, wait="#samples button") as page:
+        assert page.locator("#canvas").is_hidden()
+        page.set_input_files("#upload", tmp_path / "set/red/3.png")
+        expect(page.locator("#method")).not_to_be_empty()
+        settle(page)
+        assert leading(page) == "red"
+        pixel = "canvas => [...canvas.getContext('2d').getImageData(5, 5, 1, 1).data]"
+        assert page.evaluate(pixel, page.query_selector("#seen")) == [203, 33, 33, 255]
+
+
 def test_the_form_of_a_table(browser, table):
     with opened(browser, table, wait="#contributions li") as page:
         labels = page.locator("#row label").all_inner_texts()
