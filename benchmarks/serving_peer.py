@@ -32,10 +32,7 @@ def main() -> None:
     class Request(BaseModel):
         rows: list[list[float]]
 
-    app: Any = FastAPI()
-
-    @app.post("/predict")
-    async def predict(request: Request) -> Any:  # pyright: ignore[reportUnusedFunction]
+    async def predict(request: Request) -> Any:
         with torch.inference_mode():
             X = (torch.tensor(request.rows) - shift) * scale
             p = torch.softmax(network(X), 1).tolist()
@@ -49,6 +46,8 @@ def main() -> None:
             ]
         }
 
+    app: Any = FastAPI()
+    app.post("/predict")(predict)
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="warning", access_log=False)
 
 
