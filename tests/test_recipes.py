@@ -186,8 +186,8 @@ def made(**settings):
 
 
 def test_hyper_is_exactly_the_traced_settings():
-    only_of_estimators = {"penalty", "power_t", "rows_seen"}
-    assert set(Hyper._fields) == TRACED.keys() | only_of_estimators
+    of_no_recipe = {"penalty", "power_t", "rows_seen", "begun"}
+    assert set(Hyper._fields) == TRACED.keys() | of_no_recipe
     assert hyper_of(Recipe(**TRACED)) == Hyper(**TRACED)
     every = TRACED.keys() | STATIC.keys() | BEFORE_THE_PROGRAM.keys()
     assert every == {f.name for f in dataclasses.fields(Recipe)}
