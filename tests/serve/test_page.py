@@ -206,7 +206,7 @@ def test_pictures_to_choose_from(browser, digits):
             assert leading(page) == names[i].split()[-1]
             said = page.locator("#truth").inner_text()
             assert said.startswith(
-                f"It is {names[i].split(',')[0]}. The network is {'wrong' if i in wrong else 'right'}"
+                f"The true class is {names[i].split(',')[0]}. The network is {'wrong' if i in wrong else 'right'}"
             )
             assert buttons[i].get_attribute("aria-pressed") == "true"
         page.click("#clear")

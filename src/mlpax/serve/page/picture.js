@@ -89,7 +89,8 @@ export async function showPictures(panel, model, failed) {
   /** Mark a sample as chosen, and say what it shows; null marks none. */
   function choose(button, { label, right } = {}) {
     find("truth").hidden = !button;
-    find("truth").textContent = button ? `It is ${label}. The network is ${right ? "right" : "wrong"}.` : "";
+    const verdict = right ? "right" : "wrong";
+    find("truth").textContent = button ? `The true class is ${label}. The network is ${verdict}.` : "";
     for (const other of panel.querySelectorAll(".samples button")) {
       other.setAttribute("aria-pressed", String(other === button));
     }

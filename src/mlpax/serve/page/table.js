@@ -76,7 +76,8 @@ export async function showTable(panel, model, failed) {
     const gets = probabilities ? `“${prediction}” with ${percent(base)}` : figure(base);
     const now = probabilities ? percent(probabilities[prediction]) : figure(prediction);
     const typical = model.input.kind === "table" ? ", with the median of each number and no known category," : "";
-    find("base").textContent = `A typical row${typical} gets ${gets}. The values of this row move the answer to ${now}.`;
+    const moved = `The values of this row move the answer to ${now}.`;
+    find("base").textContent = `A typical row${typical} gets ${gets}. ${moved}`;
     find("method").textContent = method;
     const counting = contributions.filter((one) => one.contribution !== 0);
     const most = Math.max(...counting.map((one) => Math.abs(one.contribution)));
