@@ -255,7 +255,8 @@ def test_the_form_of_a_table(browser, table):
         assert labels == ["area", "built", "kind", "street"]
         page.get_by_label("area").fill("180")
         page.get_by_label("kind").select_option("house")  # whose price is three times the area
-        page.wait_for_timeout(500)  # longer than the pause after which a request is sent
+        for value in ("180", "house"):
+            expect(page.locator("#contributions")).to_contain_text(value)
         settle(page)
         price = numbers(page, "#answer")[0]
         assert price == pytest.approx(540, rel=0.15)

@@ -4,7 +4,8 @@ import { ask, newest } from "./api.js";
 import { element, figure, percent, say, showBars } from "./show.js";
 
 const CHOICES = 30; // levels that a list to choose from may have; more are suggested while typing
-const PAUSE = 150; // milliseconds without typing
+const PAUSE = 150; // milliseconds without typing, before the answer
+const LONGER = 500; // and before the contributions, which may take a second
 const SHOWN = 15; // contributions
 const COVERAGE = 0.9;
 
@@ -20,29 +21,29 @@ export async function showTable(panel, model, failed) {
   if (model.input.kind !== "table") find("row-hint").hidden = true;
   let interval = model.intervals ? COVERAGE : null;
 
-  const answer = newest(panel, async () => {
+  const answer = newest(panel, async (explain) => {
     const rows =
       model.input.kind === "table"
         ? { records: [Object.fromEntries(fields.map((own) => [own.name, own.value()]))] }
         : { rows: [fields[0].value()] };
     let error = null;
     try {
-      show(await ask("predict", { ...rows, interval, explain: true }));
+      show(await ask("predict", { ...rows, interval, explain }));
     } catch (found) {
       error = found;
     }
     if (error?.field === "interval") {
       interval = null; // the folds had too few rows for this coverage
-      return answer();
+      return answer(explain);
     }
     const blamed = fields.find((own) => own.isAt(error?.field));
     for (const own of fields) own.blame(own === blamed ? error.message : "");
     return failed(blamed ? null : error);
   });
-  let pause = 0;
+  let timers = [];
   find("row").addEventListener("input", () => {
-    clearTimeout(pause);
-    pause = setTimeout(answer, PAUSE);
+    timers.forEach(clearTimeout);
+    timers = [setTimeout(answer, PAUSE, false), setTimeout(answer, LONGER, true)];
   });
   find("row").addEventListener("submit", (event) => event.preventDefault());
 
@@ -57,7 +58,7 @@ export async function showTable(panel, model, failed) {
     find("answer").replaceChildren(value, element("small", "", share));
     if (probabilities) showBars(find("bars"), probabilities);
     showRange(found);
-    showContributions(explanation, several ? { prediction: Object.values(prediction)[0] } : found);
+    if (explanation) showContributions(explanation, several ? { prediction: Object.values(prediction)[0] } : found);
     say(`${value}, ${share}`);
   }
 
@@ -104,7 +105,7 @@ export async function showTable(panel, model, failed) {
     others.textContent = said.filter(Boolean).join(" ");
   }
 
-  await answer();
+  await answer(true);
 }
 
 function counted(columns) {
