@@ -204,10 +204,9 @@ def test_pictures_to_choose_from(browser, digits):
             buttons[i].click()
             settle(page)
             assert leading(page) == names[i].split()[-1]
-            said = page.locator("#truth").inner_text()
-            assert said.startswith(
-                f"The true class is {names[i].split(',')[0]}. The network is {'wrong' if i in wrong else 'right'}"
-            )
+            verdict = "wrong" if i in wrong else "right"
+            expected = f"The true class is {names[i].split(',')[0]}. The network is {verdict}."
+            assert page.locator("#truth").inner_text() == expected
             assert buttons[i].get_attribute("aria-pressed") == "true"
         page.click("#clear")
         assert page.locator("#samples [aria-pressed=true]").count() == 0
