@@ -4,6 +4,7 @@ import io
 import json
 import random
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -313,6 +314,24 @@ def test_pictures_refuse(fault):
     refused(post(client(picture_model()), {"rows": rows}), 422, field, *parts)
 
 
+def test_hostile_names_take_no_time():
+    """Neither a name that stands twice among many, nor many unknown ones, nor a long one in the answer."""
+    app, start = client(table_model()), time.monotonic()
+    names = [f'"{i}": 1' for i in range(200_000)]
+    twice = f'{{"records": [{{{", ".join([*names, names[-1]])}}}]}}'.encode()
+    refused(post(app, twice), 400, "199999", "twice")
+    refused(post(app, f'{{"records": [{{{", ".join(names)}}}]}}'.encode()), 422, "records[0].age", "missing")
+    found = post(app, {"x" * 1_000_000: 1})
+    assert found.status_code == 422
+    assert len(found.content) < 1000
+    assert time.monotonic() - start < 10
+
+
+def test_texts_among_numbers_take_no_memory():
+    """NumPy would make an array of texts, each as long as the longest."""
+    refused(post(client(picture_model()), {"rows": [[0, 0, "x" * 1_000_000, 0, 0, 0]]}), 422, "rows[0][2]")
+
+
 def test_an_interval_beyond_the_rows_of_the_folds():
     refused(
         post(client(folds_model()), {"records": [ROW], "interval": 0.999}), 422, "interval", "0.999", "999"
@@ -418,6 +437,8 @@ def test_a_rate():
     assert [one.status_code for one in found[:2]] == [200, 200]
     refused(found[3], 429, None, "2 requests a second")
     assert found[3].headers["retry-after"] == "1"
+    slow = client(table_model(), rate=0.01)
+    assert [slow.get("/health").headers.get("retry-after") for _ in range(2)] == [None, "100"]
 
 
 def test_the_name_of_another_host():

@@ -4,18 +4,20 @@ import asyncio
 import dataclasses
 import json
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+from starlette.datastructures import FormData, Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlpax.data.images import decoded
 from mlpax.errors import MlpaxError, Notice
@@ -62,10 +64,25 @@ class Service:
         self.figures.loaded.set_to_current_time()
 
 
+Handler = Callable[[Service, Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A handler as an application. Starlette's own wrapping handles exceptions, as the door does already."""
+
+    service: Service
+    handler: Handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self.handler(self.service, Request(scope, receive))
+        await response(scope, receive, send)
+
+
 def application(service: Service) -> ASGIApp:
     """Return the application of a service, as a server of ASGI takes it."""
     methods = {"/predict": ["POST"]}
-    handlers: dict[str, Callable[[Service, Request], object]] = {
+    handlers: dict[str, Handler] = {
         "/predict": _predict,
         "/health": _health,
         "/model": _model,
@@ -78,7 +95,7 @@ def application(service: Service) -> ASGIApp:
         "/docs": _docs,
     }
     routes = [
-        Route(path, partial(handler, service), methods=methods.get(path, ["GET"]))
+        Route(path, Endpoint(service, handler), methods=methods.get(path, ["GET"]))
         for path, handler in handlers.items()
     ]
     router = Router(routes, redirect_slashes=False)
@@ -127,7 +144,8 @@ async def _uploaded(service: Service, served: Served, request: Request, kind: st
         raise Refusal(415, f"content-type {shown(kind.encode())} is not read; send application/json",
                       "content-type")  # fmt: skip
     if kind == "multipart/form-data":
-        content, formats = await _file_of(request, content), (*PICTURES.values(),)
+        content = await service.calls.run(partial(_file_of, request.headers, content))
+        formats = (*PICTURES.values(),)
     elif kind in PICTURES:
         formats = (PICTURES[kind],)
     else:
@@ -138,17 +156,25 @@ async def _uploaded(service: Service, served: Served, request: Request, kind: st
     return Asked(pixels, 1, pixels=True)
 
 
-async def _file_of(request: Request, content: bytes) -> bytes:
-    """Return the one file of a form."""
+def _file_of(headers: Headers, content: bytes) -> bytes:
+    """Return the one file of a form. A hostile form takes seconds, and must not stop the event loop."""
 
     async def stream() -> AsyncGenerator[bytes, None]:
         yield content
 
+    async def read() -> bytes:
+        parser = MultiPartParser(headers, stream(), max_files=1, max_fields=0)
+        parser.spool_max_size = len(content) + 1  # nothing goes to the disk
+        return await _only_file(await parser.parse())
+
     try:
-        form = await MultiPartParser(request.headers, stream(), max_files=1, max_fields=0).parse()
-    except (MultiPartException, ValueError, KeyError) as error:
+        return asyncio.run(read())
+    except (MultiPartException, LookupError, UnicodeError) as error:
         text = f"the form cannot be read: {error}; send one file in the field 'file'"
         raise Refusal(400, text, "file") from None
+
+
+async def _only_file(form: FormData) -> bytes:
     try:
         file = form.get("file")
         if file is None or isinstance(file, str):

@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -166,7 +167,8 @@ def _rate_check(rate: float) -> Check:
             buckets.pop(next(iter(buckets)))
         buckets[client] = (tokens - 1 if tokens >= 1 else tokens, now)
         if tokens < 1:
-            raise Refusal(429, f"a client may send {rate:g} requests a second; wait a moment")
+            text = f"a client may send {rate:g} requests a second; wait a moment"
+            raise Refusal(429, text, wait=math.ceil((1 - tokens) / rate))
 
     return check
 
@@ -175,7 +177,7 @@ def _refusal(error: Exception, notice: Notice) -> tuple[Refusal, list[tuple[byte
     """Return the refusal that an error means, and headers for it."""
     match error:
         case Refusal(status=429 | 503):
-            return error, [(b"retry-after", b"1")]
+            return error, [(b"retry-after", b"%d" % error.wait)]
         case Refusal(status=401):
             return error, [(b"www-authenticate", b"Bearer")]
         case Refusal():

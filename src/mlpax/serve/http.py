@@ -113,6 +113,7 @@ class Protocol(HttpToolsProtocol):
         self.unsent = 0
         if len(self.connections) > CONNECTIONS:
             self._refuse(503, "too many clients are connected; try again later", b"retry-after: 1\r\n")
+            self.transport.close()  # not even a moment longer
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing() or self.refused:

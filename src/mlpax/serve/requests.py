@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Refusal", "answer", "asked_in_json", "frame_of", "inputs_of"]
 
 SHOWN = 60  # characters of a value in a message
+LOOKED_AT = 100  # unknown names, for one that is similar to the missing one
 FIELDS = ("records", "rows", "interval", "explain")
 
 Cells = dict[str, list[object]]  # the cells of each column
@@ -35,11 +36,13 @@ class Refusal(InputError):  # noqa: N818 - a fault of the client's
         Of HTTP, from 400.
     field : str, optional
         Where the fault is, such as `records[3].age`.
+    wait : int
+        Seconds after which the client may send the request again, if that helps.
     """
 
-    def __init__(self, status: int, message: str, field: str | None = None):
+    def __init__(self, status: int, message: str, field: str | None = None, *, wait: int = 1):
         super().__init__(message)
-        self.status, self.field = status, field
+        self.status, self.field, self.wait = status, field, wait
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def asked_in_json(served: Served, body: bytes, most_rows: int) -> Asked:
     """
     whole = _object(body)
     for name in (name for name in whole if name not in FIELDS):
-        raise Refusal(422, f"there is no field {_seen(name)}; the body has {_fields(served)}", name)
+        raise Refusal(422, f"there is no field {_seen(name)}; the body has {_fields(served)}", _cut(name))
     interval, explain = _interval(served, whole.get("interval")), whole.get("explain", False)
     if not isinstance(explain, bool):
         raise Refusal(422, f"explain is {_seen(explain)}; give true or false", "explain")
@@ -99,7 +102,12 @@ def asked_in_json(served: Served, body: bytes, most_rows: int) -> Asked:
         raise Refusal(413, f"{name} has {len(rows)} rows; send at most {most_rows} in a request", name)
     if explain and len(rows) > 1:
         raise Refusal(422, f"explain is for one row, and {name} has {len(rows)}; send one", "explain")
-    found = _cells(served, rows) if name == "records" else _array(served, rows)
+    if name == "records":
+        return Asked(_cells(served, rows), len(rows), interval, explain)
+    plain = body.count(b'"') == 2 * len(whole) and not any(
+        word in body for word in (b"true", b"false", b"null")
+    )
+    found = _array(served, rows, plain=plain)
     return Asked(found, len(rows), interval, explain)
 
 
@@ -133,14 +141,19 @@ def _no_constant(name: str) -> NoReturn:
 
 def _unique(pairs: list[tuple[str, object]]) -> Record:
     found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Refusal(400, f"the name {_seen(twice)} stands twice in one object; keep one of them", twice)
-    return found
+    if len(found) == len(pairs):
+        return found
+    once = set[str]()
+    twice = next(name for name, _ in pairs if name in once or once.add(name))
+    raise Refusal(400, f"the name {_seen(twice)} stands twice in one object; keep one of them", _cut(twice))
 
 
 DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique)
+
+
+def _cut(name: str) -> str:
+    """Return a name of the client's as a field."""
+    return shortened(escaped(name), SHOWN)
 
 
 def _seen(value: object) -> str:
@@ -191,7 +204,7 @@ def _check_names(served: Served, record: Record, i: int) -> None:
     """Raise an error for a column that is missing or unknown."""
     strange = [name for name in record if name not in served.inputs and name not in served.ignored]
     for name in (name for name in served.inputs if name not in record):
-        near = difflib.get_close_matches(name, strange, n=1)
+        near = difflib.get_close_matches(name, strange[:LOOKED_AT], n=1)
         hint = f"is it {_seen(near[0])}? Then rename that" if near else "give a value, or null if it has none"
         raise Refusal(422, f"column {name!r} is missing; {hint}", f"records[{i}].{name}")
     for name in strange:
@@ -201,7 +214,7 @@ def _check_names(served: Served, record: Record, i: int) -> None:
         near = difflib.get_close_matches(name, served.inputs, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the model has {listed(served.inputs)}"
         raise Refusal(422, f"there is no column {_seen(name)}; {hint}",
-                      f"records[{i}].{shortened(escaped(name), SHOWN)}")  # fmt: skip
+                      f"records[{i}].{_cut(name)}")  # fmt: skip
 
 
 def _column(column: Number | Date | Category, cells: list[object]) -> list[object]:
@@ -275,17 +288,20 @@ def _series(name: str, cells: list[object], *, number: bool) -> "pl.Series":
 # Arrays and pictures
 
 
-def _array(served: Served, rows: list[object]) -> np.ndarray:
-    """Return rows of numbers as an array, checked."""
+def _array(served: Served, rows: list[object], *, plain: bool) -> np.ndarray:
+    """Return rows of numbers as an array, checked.
+
+    NumPy also takes texts, booleans and null for numbers. Unless the body is `plain`, which has none of
+    them, the rows are looked at one by one.
+    """
+    found = np.empty(0)
     try:
-        found = np.array(rows, np.float64)
+        found = np.array(rows, np.float64) if plain else found
         if found.ndim > 2 and found.shape[1:] in _shapes(served):
             found = found.reshape(len(rows), -1)
-        plain = found.ndim == 2 and found.shape[1] == served.features
-    except (ValueError, TypeError, OverflowError):
-        found, plain = np.empty(0), False
-    # NumPy also takes text and booleans for numbers: a list that holds any is looked at cell by cell.
-    if not plain or not _all_numbers(rows):
+    except (ValueError, TypeError, OverflowError):  # not what it should be: `_row` says why
+        found = np.empty(0)
+    if found.shape != (len(rows), served.features):
         found = np.array([_row(served, row, i) for i, row in enumerate(rows)])
     lowest, highest = (0, served.highest) if served.kind == "picture" else (-LARGEST_INPUT, LARGEST_INPUT)
     if not (found.min() >= lowest and found.max() <= highest):
@@ -293,18 +309,6 @@ def _array(served: Served, rows: list[object]) -> np.ndarray:
         limits = f"pixels of 0 to {highest}" if served.kind == "picture" else f"numbers within ±{highest:.1e}"
         raise Refusal(422, f"rows[{i}] holds {found[i, k]:g}; give {limits}", f"rows[{i}][{k}]")
     return found.astype(np.float32)
-
-
-def _all_numbers(rows: Sequence[object]) -> bool:
-    """Return whether nested lists hold nothing but numbers."""
-    for row in rows:
-        kinds = {*map(type, cast("list[object]", row))}
-        if list in kinds:
-            if not _all_numbers(cast("list[object]", row)):
-                return False
-        elif not kinds <= {int, float}:
-            return False
-    return True
 
 
 def _shapes(served: Served) -> list[tuple[int, ...]]:
