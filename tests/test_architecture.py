@@ -23,8 +23,8 @@ ROOMS = {
     "engine": "plan rows stopping waiting state trees schedules metrics weights table_network forward"
     " population native.library native.epoch native.population xla.network xla.losses xla.objective"
     " xla.optimizers xla.epoch xla.population xla.full_batch xla.prediction xla.exported training search",
-    "data": "memory reading arrays numerals dates graph date_graph encodings headers csv_files tables kinds"
-    " columns dataset"
+    "data": "memory reading arrays packed numerals dates graph date_graph encodings headers csv_files excel"
+    " json_files arff libsvm parts tables kinds columns dataset"
     " named_sets image_cache images targets sources describe",
     "model": "schema tensors model model_file fit_model folds examples onnx_graph stablehlo dependence"
     " explain",
@@ -214,7 +214,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 16300
+    assert house.survey(SOURCE.parents[1]).lines <= 17200
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -258,7 +258,7 @@ def test_like_trains_on_other_data(mlpax, tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("digits", "--from", "a"), "--from takes data and options from the run"),
+        (("--recipe", "quick", "--from", "a"), "--from takes recipe and options from the run"),
         (("--from", "a"), "epochs +0 adds nothing to a"),
         (("--from", "b", "--epochs", "+2"), "no run at b"),
         (("--like", "a"), "--like takes the recipe from the run; name data"),
@@ -311,8 +311,8 @@ def test_help_and_version(mlpax):
     assert "compare [OPTIONS] {RUN}...\n" in mlpax("compare", "--help")[1]
     assert "Update rule [sgd, momentum, nesterov," in " ".join(out.split())
     assert [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")] == [
-        "Arguments:", "Options:", "Data:", "Columns of a table:", "Text files:", "Pictures:", "Network:",
-        "Update rule:", "Validation and early stopping:", "Training:",
+        "Arguments:", "Options:", "Data:", "Columns of a table:", "Text and Excel files:", "Pictures:",
+        "Network:",        "Update rule:", "Validation and early stopping:", "Training:",
     ]  # fmt: skip
     code, out, err = mlpax()  # the help, in its lines
     assert (code, out.splitlines()[0], err) == (2, "Usage: mlpax [OPTIONS] COMMAND [ARGS]...", "")

@@ -10,6 +10,7 @@ import collections
 import csv
 import gzip
 import io
+import json
 import random
 import shutil
 import signal
@@ -24,14 +25,17 @@ from unittest import mock
 
 import numpy as np
 import polars as pl
+import sklearn.datasets  # noqa: F401 - now, and not within the seconds of an attack
 from PIL import Image
 
 from mlpax.data.arrays import read_arrays, read_idx
 from mlpax.data.csv_files import FileOptions
 from mlpax.data.images import read_image_folder
+from mlpax.data.packed import zstd
 from mlpax.data.tables import read_table
 from mlpax.data.targets import from_frame
 from mlpax.errors import InputError
+from workbook import sheet, workbook
 
 __all__ = ["attack"]
 
@@ -68,8 +72,8 @@ def attack(rng: random.Random, folder: Path) -> str:
         return _outcome(kind, lambda: _read_pictures(path))
     for _ in range(rng.choice((0, 0, 1, 1, 1, 2, 5))):
         content = rng.choice((flipped, cut, inserted, repeated, enlarged))(rng, content)
-    if kind.endswith(".gz"):
-        content = gzip.compress(content, mtime=0)
+    if kind.endswith((".gz", ".zst", ".zip")):
+        content = PACK[kind.rpartition(".")[2]](content)
         if rng.random() < 0.3:
             content = rng.choice((flipped, cut, inserted, repeated))(rng, content)
     path.write_bytes(content)
@@ -227,6 +231,79 @@ def _png(rng: random.Random) -> bytes:
     return content
 
 
+def _lines(rng: random.Random) -> bytes:
+    """Return records of JSON, in lines or in an array, some of which are odd."""
+    records = pl.DataFrame(_cells(rng)).to_dicts()
+    odd = (
+        {"a": "x"},
+        {"new": 1},
+        {"a": [1]},
+        {"b": 1e300},
+        {"a": 2**70},
+        {"a": None},
+        {"c": "\ud800"},
+        {"": 1},
+    )
+    for _ in range(rng.choice((0, 0, 0, 1, 3))):
+        records[rng.randrange(ROWS)] |= rng.choice(odd)
+    if rng.random() < 0.02:
+        records += [{f"k{i}": 1} for i in range(3000)]
+    lines = [json.dumps(record) for record in records]
+    nested = ["[" * 10**5, '{"a":' * 10**5, "[" * 10**5 + "]" * 10**5]
+    lines += [rng.choice(nested)] if rng.random() < 0.03 else []
+    return ("\n".join(lines) if rng.random() < 0.7 else f"[{', '.join(lines)}]").encode()
+
+
+def _arff(rng: random.Random) -> bytes:
+    cells = _cells(rng)
+    cells["c"] = [rng.choice(("red", "green", "'dark blue'", "?")) for _ in range(ROWS)]
+    head = "@relation r\n@attribute a integer\n@attribute b real\n@attribute c {red, green, 'dark blue'}\n"
+    rows = "".join(",".join(map(str, row)) + "\n" for row in zip(*cells.values(), strict=True))
+    blanks = " " * rng.choice((0, 0, 0, 10**5)) + "'"
+    return f"{head}@attribute y {{0,1}}\n@data\n{rows}{blanks * (rng.random() < 0.1)}".encode()
+
+
+def _libsvm(rng: random.Random) -> bytes:
+    last = rng.choice((*[7] * 20, 10**4, 10**9, 2**31, 2**63, -1))
+    return "".join(f"{i % 2} 1:{i} 3:{rng.random()} {last}:1\n" for i in range(ROWS)).encode()
+
+
+def _excel(rng: random.Random) -> bytes:
+    """Return a workbook, of which at times the sheet is mutated before it is packed."""
+    cells = _cells(rng)
+    part = sheet([list(cells), *map(list, zip(*cells.values(), strict=True))])
+    odd = (
+        '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>', "&amp;", "<a>" * 10**5, "<f/>", "&x;",
+        '<row r="50"><c r="A50" t="s"><v>99999</v></c></row>', '<row r="50"><c t="e"><v>#N/A</v></c></row>',
+        '<row r="50"><c s="1"><v>1e300</v></c><c s="3"><v>-1</v></c><c s="2"><v>2958465.99999</v></c></row>',
+    )  # fmt: skip
+    if rng.random() < 0.2:
+        part = part.replace("</sheetData>", f"{rng.choice(odd)}</sheetData>")
+    if rng.random() < 0.05:
+        entities = "".join(f'<!ENTITY x{i} "{f"&x{i - 1};" * 10 if i else "x"}">' for i in range(10))
+        part = part.replace("?>", f"?><!DOCTYPE w [{entities}]>").replace("</sheetData>", "&x9;</sheetData>")
+    if rng.random() < 0.3:
+        part = rng.choice((flipped, cut, inserted, repeated))(rng, part.encode()).decode("latin-1")
+    part += " " * rng.choice((*[0] * 30, 10**8))
+    return workbook({"One": part, "Two": part[: rng.randrange(len(part)) if rng.random() < 0.1 else None]})
+
+
+def _zip(content: bytes) -> bytes:
+    """Return an archive of a table, at times with odd names beside it, or in one more archive."""
+    file = io.BytesIO()
+    rng = random.Random(len(content))
+    with zipfile.ZipFile(file, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+        archive.writestr(rng.choice(("t.csv", "../t.csv", "/etc/t", "a\nb.csv")), content)
+        for name in rng.choice(((), (), (), ("x.csv",), ("__MACOSX/t.csv",), ("y/",))):
+            archive.writestr(name, b"?")
+    return _zip(file.getvalue()) if rng.random() < 0.1 else file.getvalue()
+
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gz": lambda content: gzip.compress(content, mtime=0),
+    "zst": zstd.compress,
+    "zip": _zip,
+}
 MAKERS: dict[str, Callable[[random.Random], bytes]] = {
     "t.csv": _csv,
     "t.tsv": _csv,
@@ -238,6 +315,13 @@ MAKERS: dict[str, Callable[[random.Random], bytes]] = {
     "t-idx3-ubyte": _idx,
     "t-idx3-ubyte.gz": _idx,
     "pictures": lambda rng: b"",
+    "t.csv.zst": _csv_bomb,
+    "t.csv.zip": _csv_bomb,
+    "t.jsonl": _lines,
+    "t.json": _lines,
+    "t.arff": _arff,
+    "t.svm": _libsvm,
+    "t.xlsx": _excel,
 }
 
 
@@ -255,6 +339,10 @@ def _read(path: Path) -> None:
     frame = read_table(path, FileOptions(memory=MEMORY))
     if path.suffix in (".csv", ".tsv"):
         _like_the_csv(frame, path)
+    elif path.suffix == ".jsonl":
+        _like_the_records(frame, path)
+    elif path.suffix == ".svm":
+        _like_the_pairs(frame, path)
     from_frame(frame)
 
 
@@ -290,6 +378,30 @@ def _like_the_csv(frame: "pl.DataFrame", path: Path) -> None:
         assert frame.width != len(rows[0]) or not lost, (
             f"{path.name}: the row {lost[0]!r} is not in the table"
         )
+
+
+def _like_the_records(frame: "pl.DataFrame", path: Path) -> None:
+    """Each value that Python's reader finds in a line is in the row, as it is or as text."""
+    content = path.read_bytes()
+    if not content.isascii() or b"\0" in content or content.lstrip().startswith(b"["):
+        return
+    rows = [json.loads(line) for line in content.decode().split("\n") if line.strip()]
+    for row, record in zip(frame.iter_rows(named=True), rows, strict=True):
+        for name, value in record.items():
+            text = value.strip() if isinstance(value, str) else json.dumps(value)
+            same = (
+                row[name] == value or row[name] == text or (row[name] is None and text in ("", "NaN", "null"))
+            )
+            assert same, f"{path.name}: {row[name]!r} was read for {value!r}"
+
+
+def _like_the_pairs(frame: "pl.DataFrame", path: Path) -> None:
+    lines = [line.split(b"#")[0].split() for line in path.read_bytes().split(b"\n")]
+    for row, (y, *pairs) in zip(frame.iter_rows(named=True), filter(None, lines), strict=True):
+        found = {f"x{int(pair.split(b':')[0])}": float(pair.split(b":")[1]) for pair in pairs} | {
+            "y": float(y)
+        }
+        assert found.items() <= row.items(), f"{path.name}: {row} was read for {found}"
 
 
 def _draw(rng: random.Random, path: Path) -> None:

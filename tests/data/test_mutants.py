@@ -13,9 +13,10 @@ MUTANTS = Path(__file__).with_name("mutants.py")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
-@pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_mutants_give_a_value_or_our_error(count):
-    environment = os.environ | {"POLARS_MAX_THREADS": "2"}
+    path = os.pathsep.join([str(MUTANTS.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"POLARS_MAX_THREADS": "2", "PYTHONPATH": path}
     outcomes = collections.Counter()
     while (first := outcomes.total()) < count:
         command = [sys.executable, "-W", "ignore", str(MUTANTS), str(first), str(count)]

@@ -1,5 +1,7 @@
 """What a user names as data is opened in one place, and a file is read once."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,12 @@ def test_what_lies_there_decides(tmp_path):
     assert all(source(name) == Named(name) for name in NAMES)
     classified().write_csv(tmp_path / "t.csv")
     assert source(str(tmp_path / "t.csv")) == Table(tmp_path / "t.csv")
+    assert source(str(tmp_path)) == Table(tmp_path)  # of parts
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").touch()
     assert source(str(tmp_path)) == Pictures(tmp_path)
+    assert source(f"{tmp_path}/*.csv") == Table(tmp_path / "*.csv")
+    assert source("-") == Table(Path("-"))
     for X, kind in ((np.zeros((4, 9), np.uint8), Table), (np.zeros((4, 3, 3), np.uint8), Pictures),
                     (np.zeros((4, 3, 3, 1), np.uint8), Pictures), (np.zeros((4, 3, 3)), Table)):  # fmt: skip
         np.savez(tmp_path / "a.npz", X=X, y=np.arange(4) % 2)

@@ -228,7 +228,7 @@ def test_one_line_for_each_wrong_file(tmp_path):
     path.write_bytes(bytes(range(256)))
     assert says(read_table, path) == f"{path} is no text; is it a CSV file?"
     path.write_bytes(gzip.compress(b"a,b\n1,2\n" * 100)[:-9])
-    assert f"{path} is no whole csv file: " in says(read_table, path)
+    assert f"{path} is no whole CSV file: " in says(read_table, path)
     for name, kind in (("t.parquet", "parquet"), ("t.arrow", "arrow"), ("t.npy", ".npy"), ("t.npz", ".npz")):
         path = write(tmp_path, "a,b\n1,2\n", name)
         line = says(read_table, path)
@@ -242,8 +242,8 @@ def test_one_line_for_each_wrong_file(tmp_path):
     for function in (read_table, lambda path: next(read_batches(path))):
         assert says(function, folder) == f"{folder} cannot be read: it is a folder"
         assert says(function, absent) == f"{absent} cannot be read: there is no such file"
-        path = tmp_path / "t.xlsx"
-        assert f"{path} is a file of Excel, which mlpax does not read; save the table as CSV" in says(
+        path = tmp_path / "t.xls"
+        assert f"{path} is a file of old Excel, which mlpax does not read; save the table as CSV" in says(
             function, path
         )
         path = tmp_path / "t.doc"
@@ -268,7 +268,7 @@ def test_a_panic_is_a_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pl, "read_csv", panic)
     path = write(tmp_path, "a,b\n1,2\n")
-    assert says(read_table, path) == f"{path} is no whole csv file: index out of bounds"
+    assert says(read_table, path) == f"{path} is no whole CSV file: index out of bounds"
 
 
 # Parquet, Arrow, NPZ, NPY

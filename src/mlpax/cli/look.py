@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from mlpax.cli.options import COLUMNS, FILE, Setting, fields_of, reading_of, with_options
-from mlpax.cli.screen import say, show, show_json, table, table_of_runs
+from mlpax.cli.screen import output, say, show, show_json, table, table_of_runs
 from mlpax.data.reading import Reading
 from mlpax.errors import InputError, counted, listed, options_of
 
@@ -28,7 +28,7 @@ Moved = Annotated[
     Path | None, typer.Option("--data", help="Where the run's own data are now, if they have moved.")
 ]
 OF_OTHER_ROWS = {
-    "Text files": fields_of(Reading, FILE),
+    "Text and Excel files": fields_of(Reading, FILE),
     "Pictures": fields_of(Reading, ("invert", "skip_bad")),
     "Data": fields_of(Reading, ("memory",)),
 }
@@ -39,11 +39,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
     {
         "Data": fields_of(Reading, ("target", "task", "memory")),
         "Columns of a table": fields_of(Reading, COLUMNS),
-        "Text files": fields_of(Reading, FILE),
+        "Text and Excel files": fields_of(Reading, FILE),
     }
 )
 def describe(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Path of the table.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A table: a file, a folder or pattern of parts, or -.")
+    ],
     *,
     json_: Json = False,
     **settings: Setting | None,
@@ -154,12 +156,16 @@ def predict(
     run: RunArgument,
     data: Annotated[
         str,
-        typer.Argument(help="A table; pictures, IDX, .npy or .npz; or a named data set (its test rows)."),
+        typer.Argument(
+            help="A table, or - for one from standard input; pictures or arrays; a named set (its test rows)."
+        ),
     ],
     *,
     out: Annotated[
         Path,
-        typer.Option(help="CSV or Parquet file to write: predictions and probabilities."),
+        typer.Option(
+            help="CSV or Parquet file to write: predictions and probabilities; - for standard output."
+        ),
     ],
     safe_csv: Annotated[
         bool,
@@ -187,16 +193,22 @@ def predict(
     from mlpax.model.model_file import load
 
     model = load(run)
-    check_out(out)
-    if out.suffix not in (".csv", ".parquet"):
+    to_stdout = str(out) == "-"
+    if not to_stdout:
+        check_out(out)
+    if not to_stdout and out.suffix not in (".csv", ".parquet"):
         raise InputError(f"{out} is no name for predictions; end it with .csv or .parquet")
     if out.exists() and Path(data).exists() and out.samefile(data):
         raise InputError(f"{out} holds the rows to predict; --out takes another file")
     batches, files = source(data, data_dir, model=model).to_predict(model, say, reading_of(settings))
     rows = model.write_predictions(
-        batches, out, files=files, safe_csv=safe_csv, disagreement=disagreement, interval=interval
-    )
-    show(f"{out}: {rows} predictions")
+        batches, output() if to_stdout else out, files=files, safe_csv=safe_csv, disagreement=disagreement,
+        interval=interval,
+    )  # fmt: skip
+    if to_stdout:
+        say(f"{rows} predictions")
+    else:
+        show(f"{out}: {rows} predictions")
 
 
 def check_out(out: Path) -> None:
@@ -207,7 +219,7 @@ def check_out(out: Path) -> None:
         raise InputError(f"{out.parent} is no folder; make it first, or choose another --out")
 
 
-@with_options({"Text files": fields_of(Reading, FILE), "Data": fields_of(Reading, ("memory",))})
+@with_options({"Text and Excel files": fields_of(Reading, FILE), "Data": fields_of(Reading, ("memory",))})
 def importance(
     run: RunArgument,
     data: Annotated[str | None, typer.Argument(help="A table [the run's held-out rows].")] = None,

@@ -50,8 +50,8 @@ DataArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="DATA",
-        help="digits, mnist, fashion_mnist or kmnist; a table (CSV, Parquet, ...); a folder of pictures"
-        " [digits].",
+        help="digits, mnist, fashion_mnist or kmnist; a table (CSV, Excel, ...), a folder or pattern of"
+        " its parts, or - for standard input; a folder of pictures [digits].",
     ),
 ]
 RecipeName = Annotated[
@@ -205,11 +205,11 @@ def train(
     told: Any = {"every": checkpoint_every, "quiet": quiet, "as_json": json_}
     chosen_recipe = recipe or quality != QUALITIES[0]
     if from_ is not None:
-        if data or like or chosen_recipe or resume or reading != Reading():
+        if like or chosen_recipe or resume or reading != Reading():
             raise InputError(
-                "--from takes data and options from the run; leave out all but numbers to change"
+                "--from takes recipe and options from the run; leave out all but numbers to change"
             )
-        _go_on(from_, out, changes, data_dir, log, **told)
+        _go_on(from_, data, out, changes, data_dir, log, **told)
         return
     wanted = Wanted(recipe, changes, quality)
     if like is not None:
@@ -234,20 +234,27 @@ def train(
 
 def _go_on(
     parent: Path,
+    data: str | None,
     out: Path | None,
     changes: dict[str, object],
     data_dir: Path | None,
     log: str | None,
     **told: Any,
 ) -> None:
-    """Train a new run from the last state of another."""
+    """Train a new run from the last state of another. `data` is where its data are now, if that is said."""
     from mlpax.data.sources import short_name
     from mlpax.runs import run
     from mlpax.runs.own_rows import rows_of
     from mlpax.runs.parent import child_of
 
     config, recipe = child_of(parent, changes)
-    dataset = rows_of(config, data_dir)
+    if config.dataset == "-" and data is None:
+        raise InputError(f"standard input is gone; name a file of its rows: mlpax train FILE --from {parent}")
+    if data is None:
+        dataset = rows_of(config, data_dir)
+    else:
+        moved = Path(data).resolve()
+        dataset = dataclasses.replace(rows_of(config, data_dir, moved), name=str(moved))
     with nullcontext(out) if out else _new_folder(short_name(config.dataset), config.recipe_name) as path:
         start = partial(
             run.train, path, dataset, recipe, recipe_name=config.recipe_name, data_dir=config.data_dir,
@@ -380,6 +387,8 @@ def _start_folds(
 
     if log:
         raise InputError(f"log {log!r} is of one run, and each fold has one of its own; leave it out")
+    if data == "-":
+        raise InputError("each fold reads the data, and standard input can be read once; save it to a file")
     data_dir = data_dir and data_dir.resolve()  # a training may go on from elsewhere
     read = _reader(data, data_dir, wanted, (lambda text: None) if quiet or as_json else say)
     name = wanted.name("folds")

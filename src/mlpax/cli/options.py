@@ -21,7 +21,7 @@ Command = Callable[..., None]
 Field = dataclasses.Field[object]
 
 SEVERAL = ("column", "drop", "missing")  # options that may be given more than once
-FILE = ("encoding", "separator", "header")  # fields of `Reading` that say how a text file is written
+FILE = ("encoding", "separator", "header", "sheet")  # fields of `Reading` that say how a file is written
 COLUMNS = ("column", "drop", "id", "missing", "dates", "decimal", "thousands", "strict")  # what columns hold
 
 
@@ -93,7 +93,7 @@ PANELS_OF_DATA = {
         "memory",
     ),
     "Columns of a table": COLUMNS,
-    "Text files": FILE,
+    "Text and Excel files": FILE,
     "Pictures": ("size", "colour", "invert", "skip_bad"),
 }
 PANELS = {

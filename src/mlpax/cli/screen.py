@@ -1,15 +1,16 @@
 """Print what a person sees on the terminal: answers, notices, epoch lines, a progress bar, tables.
 
-All that the commands print leaves through `show`, `show_json`, `say` or `bar`. A name from a file, whatever
-characters it holds, can therefore neither move the cursor nor begin a line.
+All that the commands print leaves through `show`, `show_json`, `output`, `say` or `bar`. A name from a file,
+whatever characters it holds, can therefore neither move the cursor nor begin a line.
 """
 
+import io
 import json
 import shutil
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, TextIO, cast
 
 from rich.cells import cell_len
 
@@ -18,7 +19,7 @@ from mlpax.errors import escaped, shortened
 if TYPE_CHECKING:
     from mlpax.runs.run_files import Summary
 
-__all__ = ["bar", "epoch_line", "figure", "log", "say", "show", "show_json", "table", "table_of_runs"]
+__all__ = ["bar", "epoch_line", "figure", "output", "say", "show", "show_json", "table", "table_of_runs"]
 
 WIDTH = 80  # columns of the narrowest terminal that our lines should fit
 SHORTEST = 8  # columns that a shortened name keeps
@@ -35,6 +36,20 @@ def show(*lines: object) -> None:
     """Print lines of the answer on stdout."""
     for line in lines:
         print(_seen(str(line), sys.stdout))
+
+
+class _Terminal(io.RawIOBase):
+    """Shows the lines of a file on the terminal."""
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        show(*data.decode().splitlines())
+        return len(data)
+
+
+def output() -> IO[bytes]:
+    """Return stdout for the bytes of a file, which are exact; on a terminal they are shown as by `show`."""
+    sys.stdout.flush()
+    return cast(IO[bytes], _Terminal()) if sys.stdout.isatty() else sys.stdout.buffer
 
 
 def show_json(answer: object) -> None:

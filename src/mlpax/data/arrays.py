@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from mlpax.data.memory import refuse_beyond
+from mlpax.data.memory import ENTRY, refuse_beyond
 from mlpax.errors import InputError, listed, shortened
 
 __all__ = ["is_arrays", "labels_beside", "read_arrays", "read_idx", "read_rows"]
 
 COPIES = 3  # of an array that are in memory while it is read and its rows are held out
-ENTRY = 16  # bytes that one of a zip archive's directory takes
 PAIRS = (("images", "labels"), ("X", "y"), ("x", "y"))  # in the names of two files of one set
 
 

@@ -1,46 +1,31 @@
 """Read a text table as frames of text: separator, quotes, header, and that no row is lost."""
 
-import bz2
 import csv
-import gzip
 import itertools
-import lzma
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mlpax.data.encodings import as_utf8
 from mlpax.data.headers import is_header, is_number
-from mlpax.data.memory import CELL, COLUMN, read_within, refuse_beyond
+from mlpax.data.memory import CELL, COLUMN, refuse_beyond
+from mlpax.data.packed import TEXT, unpacked
 from mlpax.data.reading import FileOptions
 from mlpax.errors import Guess, InputError, Notice, counted
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["is_packed", "read_csv", "scan_csv", "starts"]
+__all__ = ["read_csv", "scan_csv", "table_of_text"]
 
 SEPARATORS = (";", "\t", "|", ",", " ")
 SAMPLE = 1 << 20  # bytes that tell the separator and the header
 PIECE = 1 << 24  # bytes that are read at a time from a large file
-TEXT = 6  # bytes that one of a text takes while it is read
 ROWS = 200  # of the sample that are looked at
-PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-OTHERS = {  # first bytes of files that are no text
-    b"PK\x03\x04": "a zip archive, as .xlsx files are; save the table as CSV",
-    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it first, with zstd -d",
-    b"PAR1": "a Parquet file; let its name end in .parquet",
-    b"ARROW1": "an Arrow file; let its name end in .arrow",
-    b"SQLite format 3": "an SQLite database; export the table as CSV",
-    b"%PDF": "a PDF file; export the table as CSV",
-    b"\xd0\xcf\x11\xe0": "an old Excel file; save the table as CSV",
-    b"\x89HDF": "an HDF5 file; export the table as CSV or Parquet",
-    b"7z\xbc\xaf": "packed by 7-Zip; unpack it first",
-}
 COMMENT = re.compile(r"\s*(#|%|//)")
 TOTAL = re.compile(r"(?i)(grand |sub)?-?\s?(total|sum|summe|gesamt|insgesamt|somme|totale|suma)s?\.?:?$")
 
@@ -64,7 +49,7 @@ def read_csv(
     Parameters
     ----------
     path : path
-        The file, as it is or packed by gzip, bzip2 or xz.
+        The file, as it is or packed; see `packed.unpacked`.
     options : FileOptions, optional
         What the user says; the rest is told from the file.
     notice : callable, optional
@@ -82,7 +67,12 @@ def read_csv(
         If rows have different numbers of cells, a quote opens no cell or closes none, or the file is no such
         text; with the line.
     """
-    data = as_utf8(path, _unpacked(path, options.memory), options.encoding, notice)
+    return table_of_text(path, unpacked(path, options.memory).data, options, notice)
+
+
+def table_of_text(path: Path, data: bytes, options: FileOptions, notice: Notice) -> "pl.DataFrame":
+    """Return the table in the bytes of a text; `path` is for messages. See `read_csv`."""
+    data = as_utf8(path, data, options.encoding, notice)
     dialect, body = _taken_apart(path, data, options, notice)
     cells = body.count(dialect.separator.encode()) + body.count(dialect.end.encode())
     refuse_beyond(path, TEXT * len(data) + CELL * cells + COLUMN * len(dialect.names), options.memory)
@@ -129,36 +119,6 @@ def _cut(data: bytes, dialect: Dialect) -> tuple[bytes, bytes]:
     ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
     place = int(ends[-1]) + 1 if len(ends) else len(data)
     return data[:place], data[place:]
-
-
-def starts(path: Path, magic: bytes) -> bool:
-    """Whether a file starts with these bytes."""
-    with open(path, "rb") as file:
-        return file.read(len(magic)) == magic
-
-
-def is_packed(path: Path) -> bool:
-    """Whether a file is packed by gzip, bzip2 or xz."""
-    return any(starts(path, magic) for magic in PACKED)
-
-
-def _unpacked(path: Path, memory: str | None) -> bytes:
-    """Return a text file's bytes.
-
-    Raises
-    ------
-    InputError
-        If its first bytes say that it is no text, or the text takes too much memory.
-    """
-    open_ = next((open_ for magic, open_ in PACKED.items() if starts(path, magic)), open)
-    if open_ is open:
-        refuse_beyond(path, TEXT * path.stat().st_size, memory)
-    with open_(path, "rb") as file:
-        data = read_within(path, cast(IO[bytes], file), memory, TEXT)
-    for magic, what in OTHERS.items():
-        if data.startswith(magic):
-            raise InputError(f"{path} is no text table, but {what}")
-    return data
 
 
 # The dialect
@@ -219,17 +179,20 @@ def _refuse_other_texts(path: Path, lines: list[str]) -> None:
     """Refuse texts that are no tables by separators, and say what they look like."""
     most = 0.9 * len(lines)
     kinds = {
-        "LIBSVM text (label index:value ...); read it by sklearn.datasets.load_svmlight_file": (
-            r"\S+(?: \d+:\S+)+(?: *#.*)?", most
-        ),
-        "JSON lines; read it by polars.read_ndjson": (r"\{.*\}", most),
-    }  # fmt: skip
-    for what, (pattern, least) in kinds.items():
-        if lines and sum(re.fullmatch(pattern, line) is not None for line in lines) >= least:
-            raise InputError(f"{path} looks like {what} and write it as CSV")
-    for start, what in (("[{", "JSON"), ("{", "JSON"), ("<", "HTML or XML"), ("@relation", "ARFF")):
+        "LIBSVM text (label index:value ...); let its name end in .svm": r"\S+(?: \d+:\S+)+(?: *#.*)?",
+        "JSON lines; let its name end in .jsonl": r"\{.*\}",
+    }
+    for what, pattern in kinds.items():
+        if lines and sum(re.fullmatch(pattern, line) is not None for line in lines) >= most:
+            raise InputError(f"{path} looks like {what}")
+    for start, what in (
+        ("[{", "JSON; let its name end in .json"),
+        ("{", "JSON; save it as a table"),
+        ("<", "HTML or XML; save it as a table"),
+        ("@relation", "ARFF; let its name end in .arff"),
+    ):
         if lines[0].lower().startswith(start):
-            raise InputError(f"{path} looks like {what}, not like a table of rows; save it as CSV")
+            raise InputError(f"{path} looks like {what}")
 
 
 def _quote(lines: list[str], separators: Sequence[str]) -> str:
@@ -399,6 +362,7 @@ class _Census(NamedTuple):
     widths: np.ndarray  # cells of each record, blank lines among them
     lines: np.ndarray  # the line that each record starts in, from 0
     blank: np.ndarray  # whether a record is a blank line
+    bounds: np.ndarray  # (records, 2): the bytes that each record starts at and ends before
     odd: int | None  # the line of the first quote that does not open or close a cell
     swallowed: int | None  # the line of the first quoted cell over several lines that each look like a row
 
@@ -440,7 +404,7 @@ def _census(body: bytes, dialect: Dialect) -> _Census:
     if len(dialect.names) > 1:
         for i in np.flatnonzero(blank):
             blank[i] = not body[starts[i] : last[i]].strip()
-    return _Census(widths, lines, blank, odd, swallowed)
+    return _Census(widths, lines, blank, np.stack([starts, last], axis=1), odd, swallowed)
 
 
 def _looks_like_a_row(line: str, dialect: Dialect) -> bool:
@@ -486,15 +450,16 @@ def _read(path: Path, body: bytes, dialect: Dialect) -> "pl.DataFrame":
         if len(ragged):
             line, found = (int(values[ragged[0]]) for values in (census.lines, census.widths))
             raise _ragged(path, dialect.lines + line + 1, found, width, dialect.separator)
-        if len(census.widths) == 0:
+        blank = census.blank & (width > 1)
+        if blank.all():  # or there is none
             return pl.DataFrame(schema=dict.fromkeys(dialect.names, pl.String))
         frame = pl.read_csv(
-            body, has_header=False, schema=dict.fromkeys(dialect.names, pl.String),
+            _without(body, census.bounds[blank]) if blank.any() else body,
+            has_header=False, schema=dict.fromkeys(dialect.names, pl.String),
             separator=dialect.separator, quote_char=dialect.quote, eol_char=dialect.end,
-            missing_columns="insert",  # the first line may be blank
         )  # fmt: skip
-        if frame.height == len(census.widths):
-            return frame if width == 1 or not census.blank.any() else frame.filter(~census.blank)
+        if frame.height == np.count_nonzero(~blank):
+            return frame
     rows = _rows_of_odd_quotes(body.decode(), dialect, census)
     if rows is None:
         line = next(line for line in (census.odd, census.swallowed, 0) if line is not None)
@@ -503,6 +468,14 @@ def _read(path: Path, body: bytes, dialect: Dialect) -> "pl.DataFrame":
             f" or that stands within one; write {dialect.quote * 2} for a quote within quotes, or remove it"
         )
     return pl.DataFrame(rows, dict.fromkeys(dialect.names, pl.String), orient="row")
+
+
+def _without(body: bytes, bounds: np.ndarray) -> bytes:
+    """Return bytes without some records, which polars would give as many cells as there are columns."""
+    edges = np.zeros(len(body) + 2, np.int8)
+    edges[bounds[:, 0]] += 1
+    edges[bounds[:, 1] + 1] -= 1
+    return np.frombuffer(body, np.uint8)[np.cumsum(edges, dtype=np.int8)[: len(body)] == 0].tobytes()
 
 
 def _rows_of_odd_quotes(text: str, dialect: Dialect, census: _Census) -> list[list[str]] | None:

@@ -19,7 +19,7 @@ from mlpax.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["SUFFIXES", "UNREAD", "Images", "decoded", "read_image_folder", "read_pictures"]
+__all__ = ["SUFFIXES", "UNREAD", "Images", "decoded", "holds_pictures", "read_image_folder", "read_pictures"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # Pillow opens no other, whatever a file is called
 READ = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
@@ -241,6 +241,16 @@ def _scan(path: str, unread: list[str]) -> dict[str, list[str]]:
             f" {os.path.join(path, train)} and evaluate on {os.path.join(path, test)}"
         )
     return found
+
+
+def holds_pictures(path: str | Path) -> bool:
+    """Whether a folder has pictures in its sub-folders."""
+    return any(
+        name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        for folder in _folders(os.fspath(path))
+        for _, _, names in os.walk(os.path.join(path, folder))
+        for name in names
+    )
 
 
 def _folders(path: str) -> list[str]:

@@ -10,11 +10,24 @@ from typing import IO
 
 from mlpax.errors import InputError
 
-__all__ = ["CELL", "COLUMN", "memory_limit", "read_within", "refuse_beyond", "shared", "written"]
+__all__ = [
+    "CELL",
+    "CHUNK",
+    "COLUMN",
+    "ENTRY",
+    "TYPED",
+    "memory_limit",
+    "read_within",
+    "refuse_beyond",
+    "shared",
+    "written",
+]
 
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 CELL = 64  # bytes that a cell of a table takes, beside its text, until it is an input of the network
+TYPED = 24  # and one of a typed file
 COLUMN = 4096  # and each column, however few its rows
+ENTRY = 16  # bytes that one of a zip archive's directory takes
 SHARE = 0.5  # of the memory that is available
 UNKNOWN = 4 * 2**30  # available memory where the system does not say
 CHUNK = 1 << 20  # bytes that are unpacked at a time

@@ -34,6 +34,8 @@ class FileOptions:
         What stands between cells, one character; or "tab".
     header : str, optional
         The number of the line with the names of the columns, from 1; or "none".
+    sheet : str, optional
+        The sheet of an Excel file: its name, or its number from 1.
     memory : str, optional
         The most memory that data may take, such as "4G"; by default half of what is available.
     """
@@ -41,6 +43,7 @@ class FileOptions:
     encoding: str | None = None
     separator: str | None = None
     header: str | None = None
+    sheet: str | None = None
     memory: str | None = None
 
     def __post_init__(self) -> None:
@@ -84,6 +87,7 @@ class Reading:
     encoding: str | None = _option(None, "encoding of a text file, as cp1252 [told from its bytes]")
     separator: str | None = _option(None, "separator of a text file's cells, as ';' or tab [told]")
     header: str | None = _option(None, "line of the column names, or none [told]")
+    sheet: str | None = _option(None, "sheet of an Excel file, its name or number [the first with cells]")
     valid_data: str | None = _option(None, "another table with the validation rows, instead of held-out rows")
     test: float = _option(0.0, "share of the rows that is held out for the final score")
     folds: int = _option(
@@ -135,8 +139,9 @@ class Reading:
     def file(self) -> FileOptions:
         """What is said of a file of a table."""
         return FileOptions(
-            encoding=self.encoding, separator=self.separator, header=self.header, memory=self.memory
-        )
+            encoding=self.encoding, separator=self.separator, header=self.header, sheet=self.sheet,
+            memory=self.memory,
+        )  # fmt: skip
 
     @property
     def kinds(self) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What a user can name as data: a known set, a table, or pictures; with rows to train, score and predict."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from mlpax.data.columns import Columns
 from mlpax.data.dataset import Dataset, HoldOut, Split, split, validated
 from mlpax.data.named_sets import NAMES
 from mlpax.data.numerals import Numerals
+from mlpax.data.packed import INPUT, is_input
+from mlpax.data.parts import is_pattern
 from mlpax.data.reading import Reading
 from mlpax.data.targets import cells_of_target, classes_of, encode, from_frame, guess_target
 from mlpax.errors import InputError, Notice, counted, listed, unknown
@@ -161,7 +164,10 @@ class Named:
 
 @dataclass(frozen=True)
 class Table:
-    """A file of a table. `arrays` are those of the file, if they have been read already."""
+    """A table: a file, a folder or pattern of parts, or standard input.
+
+    `arrays` are those of the file, if they have been read already.
+    """
 
     path: Path
     arrays: Arrays | None = None
@@ -170,23 +176,25 @@ class Table:
         self, wanted: Wanted, reading: Reading, notice: Notice = lambda text: None, progress: bool = False
     ) -> Ready:
         """Read the table, hold out rows, and settle the recipe."""
-        _check_options(str(self.path), reading, reading.given().keys() - OF_FOLDERS)
+        _check_options(self.shown, reading, reading.given().keys() - OF_FOLDERS)
         notice = reading.told(notice)
         frame = self._frame(reading, notice)
         valid_frame = None
         if reading.valid_data:
             valid_frame = tables.read_table(reading.valid_data, reading.file, notice)
-        name = str(self.path.resolve())
+        name = str(self.path if is_input(self.path) else self.path.resolve())
         return table_to_train(frame, wanted, reading, name=name, valid_frame=valid_frame, notice=notice)
 
     def to_score(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Scored:
         """Return inputs and truth of the rows that have a target."""
-        frame = self._frame(reading, notice)
+        frame = self._like_the_model(self._frame(reading, notice), model)
         target = guess_target(frame, model.target)
         cells = cells_of_target(frame[target], model.classes, model.numerals)
         rows = frame.filter(cells.is_not_null())
         if rows.height == 0:
-            raise InputError(f"{self.path} has no row with a target {target!r}; there is nothing to score by")
+            raise InputError(
+                f"{self.shown} has no row with a target {target!r}; there is nothing to score by"
+            )
         if rows.height < frame.height:
             notice(f"dropped {counted(frame.height - rows.height, 'row')} without a target")
         _tell_unknown_columns(model, rows, notice)
@@ -201,7 +209,7 @@ class Table:
             ):
                 if number == 0:
                     _tell_unknown_columns(model, batch, notice)
-                yield batch
+                yield self._like_the_model(batch, model)
 
         return Unlabelled(batches())
 
@@ -209,6 +217,20 @@ class Table:
         if self.arrays is None:
             return tables.read_table(self.path, reading.file, notice)
         return tables.frame_of(*self.arrays, path=self.path, memory=reading.memory)
+
+    @property
+    def shown(self) -> str:
+        """The path, for messages."""
+        return str(INPUT if is_input(self.path) else self.path)
+
+    def _like_the_model(self, frame: "pl.DataFrame", model: Trained) -> "pl.DataFrame":
+        """Return the rows with zeros in the model's numbered columns that a LIBSVM file ends before."""
+        import polars as pl
+
+        if not tables.is_sparse(self.path) or model.columns is None:
+            return frame
+        names = [c.name for c in model.columns.columns if re.fullmatch(r"x\d+", c.name)]
+        return frame.with_columns(pl.lit(0.0).alias(name) for name in names if name not in frame.columns)
 
 
 def table_to_train(
@@ -374,7 +396,9 @@ def source(
     Parameters
     ----------
     data : str
-        A name of `named_sets.NAMES`, or the path of a table, of a folder of pictures or of a file of arrays.
+        A name of `named_sets.NAMES`, or the path of a table, of a folder of pictures or of a file of arrays;
+        a folder or a pattern such as `parts/*.csv` of the parts of a table; `-` for a table from standard
+        input.
     data_dir : path, optional
         See `named_sets.load`.
     model : Trained, optional
@@ -391,9 +415,17 @@ def source(
     path = Path(data)
     if model is not None and model.columns is not None:
         return Table(path)
+    if is_input(path):
+        if model is not None:
+            raise InputError("standard input is read as a table, which this model does not take; give a file")
+        return Table(path)
     _check_data(data)
     if data in NAMES:
         return Named(data, data_dir)
+    if model is None and (
+        is_pattern(path) or (path.is_dir() and tables.has_parts(path) and not images.holds_pictures(path))
+    ):
+        return Table(path)
     if path.is_dir() or model is not None:
         return Pictures(path)
     if not is_arrays(path):
@@ -406,13 +438,16 @@ def source(
 
 
 def short_name(data: str) -> str:
-    """A name for a run's folder: of a file or folder its own, without endings."""
-    return Path(data).name.split(".")[0] or "data"
+    """A name for a run's folder: of a file or folder its own, without endings; of a pattern its folder's."""
+    if data == "-":
+        return "stdin"
+    path = Path(data).parent if is_pattern(data) else Path(data)
+    return path.name.split(".")[0] or "data"
 
 
 def _check_data(data: str) -> None:
     """Refuse what is neither a known set's name nor a path."""
-    if data in NAMES or Path(data).exists():
+    if data in NAMES or Path(data).exists() or is_pattern(data):
         return
     if "/" in data or "." in data:
         raise InputError(f"there is no file or folder {data}")

@@ -1,4 +1,4 @@
-"""Tables as polars frames: from CSV, Parquet, Arrow and files of arrays, whole or in batches; from memory."""
+"""Tables as polars frames: from files of any format that is read, whole or in batches; and from memory."""
 
 import contextlib
 import functools
@@ -10,28 +10,46 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from mlpax.data.arff import read_arff
 from mlpax.data.arrays import is_arrays, read_arrays
-from mlpax.data.csv_files import is_packed, read_csv, scan_csv, starts
-from mlpax.data.memory import COLUMN, refuse_beyond
+from mlpax.data.csv_files import scan_csv, table_of_text
+from mlpax.data.encodings import as_utf8
+from mlpax.data.excel import read_excel
+from mlpax.data.json_files import read_json
+from mlpax.data.libsvm import read_libsvm
+from mlpax.data.memory import CELL, COLUMN, TYPED, refuse_beyond
+from mlpax.data.packed import INPUT, PACKED, is_input, is_packed, starts, unpacked
+from mlpax.data.parts import Schema, parts_of
 from mlpax.data.reading import FileOptions
 from mlpax.errors import InputError, Notice, listed
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["SUFFIXES", "as_frame", "frame_of", "is_table", "read_batches", "read_table"]
+__all__ = [
+    "SUFFIXES",
+    "as_frame",
+    "frame_of",
+    "has_parts",
+    "is_sparse",
+    "is_table",
+    "read_batches",
+    "read_table",
+]
 
-TEXT = (".csv", ".tsv", ".txt")
-PACKED = tuple(text + packed for packed in (".gz", ".bz2", ".xz") for text in TEXT)
-SUFFIXES = (*TEXT, *PACKED, ".parquet", ".arrow", ".feather", ".ipc", ".npz", ".npy")
-UNREAD = {  # what else tables come in
-    ".xlsx": "Excel", ".xls": "Excel", ".ods": "OpenDocument", ".json": "JSON", ".jsonl": "JSON lines",
-    ".ndjson": "JSON lines", ".zip": "zip", ".zst": "zstd", ".7z": "7-Zip", ".svm": "LIBSVM",
-    ".libsvm": "LIBSVM", ".arff": "ARFF", ".sqlite": "SQLite", ".db": "SQLite", ".h5": "HDF5",
-    ".pkl": "pickle", ".sav": "SPSS", ".dta": "Stata", ".sas7bdat": "SAS", ".html": "HTML", ".xml": "XML",
-    ".orc": "ORC",
+TEXTS = {
+    ".csv": "CSV", ".tsv": "CSV", ".txt": "CSV", ".json": "JSON", ".jsonl": "JSON", ".ndjson": "JSON",
+    ".arff": "ARFF", ".svm": "LIBSVM", ".libsvm": "LIBSVM",
 }  # fmt: skip
-TYPED = 24  # bytes that a cell of a typed file takes until it is an input of the network
+FILES = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow", ".xlsx": "Excel",
+         ".xlsm": "Excel"}  # fmt: skip
+OF_PARTS = (*TEXTS, *(text + packed for packed in PACKED for text in TEXTS), ".zip", *FILES)
+SUFFIXES = (*OF_PARTS, ".npz", ".npy")
+UNREAD = {  # what else tables come in
+    ".xls": "old Excel", ".xlsb": "binary Excel", ".ods": "OpenDocument", ".7z": "7-Zip", ".sqlite": "SQLite",
+    ".db": "SQLite", ".h5": "HDF5", ".pkl": "pickle", ".sav": "SPSS", ".dta": "Stata", ".sas7bdat": "SAS",
+    ".html": "HTML", ".xml": "XML", ".orc": "ORC",
+}  # fmt: skip
 SLICE = 1 << 20  # cells looked at together
 STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts
 
@@ -40,21 +58,33 @@ def is_table(path: str | Path) -> bool:
     return Path(path).name.lower().endswith(SUFFIXES)
 
 
+def is_sparse(path: str | Path) -> bool:
+    """Whether a column that a file lacks is 0 in its rows: of LIBSVM."""
+    return _kind_of_text(Path(path).name) == "LIBSVM"
+
+
+def has_parts(path: str | Path) -> bool:
+    """Whether a path is a folder with files of tables, or a pattern of files."""
+    return bool(parts_of(Path(path), OF_PARTS)[0])
+
+
 def read_table(
     path: str | Path, options: FileOptions = FileOptions(), notice: Notice = lambda text: None
 ) -> "pl.DataFrame":
-    """The table in a file.
+    """The table in a file, or in several.
 
     Parameters
     ----------
     path : path
-        CSV or TSV (separator, header and encoding are told from its start; gzipped or not), Parquet,
-        Arrow or Feather; NPZ of `X` (rows, features) and perhaps `y`; NPY or IDX of (rows, features), and
-        perhaps `y` in the file of the labels beside it, see `arrays.labels_beside`.
+        CSV or TSV (separator, header and encoding are told from its start), JSON lines or an array of
+        records, ARFF, LIBSVM, each of these packed or not; Excel, Parquet, Arrow or Feather; NPZ of `X`
+        (rows, features) and perhaps `y`; NPY or IDX of (rows, features), and perhaps `y` in the file of the
+        labels beside it, see `arrays.labels_beside`. `-` is a CSV from standard input. A folder or a pattern
+        such as `parts/*.csv` is of parts with the same columns, in the order of their names.
     options : FileOptions, optional
-        What the user says of a text file.
+        What the user says of a file.
     notice : callable, optional
-        Called with a line for what was guessed of a text file.
+        Called with a line for what was guessed of a file.
 
     Returns
     -------
@@ -66,35 +96,83 @@ def read_table(
     ------
     InputError
         If the file is missing, empty, not what its name says, has rows of unequal length (with the
-        line's number), columns of one name, or no row.
+        line's number), columns of one name, or no row; if parts have different columns.
     """
+    path = Path(path)
+    parts, others = parts_of(path, OF_PARTS)
+    if not parts:
+        return _of_file(path, options, notice)
+    if others:
+        notice(f"{path}: left out what is no table: {listed(others)}")
+    _refuse_large_texts(path, parts, options.memory)
+    schema, frames, taken = Schema(), list["pl.DataFrame"](), 0
+    for part in parts:
+        frame = schema.checked(part, _of_file(part, options, notice))
+        frames.append(frame)
+        taken += int(frame.estimated_size()) + CELL * frame.height * frame.width
+        refuse_beyond(path, taken, options.memory)
+    return schema.joined(frames)
+
+
+def _refuse_large_texts(path: Path, parts: list[Path], memory: str | None) -> None:
+    """Refuse parts by their size on the disk, which is the least that a text takes."""
+    refuse_beyond(path, sum(part.stat().st_size for part in parts), memory, least=True)
+
+
+def _of_file(path: Path, options: FileOptions, notice: Notice) -> "pl.DataFrame":
     import polars as pl
 
-    path = Path(path)
-    kind = _kind(path)
+    kind, shown = _kind(path), INPUT if is_input(path) else path
+    if options.sheet is not None and kind != "Excel":
+        raise InputError(
+            f"sheet {options.sheet!r} is an option for Excel files, which {shown} is not; leave it out"
+        )
     try:
-        _file_size(path)
-        if kind == "csv":
-            frame = read_csv(path, options, notice)
+        if not is_input(path):
+            _file_size(path)
+        if kind in TEXTS.values():
+            frame = _of_text(path, kind, options, notice)
+        elif kind == "Excel":
+            frame = read_excel(path, options, notice)
         elif kind == "parquet":
             _refuse_large(path, pl.scan_parquet(path, glob=False, hive_partitioning=False), options.memory)
             frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
-            frame = frame.with_columns(_as_categories(frame, _categories(path)))
+            frame = _stored(frame.with_columns(_as_categories(frame, _categories(path))))
         elif kind == "arrow":
-            is_file = starts(path, b"ARROW1")
-            if is_file:  # a stream states its rows only as they come
-                _refuse_large(path, pl.scan_ipc(path, glob=False, hive_partitioning=False), options.memory)
-            frame = pl.read_ipc(path) if is_file else pl.read_ipc_stream(path)
+            frame = _stored(_of_arrow(path, options.memory))
         else:
             frame = frame_of(*read_arrays(path, options.memory), path=path, memory=options.memory)
     except (Exception, pl.exceptions.PanicException) as error:
-        raise _refusal(path, kind, error) from None
-    frame = _stored(frame) if kind in ("parquet", "arrow") else frame
+        raise _refusal(shown, kind, error) from None
     if frame.width == 0 or frame.height == 0:
         raise InputError(
-            f"{path} has {frame.height} rows of {frame.width} columns; a table needs some of both"
+            f"{shown} has {frame.height} rows of {frame.width} columns; a table needs some of both"
         )
     return frame
+
+
+def _of_text(path: Path, kind: str, options: FileOptions, notice: Notice) -> "pl.DataFrame":
+    """Return the table in a text, packed or not. The member of an archive says by its name what it is."""
+    name, data = unpacked(path, options.memory)
+    shown = INPUT if is_input(path) else path
+    kind = _kind_of_text(name) or kind
+    if kind == "CSV":
+        return table_of_text(shown, data, options, notice)
+    if kind == "LIBSVM":
+        return read_libsvm(path, data, options.memory)
+    data = as_utf8(path, data, options.encoding, notice)
+    return _stored((read_json if kind == "JSON" else read_arff)(path, data, options.memory))
+
+
+def _of_arrow(path: Path, memory: str | None) -> "pl.DataFrame":
+    import polars as pl
+
+    if starts(path, b"FEA1"):
+        raise InputError(f"{path} is a Feather file of version 1; write it as version 2, or as Parquet")
+    if not starts(path, b"ARROW1"):  # a stream states its rows only as they come
+        return pl.read_ipc_stream(path)
+    _refuse_large(path, pl.scan_ipc(path, glob=False, hive_partitioning=False), memory)
+    return pl.read_ipc(path)
 
 
 def read_batches(
@@ -105,22 +183,36 @@ def read_batches(
 ) -> Iterator["pl.DataFrame"]:
     """The same table in batches of about so many cells, in order, in bounded memory; see `read_table`.
 
-    Arrow, NPZ and NPY files, and gzipped ones, are read whole.
+    Large CSV and Parquet files are read in parts; others, and packed ones, are read whole, one by one.
     """
+    path = Path(path)
+    parts, _ = parts_of(path, OF_PARTS)
+    if not parts:
+        yield from _batches_of_file(path, cells, options, notice)
+        return
+    schema = Schema()
+    for part in parts:
+        for batch in _batches_of_file(part, cells, options, notice):
+            yield schema.checked(part, batch)
+
+
+def _batches_of_file(
+    path: Path, cells: int, options: FileOptions, notice: Notice
+) -> Iterator["pl.DataFrame"]:
     import polars as pl
 
-    path = Path(path)
     kind = _kind(path)
     try:
-        whole = kind not in ("csv", "parquet") or _file_size(path) < STREAMED or is_packed(path)
+        whole = kind not in ("CSV", "parquet") or is_input(path) or _file_size(path) < STREAMED
+        whole = whole or is_packed(path)
     except OSError as error:
         raise _refusal(path, kind, error) from None
     if whole:
-        frame = read_table(path, options, notice)
+        frame = _of_file(path, options, notice)
         yield from frame.iter_slices(max(1, cells // frame.width))
         return
     empty = True
-    streamed = scan_csv(path, options, notice) if kind == "csv" else _streamed_parquet(path, cells)
+    streamed = scan_csv(path, options, notice) if kind == "CSV" else _streamed_parquet(path, cells)
     try:
         for batch in streamed:
             empty = empty and batch.height == 0
@@ -163,6 +255,8 @@ def _file_size(path: Path) -> int:
 
 def _kind(path: Path) -> str:
     name = path.name.lower()
+    if is_input(path):
+        return "CSV"
     if is_arrays(path):
         return "array"
     if what := UNREAD.get(path.suffix.lower()):
@@ -170,10 +264,15 @@ def _kind(path: Path) -> str:
             f"{path} is a file of {what}, which mlpax does not read; save the table as CSV or Parquet"
         )
     if not name.endswith(SUFFIXES):
-        raise InputError(f"{path} is no table that mlpax reads; give one of {', '.join(SUFFIXES)}")
-    if name.endswith(".parquet"):
-        return "parquet"
-    return "arrow" if name.endswith((".arrow", ".feather", ".ipc")) else "csv"
+        known = listed([*TEXTS, ".zip", *FILES, ".npz", ".npy"])
+        raise InputError(f"{path} is no table that mlpax reads; give one of {known}")
+    return FILES.get(path.suffix.lower()) or _kind_of_text(name) or "CSV"
+
+
+def _kind_of_text(name: str) -> str | None:
+    """Return what a text is by its name, which may have the end of a packed file behind."""
+    path = Path(name.lower())
+    return TEXTS.get(Path(path.stem).suffix if path.suffix in PACKED else path.suffix)
 
 
 def frame_of(

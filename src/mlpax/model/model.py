@@ -6,9 +6,10 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -546,7 +547,7 @@ class Model:
     def write_predictions(
         self,
         batches: Iterable[object],
-        path: str | Path,
+        path: str | Path | IO[bytes],
         *,
         files: Sequence[str] | None = None,
         safe_csv: bool = False,
@@ -561,8 +562,8 @@ class Model:
         ----------
         batches : iterable
             Batches of rows; see `outputs` for a batch.
-        path : path
-            Parquet if the name ends in `.parquet`, else CSV.
+        path : path or binary file
+            Parquet if the name ends in `.parquet`, else CSV. A file that is open for writing gets CSV.
         files : sequence of str, optional
             The file that each row was read from. It becomes the first column, `file`.
         safe_csv : bool, default False
@@ -593,8 +594,9 @@ class Model:
         def of_files(found: np.ndarray) -> "list[pl.Series]":
             return [] if files is None else [pl.Series("file", files[rows : rows + len(found)], pl.String)]
 
-        path, rows, id = Path(path), 0, self.columns.id if self.columns else None
-        if safe_csv and path.suffix == ".parquet":
+        rows, id = 0, self.columns.id if self.columns else None
+        parquet = isinstance(path, (str, Path)) and Path(path).suffix == ".parquet"
+        if safe_csv and parquet:
             raise InputError(
                 f"safe_csv is for CSV files, and {path} is Parquet, which holds no formulas; leave it out"
             )
@@ -620,13 +622,13 @@ class Model:
                 except RowError as error:
                     raise error.shifted(rows) from None
 
-        with atomic(path) as file:
-            if path.suffix == ".parquet":
+        with atomic(path) if isinstance(path, (str, Path)) else nullcontext(path) as file:
+            if parquet:
                 register_io_source(frames, schema=empty.schema).sink_parquet(file)
             else:
                 for frame in itertools.chain([empty], frames()):
                     safe = _without_formulas(frame) if safe_csv else frame
-                    safe.write_csv(file, include_header=frame is empty)
+                    file.write(safe.write_csv(include_header=frame is empty).encode())
         return rows
 
     def _pieces(self, batch: object) -> "Iterator[tuple[np.ndarray, list[pl.Series]]]":

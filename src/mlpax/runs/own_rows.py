@@ -48,8 +48,12 @@ def rows_of(
     Raises
     ------
     InputError
-        If there are no such data, or they cannot be read.
+        If there are no such data, they cannot be read, or they came from standard input.
     """
+    if config.dataset == "-" and moved is None:
+        raise InputError(
+            "the rows came from standard input, which is gone; name a file of them with --data FILE"
+        )
     data = source(str(moved or config.dataset), data_dir or config.data_dir, memory=config.options.memory)
     options = dataclasses.replace(config.options, strict=False)
     dataset = data.to_train(Wanted(config.recipe), options, notice).dataset

@@ -18,6 +18,7 @@ from mlpax.atomic import TEMPORARY, check_folder
 from mlpax.data import images
 from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
+from mlpax.data.sources import short_name
 from mlpax.engine.native.library import instructions
 from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
@@ -291,7 +292,7 @@ class _Run:
         from mlpax import plots  # matplotlib takes half a second
 
         try:
-            title = f"{Path(self.config.dataset).stem}, {self.config.recipe_name}"
+            title = f"{short_name(self.config.dataset)}, {self.config.recipe_name}"
             marked = kept if self.config.recipe.members == 1 else 0  # of several each has its own
             plots.save(plots.curves(self.history, title, marked), self.path / "curves.png")
         except Exception as error:  # matplotlib and its backends raise many kinds
