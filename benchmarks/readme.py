@@ -265,6 +265,21 @@ def intervals(result: Result) -> str:
     return f"{grid(head, rows)}\n\n{where}; {result['date']}; one split of each table."
 
 
+def serving(result: Result) -> str:
+    found = result["results"]
+    rows = [
+        [f"**{name}**" if name == "mlpax" else name]
+        + [
+            f"{found[name][figure]['median']:,.{digits}f}"
+            for figure, digits in (("rate", 0), ("half_rate", 0), ("half_p50", 1), ("half_p99", 1))
+        ]
+        for name in ("mlpax", "FastAPI and PyTorch")
+    ]
+    head = ["server", "requests a second", "at half load", "median, ms", "99 %, ms"]
+    n = f"{found['mlpax']['rate']['n']} rounds; times the peer's requests {found['times']['median']:.2f}"
+    return f"{grid(head, rows)}\n\n{caption(result, ('torch',), n)}"
+
+
 TABLES = {
     table.__name__: table
     for table in (
@@ -280,6 +295,7 @@ TABLES = {
         search,
         intervals,
         estimators,
+        serving,
     )
 }
 
