@@ -554,7 +554,7 @@ def test_importance_has_the_largest_on_top_and_thirty_bars():
 
 def test_predictions_lie_beside_the_truth():
     y, out = np.array([1.0, 2.0, 4.0]), np.array([1.5, 2.0, 3.0])
-    (axes,) = drawn(plots.predicted(y, out, "price"))
+    (axes,) = drawn(plots.predicted(y[:, None], out[:, None], ["price"]))
     assert_allclose(axes.collections[0].get_offsets(), np.stack([y, out], axis=1))
     assert_allclose(axes.lines[0].get_xydata(), [[1, 1], [4, 4]])
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("true price", "predicted price")
@@ -563,7 +563,7 @@ def test_predictions_lie_beside_the_truth():
 
 def test_large_predictions_are_written_in_whole_and_seen():
     y = np.linspace(40_000, 450_000, 20_000)
-    (axes,) = drawn(plots.predicted(y, y + 53_151, "price"))
+    (axes,) = drawn(plots.predicted(y[:, None], y[:, None] + 53_151, ["price"]))
     assert axes.get_title().startswith("RMSE 53,151, MAE 53,151")
     assert "300,000" in texts(axes.get_xticklabels())
     assert not any("e" in label for label in texts([*axes.get_xticklabels(), *axes.get_yticklabels()]))

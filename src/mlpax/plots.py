@@ -11,7 +11,7 @@ import numpy as np
 
 from mlpax.atomic import atomic
 from mlpax.errors import InputError, escaped, shortened
-from mlpax.scores import calibration_error, regression
+from mlpax.scores import calibration_error, regression, titled
 from mlpax.space import written
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import
@@ -159,8 +159,8 @@ def curves(history: History, title: str = "", kept: int = 0, columns: int = 0) -
             if f"{part}_{metric}" in history[0]:
                 _line(axis, history, f"{part}_{metric}", style, color, marker, label)
         axis.legend(frameon=False)
-        name = metric.replace("_", " ")
-        _over_epochs(axis, epochs, name, name.upper() if len(name) < 5 else name.capitalize())
+        name = titled(metric)
+        _over_epochs(axis, epochs, name, name[0].upper() + name[1:])
     width = 0.8 if epochs <= 30 else 1  # gaps narrower than a pixel would look like stripes
     times.bar([row["epoch"] for row in history], [row["seconds"] for row in history], width, color=SKY)
     _over_epochs(times, epochs, "seconds", "Time per epoch")
@@ -567,19 +567,31 @@ def _over_dates(axes: "Axes") -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
-def predicted(y_true: np.ndarray, y_pred: np.ndarray, target: str = "") -> "Figure":
-    """Draw the predictions of a regression against the true values.
+def predicted(y_true: np.ndarray, y_pred: np.ndarray, targets: Sequence[str] = ("",)) -> "Figure":
+    """Draw the predictions of a regression against the true values, in a panel for each target.
 
     Parameters
     ----------
-    y_true, y_pred : arrays of shape (rows,)
-    target : str, optional
+    y_true, y_pred : arrays of shape (rows, targets)
+    targets : sequence of str, optional
         What is predicted, for the labels of the axes.
     """
+    across = min(len(targets), 3)
+    down = -(-len(targets) // across)
+    figure, panels = _figure(
+        5 if across == 1 else 4 * across, 4.6 if across == 1 else 3.8 * down, down, across
+    )
+    for axes, name, true, found in zip(panels, targets, y_true.T, y_pred.T, strict=False):
+        _predicted(axes, true, found, name)
+    for axes in panels[len(targets) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def _predicted(axes: "Axes", y_true: np.ndarray, y_pred: np.ndarray, target: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     figures = regression(y_true, y_pred)
-    figure, (axes,) = _figure(5, 4.6)
     ends = [min(y_true.min(), y_pred.min()), max(y_true.max(), y_pred.max())]
     axes.plot(ends, ends, color="0.7", linestyle="--", label="perfect")
     alpha = min(0.7, max(0.2, 200 / len(y_true)))  # where points overlap, the darkness shows their number
@@ -596,7 +608,6 @@ def predicted(y_true: np.ndarray, y_pred: np.ndarray, target: str = "") -> "Figu
     for handle in axes.legend(frameon=False, fontsize=9).legend_handles:
         if handle:
             handle.set_alpha(1)
-    return figure
 
 
 def _number(value: float) -> str:

@@ -5,8 +5,8 @@ from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
-__all__ = ["Classification", "Importance", "Regression", "calibration_error", "classification", "importance",
-           "regression", "titled"]  # fmt: skip
+__all__ = ["Classification", "Importance", "Regression", "Several", "calibration_error", "classification",
+           "importance", "regression", "several", "titled"]  # fmt: skip
 
 TITLES = {"ece": "calibration error (ECE)", "roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
 
@@ -32,6 +32,13 @@ class Regression(TypedDict):
     rmse: float
     mae: float
     r2: NotRequired[float]
+
+
+class Several(TypedDict):
+    """Figures of a regression of several targets, see `several`."""
+
+    r2: float
+    targets: dict[str, Regression]
 
 
 def titled(name: str) -> str:
@@ -95,6 +102,24 @@ def regression(y: np.ndarray, predicted: np.ndarray) -> Regression:
     if len(y) > 1:
         figures["r2"] = float(metrics.r2_score(y, predicted))
     return figures
+
+
+def several(y: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> Several:
+    """Return the scores of a regression of several targets.
+
+    Parameters
+    ----------
+    y, predicted : arrays of shape (rows, targets)
+    names : sequence of str
+        The names of the targets.
+
+    Returns
+    -------
+    dict
+        `targets`, the figures of each, see `regression`; and `r2`, the mean of their R², NaN for one row.
+    """
+    targets = {name: regression(*both) for name, *both in zip(names, y.T, predicted.T, strict=True)}
+    return {"r2": float(np.mean([own.get("r2", np.nan) for own in targets.values()])), "targets": targets}
 
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> float:

@@ -28,6 +28,52 @@ def houses(tmp_path):
     return tmp_path
 
 
+def test_several_targets_from_file_to_prediction(mlpax, houses):
+    rows = pl.read_csv("houses.csv").with_columns(tax=pl.col("price") * 0.01 + pl.col("rooms"))
+    rows = rows.with_columns(tax=pl.when(pl.col("rooms") < 7).then("tax"))  # the others lack one
+    rows.write_csv("two.csv")
+    code, out, err = mlpax("describe", "two.csv", "--target", "price,tax")
+    assert out.startswith("300 rows, 5 columns; the targets are 'price' and 'tax', a regression\n")
+    assert out.splitlines()[-1] == "mlpax train two.csv --target price,tax"
+    code, out, err = mlpax("train", "two.csv", "--target", "price,tax", *QUICK, "--test", 0.2, "--out", "run")
+    lacking = rows["tax"].null_count()
+    assert (code, err.splitlines()[-1]) == (0, f"mlpax: dropped {lacking} rows without a target")
+    assert "test r2" in out.splitlines()[-1]
+    assert (houses / "run/metrics.csv").read_text().startswith("epoch,loss,valid_r2,members_valid_r2,")
+    figures = json.loads(mlpax("evaluate", "run", "--json")[1])
+    assert figures["r2"] == pytest.approx(np.mean([own["r2"] for own in figures["targets"].values()]))
+    assert figures["r2"] > 0.9
+    assert figures["targets"]["price"]["rmse"] > 50 * figures["targets"]["tax"]["rmse"]
+    assert [line.split()[0] for line in mlpax("evaluate", "run", "two.csv")[1].splitlines()] == [
+        "R²", "target", "price", "tax"
+    ]  # fmt: skip
+    assert mlpax("predict", "run", "two.csv", "--out", "p.csv")[1] == "p.csv: 300 predictions\n"
+    found = pl.read_csv("p.csv")
+    assert found.columns == ["prediction_price", "prediction_tax"]
+    assert np.corrcoef(found["prediction_tax"], rows["price"] * 0.01 + rows["rooms"])[0, 1] > 0.95
+    out = mlpax("importance", "run", "two.csv")[1]
+    assert re.match(r"column +loss of r2 +deviation\nrooms", out)
+    assert mlpax("plot", "run")[0] == mlpax("report", "run")[0] == 0
+    page = (houses / "run/report.html").read_text()
+    assert "predict the columns “price” and “tax” (numbers)" in page
+    assert mlpax("resume", "run") == ENDED
+
+
+def test_targets_of_classes_are_refused_together(mlpax, houses):
+    several = "several targets must be numbers; to predict classes, train a run for each"
+    for options, message in (
+        (("--target", "price,town"), f"target 'town' is of classes, and 'price' of numbers; {several}"),
+        (("--target", "town,sold", "--column", "sold=category"), f"target 'town' is of classes; {several}"),
+        (("--target", "price,rooms", "--task", "classification"),
+         f"targets 'price', 'rooms' are to be classes; {several}"),
+        (("--target", "price,room"), "no column 'room' in the data; did you mean 'rooms'?"),
+        (("--target", "price,price"), "target 'price' is named twice; name it once"),
+    ):  # fmt: skip
+        code, _, err = mlpax("train", "houses.csv", *options)
+        assert (code, err.splitlines()[-1]) == (2, f"mlpax: {message}")
+    assert not (houses / "runs").exists()
+
+
 def test_a_regression_from_file_to_prediction(mlpax, houses):
     code, out, err = mlpax("train", "houses.csv", "--target", "price", "--test", 0.2, *QUICK, "--out", "run")
     assert code == 0

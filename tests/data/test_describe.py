@@ -25,8 +25,8 @@ def test_describe():
         }
     )  # fmt: skip
     notices: list[str] = []
-    target, task, facts = describe(frame, notice=notices.append)
-    assert (target, task) == ("kind", "classification")
+    targets, task, facts = describe(frame, notice=notices.append)
+    assert (targets, task) == (("kind",), "classification")
     assert facts == [
         ("row", "number", 0, 8, "may number the rows"),
         ("id", "category", 0, 8, ""),

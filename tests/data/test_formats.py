@@ -20,6 +20,7 @@ from mlpax.data.sources import Table, Wanted, source
 from mlpax.data.tables import read_batches, read_table
 from mlpax.data.targets import from_frame
 from mlpax.errors import Guess, InputError
+from mlpax.model.model import Target
 from workbook import DATE, LENGTH, MOMENT, TIME, sheet, workbook
 
 COLOURS = ("red", "green", "blue")
@@ -412,7 +413,8 @@ class _Model:
     """What `Table` asks of a model."""
 
     def __init__(self, dataset):
-        self.columns, self.target = dataset.columns, dataset.target
+        self.columns = dataset.columns
+        self.targets = [Target(name) for name in dataset.targets]
 
 
 def _plain():

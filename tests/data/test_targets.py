@@ -10,7 +10,7 @@ import pytest
 from mlpax.data.kinds import tell_kinds, typed
 from mlpax.data.reading import Reading
 from mlpax.data.tables import as_frame
-from mlpax.data.targets import classes_of, encode, guess_target, index_of, infer_task
+from mlpax.data.targets import classes_of, encode, index_of, infer_task, targets_of
 from mlpax.errors import InputError
 from small_data import classified, dataset_of
 
@@ -37,19 +37,23 @@ def rows_of(X, dataset):
 )
 def test_the_target_is_guessed_and_said(columns, chosen, why):
     said = []
-    assert guess_target(pl.DataFrame({name: [1] for name in columns}), None, said.append) == chosen
+    assert targets_of(pl.DataFrame({name: [1] for name in columns}), None, said.append) == (chosen,)
     assert said == [f"the target is {chosen!r}, {why}; --target names another"]
 
 
 def test_the_target_that_is_named():
     frame = pl.DataFrame({"price": [1], "y": [2]})
     said = []
-    assert guess_target(frame, "price", said.append) == "price"
+    assert targets_of(frame, "price", said.append) == ("price",)
+    assert targets_of(frame, "y,price", said.append) == targets_of(frame, ("y", "price"), said.append)
+    assert targets_of(frame.rename({"y": "y,price"}), "y,price", said.append) == ("y,price",)
     assert said == []
     with pytest.raises(InputError, match=r"no column 'prize' in the data; did you mean 'price'\?"):
-        guess_target(frame, "prize")
+        targets_of(frame, "prize", said.append)
     with pytest.raises(InputError, match=r"no column 'zzz' in the data; there are price, y"):
-        guess_target(frame, "zzz")
+        targets_of(frame, "y,zzz", said.append)
+    with pytest.raises(InputError, match=r"target 'y' is named twice; name it once"):
+        targets_of(frame, "y,y", said.append)
 
 
 @pytest.mark.parametrize("name", ["target", "group", "weight"])

@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -177,7 +178,40 @@ def test_a_column_of_targets_is_the_targets(column):
     with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
         np.testing.assert_array_equal(model.fit(X, column(y)).predict(X), expected)
     with pytest.raises(InputError, match=r"y has shape \(240, 2\); y should be a 1d array"):
-        model.fit(X, np.c_[price, price])
+        TableClassifier().fit(X, np.c_[price, price])
+
+
+@pytest.mark.parametrize("kind", [np.asarray, pd.DataFrame, pl.DataFrame])
+def test_several_targets(kind):
+    X, _, price = frame()
+    tall = np.sqrt(price - price.min())
+    model = TableRegressor(settings=SETTINGS, random_state=0).fit(X, kind(np.c_[price, tall]))
+    predicted = model.predict(X)
+    assert predicted.shape == (240, 2)
+    assert min(r2_score(np.c_[price, tall], predicted, multioutput="raw_values")) > 0.8
+    assert {"valid_r2", "members_valid_r2"} < model.history_[-1].keys()
+    # A target in another unit leaves the network as it is, to rounding.
+    again = TableRegressor(settings=SETTINGS, random_state=0).fit(X, kind(np.c_[1000 * price + 5, tall]))
+    np.testing.assert_allclose(again.predict(X)[:, 0], 1000 * predicted[:, 0] + 5, rtol=1e-3)
+    np.testing.assert_allclose(again.predict(X)[:, 1], predicted[:, 1], atol=2e-3 * tall.std())
+
+
+def test_several_targets_on_folds():
+    X, _, price = frame()
+    model = TableRegressor(folds=3, settings=SETTINGS, random_state=0).fit(X, np.c_[price, -price])
+    assert model.fold_scores_.keys() == {"fold_r2"}
+    assert 0.8 < model.fold_scores_["fold_r2"] < 1
+    assert model.predict(X).shape == (240, 2)
+    with pytest.raises(InputError, match="intervals are of one target, and this model has several"):
+        model.predict_interval(X)
+
+
+def test_several_targets_lack_no_cell():
+    X, _, price = frame()
+    with pytest.raises(InputError, match=r"y is missing \(NaN or null\) in 1 row of 'y1'; drop them"):
+        TableRegressor(settings=BRIEF).fit(X, np.c_[price, np.where(np.arange(240) == 7, np.nan, price)])
+    with pytest.raises(InputError, match="target 'y1' holds one value only, 3; there is nothing to learn"):
+        TableRegressor(settings=BRIEF).fit(X, np.c_[price, np.full(240, 3.0)])
 
 
 def test_the_target_is_called_what_it_is_called():

@@ -62,11 +62,14 @@ def describe(
     command = " ".join(["mlpax train", quote(str(file)), *words_of(reading), *options_of(notices)])
     if json_:
         columns = [fact._asdict() for fact in found.facts]
-        facts = {"rows": frame.height, "target": found.target, "task": found.task, "columns": columns}
+        target = found.targets[0] if len(found.targets) == 1 else found.targets
+        facts = {"rows": frame.height, "target": target, "task": found.task, "columns": columns}
         show_json(facts | {"notices": notices, "command": command})
         return
     size = f"{counted(frame.height, 'row')}, {counted(frame.width, 'column')}"
-    show(f"{size}; the target is {found.target!r}, a {found.task}")
+    several = len(found.targets) > 1
+    names = " and ".join(map(repr, found.targets))
+    show(f"{size}; the target{'s are' if several else ' is'} {names}, a {found.task}")
     table([found.facts[0]._fields, *found.facts])
     for text in notices:
         say(text)
@@ -113,7 +116,7 @@ def _examples(
         if not new:
             say(f"{run} was trained on rows of {data}: figures of these flatter")
         X, y = source(data, data_dir, model=model).to_score(model, say, reading)
-    return X, np.asarray(model.classes)[y] if model.classes else y[:, 0], new
+    return X, np.asarray(model.classes)[y] if model.classes else y, new
 
 
 @with_options(OF_OTHER_ROWS)
@@ -144,6 +147,9 @@ def evaluate(
         show_json(figures)
         return
     table([(titled(name), value) for name, value in figures.items() if isinstance(value, (int, float))])
+    if "targets" in figures:
+        of_one = [(name, *map(own.get, ("rmse", "mae", "r2"))) for name, own in figures["targets"].items()]
+        table([("target", "RMSE", "MAE", "R²"), *of_one], names=(0,))
     if "confusion" in figures and len(model.classes) <= 20:
         show("", "F1, and the number of rows predicted as each class:")
         counts = zip(model.classes, figures["f1"].values(), figures["confusion"], strict=True)
@@ -241,7 +247,7 @@ def importance(
     check_out(out)
     X, y, _ = _examples(model, run, data, None, moved, reading_of(settings))
     rows = model.importance_of(X, y, repeats=repeats)
-    what = f"{'loss' if model.classes else 'rise'} of {model.score_name}"
+    what = f"{'rise' if model.score_name == 'rmse' else 'loss'} of {model.score_name}"
     plots.save(plots.importance(rows, what), out)
     if json_:
         show_json([row._asdict() for row in rows])

@@ -27,7 +27,7 @@ class Dataset:
     ----------
     name : str
     X_train, X_test : arrays of shape (rows, features), uint8 or float32
-    y_train, y_test : arrays of shape (rows,), int32, or (rows, 1), float64
+    y_train, y_test : arrays of shape (rows,), int32, or (rows, targets), float64
         Labels in 0 .. len(classes) - 1, or a regression's values.
     classes : tuple of int, str or bool
         What each label stands for; empty for a regression.
@@ -39,10 +39,10 @@ class Dataset:
         Of the training and the validation rows.
     columns : Columns, optional
         The transform that made a table's inputs.
-    target : str
-        A table's column to predict.
-    numerals : Numerals
-        How text writes the numbers of the target.
+    targets : tuple of str
+        A table's columns to predict; a classification has one.
+    numerals : tuple of Numerals
+        How text writes the numbers of each target.
     """
 
     name: str
@@ -57,8 +57,8 @@ class Dataset:
     weight: np.ndarray | None = None
     weight_valid: np.ndarray | None = None
     columns: Columns | None = None
-    target: str = ""
-    numerals: Numerals = Numerals()
+    targets: tuple[str, ...] = ("",)
+    numerals: tuple[Numerals, ...] = (Numerals(),)
 
     @property
     def held_out(self) -> tuple[np.ndarray, np.ndarray]:
@@ -82,9 +82,9 @@ class Dataset:
     def to_arrays(self) -> tuple[dict[str, np.ndarray], str]:
         """Return the arrays, and all else as JSON: what `from_arrays` takes, on another machine, too."""
         arrays = {name: array for name in ARRAYS if (array := getattr(self, name)) is not None}
-        about = {name: getattr(self, name) for name in ("name", "classes", "image_shape", "target")}
+        about = {name: getattr(self, name) for name in ("name", "classes", "image_shape", "targets")}
         about["columns"] = None if self.columns is None else self.columns.to_json()
-        about["numerals"] = self.numerals.to_json()
+        about["numerals"] = [numerals.to_json() for numerals in self.numerals]
         return arrays, json.dumps(about)
 
 
@@ -98,8 +98,8 @@ def from_arrays(arrays: dict[str, np.ndarray], about: str) -> Dataset:
         classes=tuple(found["classes"]),
         image_shape=None if shape is None else tuple(shape),
         columns=None if columns is None else Columns.from_json(columns),
-        target=found["target"],
-        numerals=Numerals.from_json(found["numerals"]),
+        targets=tuple(found["targets"]),
+        numerals=tuple(map(Numerals.from_json, found["numerals"])),
     )
 
 

@@ -7,7 +7,7 @@ from mlpax.data.columns import fit_columns
 from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed, with_values
 from mlpax.data.numerals import counts_of
 from mlpax.data.reading import Reading
-from mlpax.data.targets import infer_task, labels_of, settled, tell_columns, tell_task
+from mlpax.data.targets import OF_CLASSES, infer_task, labels_of, settled, tell_columns, tell_task
 from mlpax.errors import InputError, Notice
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Fact(NamedTuple):
 class Described(NamedTuple):
     """What `describe` tells of a table."""
 
-    target: str
+    targets: tuple[str, ...]
     task: str
     facts: list[Fact]
 
@@ -44,7 +44,7 @@ class Described(NamedTuple):
 def describe(
     frame: "pl.DataFrame", reading: Reading = Reading(), notice: Notice = lambda text: None
 ) -> Described:
-    """Tell a table's target and task, and of each column its kind, missing cells and distinct values.
+    """Tell a table's targets and task, and of each column its kind, missing cells and distinct values.
 
     Parameters
     ----------
@@ -54,20 +54,24 @@ def describe(
     notice : callable, optional
         Called with the lines that training would print of the columns.
     """
-    target, reading = settled(frame, reading, notice)
+    targets, reading = settled(frame, reading, notice)
     refused: dict[str, InputError] = {}
     kinds = tell_kinds(frame, reading, notice, refused)
-    task = reading.task or "regression"
-    try:
-        task = reading.task or infer_task(typed(frame[target], kinds[target]))
-        labels = labels_of(frame[target], task, kinds[target])
-        tell_task(target, labels, reading, notice)
-    except InputError as error:
-        refused.setdefault(target, error)
-    inputs = frame.select(name for name in frame.columns if name != target and name not in refused)
+    tasks = dict.fromkeys(targets, reading.task or "regression")
+    for target in targets:
+        try:
+            tasks[target] = reading.task or infer_task(typed(frame[target], kinds[target]))
+            labels = labels_of(frame[target], tasks[target], kinds[target])
+            if len(targets) > 1 and labels.classes:
+                raise InputError(OF_CLASSES)
+            if len(targets) == 1:
+                tell_task(target, labels, reading, notice)
+        except InputError as error:
+            refused.setdefault(target, error)
+    inputs = frame.select(name for name in frame.columns if name not in {*targets, *refused})
     inputs = with_values(inputs, kinds)
-    remarks = {target: f"target of a {task}"}
-    if task == "classification":
+    remarks = {target: f"target of a {task}" for target, task in tasks.items()}
+    for target in [name for name, task in tasks.items() if task == "classification"]:
         remarks[target] += _shares(frame[target])
     with contextlib.suppress(InputError):  # no column is left
         columns = fit_columns(inputs, kinds)
@@ -80,7 +84,8 @@ def describe(
         }
     read = frame.with_columns(inputs)
     facts = [_fact(v, kinds[v.name], remarks.get(v.name, ""), refused.get(v.name)) for v in read]
-    return Described(target, task, facts)
+    task = next(iter(tasks.values()))
+    return Described(targets, task, facts)
 
 
 def _fact(values: "pl.Series", kind: Kind, remark: str, refused: InputError | None) -> Fact:

@@ -133,7 +133,7 @@ def _plainly(frame: "pl.DataFrame", reading: Reading) -> dict[str, _Told]:
 
     if reading.decimal or reading.thousands or reading.missing:
         return {}
-    others = {reading.target, *reading.kinds}
+    others = {*reading.targets, *reading.kinds}
     columns: list[pl.Series] = [
         v for v in frame.get_columns() if v.dtype == pl.String and v.name not in others
     ]
@@ -180,7 +180,7 @@ def _tell(
     if values.dtype == pl.String:
         return _tell_text(values, asked, reading, shown)
     clock = isinstance(values.dtype, (pl.Time, pl.Duration))
-    if asked is None and is_constant(values) and values.name != reading.target:
+    if asked is None and is_constant(values) and values.name not in reading.targets:
         return Kind("constant"), []
     return Kind(asked or _kind_of_type(values.dtype), clock=clock, missing=(*MISSING, *reading.missing)), []
 
@@ -205,7 +205,7 @@ def _tell_text(
     x = present.cast(pl.Float64, strict=False)
     plain = x.count() == present.count()
     if asked is None:
-        if name != reading.target and is_constant(_without(values, missing)):
+        if name not in reading.targets and is_constant(_without(values, missing)):
             return Kind("constant"), []
         if plain and (code := _code(present)):
             text = f"column {name!r} holds codes with zeros in front, such as {code!r}, and is a category"
@@ -235,7 +235,7 @@ def _tell_text(
     if told is None and asked == "number":
         raise InputError(f"column {name!r} holds no number; leave --column out")
     if told is not None and told.numerals is not None:
-        lost = [] if name == reading.target else tell_lost_digits(present)
+        lost = [] if name in reading.targets else tell_lost_digits(present)
         return Kind("number", told.numerals), told.notices + lost
     notices = [] if told is None else told.notices
     notices = notices + tell_marks(values, _without(values, missing), reading.missing, always=True)

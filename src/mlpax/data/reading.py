@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mlpax.data.memory import memory_limit
 from mlpax.errors import InputError, Notice, strictly, unknown
@@ -69,8 +69,10 @@ class Reading:
         If a value is none of the option's.
     """
 
-    target: str | None = _option(
-        None, "column to predict [a column named target, label, class or y; else the last]"
+    target: str | tuple[str, ...] | None = _option(
+        None,
+        "column to predict, or columns of numbers, as a,b [one named target, label, class or y; else the"
+        " last]",
     )
     task: str | None = _option(None, "kind of target [decided from its values]", *TASKS)
     column: Mapping[str, str] = field(
@@ -111,8 +113,9 @@ class Reading:
     )
 
     def __post_init__(self) -> None:
-        for name in ("drop", "missing"):  # lists in JSON
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("drop", "missing", "target"):  # lists in JSON
+            if isinstance(value := getattr(self, name), list | tuple):
+                object.__setattr__(self, name, tuple(cast("Iterable[str]", value)))
         for name, kind in self.column.items():
             if kind not in COLUMN_KINDS:
                 raise unknown(f"kind of column {name!r}", kind, COLUMN_KINDS)
@@ -142,6 +145,11 @@ class Reading:
             encoding=self.encoding, separator=self.separator, header=self.header, sheet=self.sheet,
             memory=self.memory,
         )  # fmt: skip
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns to predict, if the user names them."""
+        return self.target if isinstance(self.target, tuple) else (self.target,) if self.target else ()
 
     @property
     def kinds(self) -> dict[str, str]:

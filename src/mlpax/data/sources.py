@@ -1,7 +1,7 @@
 """What a user can name as data: a known set, a table, or pictures; with rows to train, score and predict."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -17,7 +17,7 @@ from mlpax.data.numerals import Numerals
 from mlpax.data.packed import INPUT, is_input
 from mlpax.data.parts import is_pattern
 from mlpax.data.reading import Reading
-from mlpax.data.targets import cells_of_target, classes_of, encode, from_frame, guess_target
+from mlpax.data.targets import cells_of_target, check_column, classes_of, encode, from_frame, truth_of
 from mlpax.errors import InputError, Notice, counted, listed, unknown
 from mlpax.recipes import QUALITIES, RECIPES, Recipe, named
 
@@ -41,6 +41,15 @@ ALWAYS = {"memory", "folds", "fold"}  # options of `Reading` for any data
 OF_FOLDERS = {"size", "colour", "skip_bad", "invert"}  # options of `Reading` for folders of pictures
 
 
+class Predicted(Protocol):
+    """What a trained network says of a column that it predicts."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def numerals(self) -> Numerals: ...
+
+
 class Trained(Protocol):
     """What a trained network, `mlpax.Model`, says of the rows it takes."""
 
@@ -51,11 +60,9 @@ class Trained(Protocol):
     @property
     def columns(self) -> Columns | None: ...
     @property
-    def target(self) -> str: ...
+    def targets(self) -> Sequence[Predicted]: ...
     @property
     def provenance(self) -> dict[str, str]: ...
-    @property
-    def numerals(self) -> Numerals: ...
     def inputs(self, X: Any) -> np.ndarray: ...
 
 
@@ -111,7 +118,7 @@ class Ready(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """Inputs of a network and the truth: labels by the model's classes, or values (rows, 1)."""
+    """Inputs of a network and the truth: labels by the model's classes, or values (rows, targets)."""
 
     X: np.ndarray
     y: np.ndarray
@@ -188,17 +195,20 @@ class Table:
     def to_score(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Scored:
         """Return inputs and truth of the rows that have a target."""
         frame = self._like_the_model(self._frame(reading, notice), model)
-        target = guess_target(frame, model.target)
-        cells = cells_of_target(frame[target], model.classes, model.numerals)
-        rows = frame.filter(cells.is_not_null())
+        names = [target.name for target in model.targets]
+        rows = frame
+        for target in model.targets:
+            check_column(rows, target.name)
+            cells = cells_of_target(rows[target.name], model.classes, target.numerals)
+            rows = rows.filter(cells.is_not_null())
         if rows.height == 0:
-            raise InputError(
-                f"{self.shown} has no row with a target {target!r}; there is nothing to score by"
-            )
+            shown = listed(map(repr, names))
+            raise InputError(f"{self.shown} has no row with a target {shown}; there is nothing to score by")
         if rows.height < frame.height:
             notice(f"dropped {counted(frame.height - rows.height, 'row')} without a target")
         _tell_unknown_columns(model, rows, notice)
-        return Scored(model.inputs(rows), encode(cells.drop_nulls(), model.classes))
+        numerals = [target.numerals for target in model.targets]
+        return Scored(model.inputs(rows), truth_of(rows, names, model.classes, numerals))
 
     def to_predict(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Unlabelled:
         """Return the rows, read in batches where the file is large."""
@@ -481,9 +491,11 @@ def _check_arrays(path: Path) -> None:
 
 def _tell_unknown_columns(model: Trained, frame: "pl.DataFrame", notice: Notice) -> None:
     """Say which columns the model ignores."""
-    known = {c.name for c in model.columns.columns} | {model.target} if model.columns else set(frame.columns)
-    extra = [c for c in frame.columns if c and c not in known]  # an index has no name
-    if extra and known - {model.target} <= set(frame.columns):  # else the error to come says more
+    if model.columns is None:
+        return
+    inputs, known = ({c.name for c in model.columns.columns}, {target.name for target in model.targets})
+    extra = [c for c in frame.columns if c and c not in inputs | known]  # an index has no name
+    if extra and inputs - known <= set(frame.columns):  # else the error to come says more
         notice(f"ignored columns that the model does not know: {listed(extra)}")
 
 

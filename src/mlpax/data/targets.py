@@ -21,44 +21,60 @@ from mlpax.recipes import TASKS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Labels", "cells_of_target", "classes_of", "encode", "from_frame", "guess_target", "index_of",
-           "infer_task", "labels_of"]  # fmt: skip
+__all__ = ["OF_CLASSES", "Labels", "cells_of_target", "check_column", "classes_of", "encode", "from_frame",
+           "index_of", "infer_task", "labels_of", "targets_of", "truth_of"]  # fmt: skip
 
 TARGETS = ("target", "label", "class", "y")  # the names a target usually has
 SPREADS = 1e-15, 1e19  # of a regression's values: float32 squares them
 LEAST_SPREAD = 1e-4  # of a regression's values to their mean: predictions are float32, of 7 digits
 FEW = 20  # distinct whole numbers close together are classes
 DENSE = 2 / 3  # of the whole numbers from the least to the largest class those that occur
+OF_CLASSES = "several targets must be numbers; to predict classes, train a run for each"
 WHOLE = r"(0|-?[1-9]\d{0,17})"  # as they are written; 007 is a name
 
 
-def guess_target(frame: "pl.DataFrame", target: str | None, notice: Notice = print) -> str:
-    """The column to predict: the one named, else one named as targets are, else the last.
+def check_column(frame: "pl.DataFrame", name: str) -> None:
+    """Raise an error if the frame has no such column."""
+    if name not in frame.columns:
+        near = difflib.get_close_matches(name, frame.columns, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {listed(frame.columns)}"
+        raise InputError(f"no column {name!r} in the data; {hint}")
+
+
+def targets_of(
+    frame: "pl.DataFrame", target: str | tuple[str, ...] | None, notice: Notice
+) -> tuple[str, ...]:
+    """Return the columns to predict: those named, else one named as targets are, else the last.
+
+    A text with commas names several, unless it is the name of a column.
 
     Raises
     ------
     InputError
-        If there is no column of that name.
+        If there is no column of a name, or one is named twice.
     """
     if target is not None:
-        if target not in frame.columns:
-            near = difflib.get_close_matches(target, frame.columns, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {listed(frame.columns)}"
-            raise InputError(f"no column {target!r} in the data; {hint}")
-        return target
+        names = target
+        if isinstance(names, str):
+            names = (names,) if names in frame.columns else tuple(names.split(","))
+        for i, name in enumerate(names):
+            check_column(frame, name)
+            if name in names[:i]:
+                raise InputError(f"target {name!r} is named twice; name it once")
+        return names
     found = next((c for name in TARGETS for c in frame.columns if c.lower() == name), None)
     chosen = found or frame.columns[-1]
     why = "by its name" if found else "the last column"
     notice(Guess(f"the target is {chosen!r}, {why}; --target names another", f"--target {quote(chosen)}"))
-    return chosen
+    return (chosen,)
 
 
-def index_of(frame: "pl.DataFrame", target: str) -> str | None:
+def index_of(frame: "pl.DataFrame", targets: tuple[str, ...]) -> str | None:
     """The name of a first column whose whole numbers differ and that has no name: what pandas and R write."""
     import polars as pl
 
     name, *others = frame.columns
-    if not re.fullmatch(r"(Unnamed: 0)?", name) or target not in others or len(others) < 2:
+    if not re.fullmatch(r"(Unnamed: 0)?", name) or not {*others} > {*targets}:
         return None
     values = frame[name]
     if not (values.dtype.is_numeric() or values.dtype == pl.String):
@@ -67,29 +83,35 @@ def index_of(frame: "pl.DataFrame", target: str) -> str | None:
     return name if x.null_count() == 0 and x.n_unique() == len(x) and (x == x.round()).all() else None
 
 
-def settled(frame: "pl.DataFrame", reading: Reading, notice: Notice) -> tuple[str, Reading]:
-    """Return the target, and the options that name it and leave out an index.
+def settled(frame: "pl.DataFrame", reading: Reading, notice: Notice) -> tuple[tuple[str, ...], Reading]:
+    """Return the targets, and the options that name them and leave out an index.
 
     Raises
     ------
     InputError
-        If there is no column of a name that the user gives, or the target is to be left out.
+        If there is no column of a name that the user gives, a target is to be left out, or several are to be
+        classes.
     """
-    target = guess_target(frame, reading.target, notice)
+    targets = targets_of(frame, reading.target, notice)
     for name in reading.kinds:
-        guess_target(frame, name)
-    if reading.kinds.get(target) in ("id", "drop"):
-        raise InputError(f"column {target!r} is the target, which is not left out; --target names another")
+        check_column(frame, name)
+    for target in targets:
+        if reading.kinds.get(target) in ("id", "drop"):
+            raise InputError(
+                f"column {target!r} is the target, which is not left out; --target names another"
+            )
+    if len(targets) > 1 and reading.task == "classification":
+        raise InputError(f"targets {listed(map(repr, targets))} are to be classes; {OF_CLASSES}")
     column = dict(reading.column)
-    index = index_of(frame, target)
+    index = index_of(frame, targets)
     if index is not None and index not in reading.kinds:
         text = f"the first column, {index!r}, numbers the rows and is left out"
         keep = quote(f"{index}=number")
         notice(Guess(f"{text}; --column {keep} keeps it", f"--column {quote(f'{index}=drop')}"))
         column[index] = "drop"
     if reading.task == "classification":
-        column.setdefault(target, "category")
-    return target, replace(reading, target=target, column=column)
+        column |= {name: "category" for name in targets if name not in column}
+    return targets, replace(reading, target=targets, column=column)
 
 
 def infer_task(values: "pl.Series") -> str:
@@ -236,24 +258,22 @@ def from_frame(
         If the target is missing in more than half of the rows, there is one class or a class of one row,
         or a setting names no column.
     """
-    target, reading = settled(frame, reading, notice)
-    _check_roles(frame, target, reading, hold.group)
+    targets, reading = settled(frame, reading, notice)
+    _check_roles(frame, targets, reading, hold.group)
     kinds = tell_kinds(frame.drop([hold.group] if hold.group else []), reading, notice)
-    labels = labels_of(frame[target], reading.task, kinds[target])
-    present, _, classes, y = labels
+    present, classes, y = _labels(frame, targets, reading, kinds, notice)
     rows = frame.filter(present)
     if lacking := frame.height - len(y):
         notice(f"dropped {counted(lacking, 'row')} without a target")
     if reading.class_weight and not classes:
         raise InputError(
-            f"class_weight {reading.class_weight!r} is for classes; target {target!r} sets a regression"
+            f"class_weight {reading.class_weight!r} is for classes; target {targets[0]!r} sets a regression"
         )
-    tell_task(target, labels, reading, notice)
     groups = _groups(rows[hold.group]) if hold.group else None
     hold = hold if valid_frame is None else replace(hold, validation=0.0)
     train, validated, tested = split(y, hold, classes=bool(classes), groups=groups)
     _check_classes(y[train], classes)
-    inputs = with_values(_inputs(frame, {target, hold.group, reading.weight}, target), kinds)
+    inputs = with_values(_inputs(frame, {*targets, hold.group, reading.weight}, targets), kinds)
     # All rows tell a column's kind, so that an error names a row of the table, not of the training rows.
     columns = fit_columns(inputs.filter(present).filter(train), kinds)
     tell_columns(inputs, columns, kinds, notice)
@@ -261,9 +281,8 @@ def from_frame(
     weights = _weights(frame, reading.weight, kinds)[present.to_numpy()]
     X_valid, y_valid, weight_valid = X[validated], y[validated], weights[validated]
     if valid_frame is not None:
-        guess_target(valid_frame, target)
         X_valid = columns(valid_frame)
-        y_valid = encode(cells_of_target(valid_frame[target], classes, kinds[target].numerals), classes)
+        y_valid = truth_of(valid_frame, targets, classes, [kinds[target].numerals for target in targets])
         weight_valid = _weights(valid_frame, reading.weight, kinds)
     for kind, of in (("training", weights[train]), ("validation", weight_valid)):
         if len(of) and not of.any():
@@ -275,12 +294,58 @@ def from_frame(
         weights, weight_valid = weights * of_class[y], weight_valid * of_class[y_valid]
     held = [rows.filter(~train), *([] if valid_frame is None else [valid_frame])]
     used = [column.name for column in columns.varying]
-    _tell_duplicates(rows.filter(train), held, [*used, target], notice)
+    _tell_duplicates(rows.filter(train), held, [*used, *targets], notice)
     return Dataset(
         name, X[train], y[train], X[tested], y[tested], classes, X_valid=X_valid, y_valid=y_valid,
-        weight=weights[train], weight_valid=weight_valid, columns=columns, target=target,
-        numerals=kinds[target].numerals,
+        weight=weights[train], weight_valid=weight_valid, columns=columns, targets=targets,
+        numerals=tuple(kinds[target].numerals for target in targets),
     )  # fmt: skip
+
+
+def _labels(
+    frame: "pl.DataFrame", targets: Sequence[str], reading: Reading, kinds: dict[str, Kind], notice: Notice
+) -> tuple["pl.Series", tuple[Any, ...], np.ndarray]:
+    """Return which rows have all targets, the classes, and the labels or values of those rows.
+
+    Raises
+    ------
+    InputError
+        See `labels_of`; if one of several targets is of classes; or if more than half of the rows lack one.
+    """
+    import polars as pl
+
+    found = {name: labels_of(frame[name], reading.task, kinds[name]) for name in targets}
+    if len(found) == 1:
+        (target, labels), *_ = found.items()
+        tell_task(target, labels, reading, notice)
+        return labels.present, labels.classes, labels.y
+    if classes := [name for name, labels in found.items() if labels.classes]:
+        others = [name for name in targets if name not in classes]
+        mixed = f", and {listed(map(repr, others))} of numbers" if others else ""
+        raise InputError(f"target {classes[0]!r} is of classes{mixed}; {OF_CLASSES}")
+    values = np.full((frame.height, len(found)), np.nan)
+    for i, labels in enumerate(found.values()):
+        values[labels.present.to_numpy(), i] = labels.y[:, 0]
+    whole = np.asarray(~np.isnan(values).any(axis=1))
+    lacking = np.count_nonzero(~whole)
+    if 2 * lacking > len(whole):
+        raise InputError(
+            f"a target is missing in {lacking} of {len(whole)} rows, more than half; name fewer targets"
+        )
+    for name, y in zip(targets, values[whole].T, strict=True):
+        _check_target(y[:, None], (), name)
+    return pl.Series("present", whole), (), values[whole]
+
+
+def truth_of(
+    frame: "pl.DataFrame", targets: Sequence[str], classes: tuple[Any, ...], numerals: Sequence[Numerals]
+) -> np.ndarray:
+    """Return the labels of rows, (rows,), or their values, (rows, targets); see `encode` for errors."""
+    found: list[np.ndarray] = []
+    for name, own in zip(targets, numerals, strict=True):
+        check_column(frame, name)
+        found.append(encode(cells_of_target(frame[name], classes, own), classes))
+    return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
 
 def _class_weights(text: str, classes: Sequence[Any], y: np.ndarray) -> np.ndarray:
@@ -318,12 +383,12 @@ def _class_weights(text: str, classes: Sequence[Any], y: np.ndarray) -> np.ndarr
     return weights
 
 
-def _check_roles(frame: "pl.DataFrame", target: str, reading: Reading, group: str | None) -> None:
+def _check_roles(frame: "pl.DataFrame", targets: Sequence[str], reading: Reading, group: str | None) -> None:
     for column in (group, reading.weight):
         if column is not None:
-            guess_target(frame, column)
-    if target in (group, reading.weight):
-        raise InputError(f"column {target!r} is the target; group and weight are other columns")
+            check_column(frame, column)
+        if column in targets:
+            raise InputError(f"column {column!r} is the target; group and weight are other columns")
     if reading.task not in (None, *TASKS):
         raise unknown("task", reading.task, TASKS)
 
@@ -335,13 +400,13 @@ def _check_classes(y: np.ndarray, classes: Sequence[Any]) -> None:
         raise InputError(f"class {gone!r} has no training row after the split; choose another split")
 
 
-def _inputs(frame: "pl.DataFrame", others: set[str | None], target: str) -> "pl.DataFrame":
+def _inputs(frame: "pl.DataFrame", others: set[str | None], targets: Sequence[str]) -> "pl.DataFrame":
     """Return the columns to predict from: all but the others."""
     inputs = frame.drop([c for c in others if c])
     if inputs.width == 0:
         raise InputError(
-            f"the data has no column beside {target!r}, there is nothing to predict from; the separators that"
-            " are known are comma, semicolon, tab and |"
+            f"the data has no column beside {listed(map(repr, targets))}, there is nothing to predict from;"
+            " the separators that are known are comma, semicolon, tab and |"
         )
     return inputs
 

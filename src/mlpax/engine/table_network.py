@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = ["TableParams", "fold", "initial_table_params", "plain_layers", "temperature", "with_new_codes"]
 
@@ -16,7 +17,7 @@ class TableParams(TypedDict):
     embeddings: list[np.ndarray]  # (codes, size) each
     scale: np.ndarray  # (features,)
     layers: list[tuple[np.ndarray, np.ndarray]]
-    target: np.ndarray  # (2,): a regression learns (y - shift) / scale
+    target: np.ndarray  # (2,), or (2, outputs) of several: a regression learns (y - shift) / scale
 
 
 # Adam moves every parameter by the rate, so a parameter stored as p / c moves c times as fast as p.
@@ -33,7 +34,7 @@ def initial_table_params(
     codes: Sequence[int],
     hidden: Sequence[int],
     outputs: int,
-    target: tuple[float, float],
+    target: tuple[ArrayLike, ArrayLike],
     generator: np.random.Generator,
 ) -> TableParams:
     """Return the network before training: neural-tangent parametrisation, the last layer 0 (RealMLP's).
@@ -47,7 +48,7 @@ def initial_table_params(
     hidden : sequence of int
         Units of each hidden layer.
     outputs : int
-    target : tuple of float
+    target : tuple of float, or of arrays of shape (outputs,)
         Shift and scale of a regression's targets: the network learns `(y - shift) / scale`.
     generator : numpy.random.Generator
     """
@@ -62,12 +63,18 @@ def initial_table_params(
         "embeddings": [_normal(generator, (n, size)) for n, size in zip(codes, sizes, strict=True)],
         "scale": np.full(units[0], 1 / SCALE_PACE, np.float32),
         "layers": layers,
-        "target": np.asarray(target, np.float32),
+        "target": _of_outputs(target, np.float32),
     }
 
 
 def _normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return generator.standard_normal(shape, np.float32)
+
+
+def _of_outputs(target: tuple[ArrayLike, ArrayLike], kind: type) -> np.ndarray:
+    """Return shift and scale as one array, (2, outputs); of one output, (2,)."""
+    found = np.asarray(target, kind)
+    return found[:, 0] if found.shape[1:] == (1,) else found
 
 
 def plain_layers(params: TableParams) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -79,21 +86,21 @@ def plain_layers(params: TableParams) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def fold(
-    params: TableParams, target: tuple[float, float]
+    params: TableParams, target: tuple[ArrayLike, ArrayLike]
 ) -> tuple[list[np.ndarray], list[tuple[np.ndarray, np.ndarray]]]:
     """Return the trained network as embeddings and a plain list of (W, b), in the target's units.
 
     Parameters
     ----------
     params : TableParams
-    target : tuple of float
+    target : tuple of float, or of arrays of shape (outputs,)
         Shift and scale that turn the network's outputs into the target's units.
     """
     host: TableParams = {
         "embeddings": [np.asarray(E) for E in params["embeddings"]],
         "scale": np.asarray(params["scale"]),
         "layers": [(np.asarray(W), np.asarray(b)) for W, b in params["layers"]],
-        "target": np.asarray(target, np.float64),
+        "target": _of_outputs(target, np.float64),
     }
     *layers, (W, b) = plain_layers(host)
     shift, scale = host["target"]  # in float64: float32 has few digits left far from 0

@@ -19,7 +19,7 @@ from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
 from mlpax.data.sources import Wanted, table_to_train
 from mlpax.engine.training import Record
-from mlpax.errors import DataWarning, Guess, InputError
+from mlpax.errors import DataWarning, Guess, InputError, counted
 from mlpax.estimators.rows import ClassWeight, RandomState
 from mlpax.model.fit_model import fit_model
 from mlpax.model.folds import Rows, joined
@@ -81,11 +81,11 @@ class _Table(BaseEstimator):
                 raise InputError(
                     f"X has {count} {kind}(s) (shape={np.shape(X)}) while a minimum of {least} is required."
                 )
-        values = _column(y)
-        if values.dtype == pl.String:  # a file's digits are numbers, these stay the text that they are
-            values = values.cast(pl.Categorical)
-        if len(values) != frame.height:
-            raise InputError(f"X has {frame.height} rows but y has {len(values)}; they must be equal")
+        values = [_column(y)] if self._task == "classification" or not _is_wide(y) else _columns(y)
+        # A file's digits are numbers, these stay the text that they are.
+        values = [own.cast(pl.Categorical) if own.dtype == pl.String else own for own in values]
+        if len(values[0]) != frame.height:
+            raise InputError(f"X has {frame.height} rows but y has {len(values[0])}; they must be equal")
         self.n_features_in_ = frame.width
         vars(self).pop("feature_names_in_", None)
         if isinstance(X, dict) or hasattr(type(X), "columns"):  # an array's are made up
@@ -98,14 +98,16 @@ class _Table(BaseEstimator):
             raise InputError("members are given twice, also in settings; give them once")
         if not isinstance(in_time, (bool, np.bool_)):
             raise InputError(f"time_ordered {in_time!r} is no True or False")
-        target = _free(values.name, frame)
-        frame = frame.with_columns(values.alias(target))
+        targets: list[str] = []
+        for own in values:
+            targets.append(_free(own.name, frame))
+            frame = frame.with_columns(own.alias(targets[-1]))
         reading = Reading(
-            target=target, task=self._task, column=self.columns or {}, dates=self.dates,
+            target=tuple(targets), task=self._task, column=self.columns or {}, dates=self.dates,
             missing=tuple(self.missing), decimal=self.decimal, thousands=self.thousands, strict=self.strict,
             time_ordered=bool(in_time),
         )  # fmt: skip
-        weight = _weights(values, sample_weight, class_weight)
+        weight = _weights(values[0], sample_weight, class_weight)
         if not isinstance(class_weight, dict):
             reading = replace(reading, class_weight=class_weight)
         if weight is not None:
@@ -212,6 +214,25 @@ def _column(y: Any) -> "pl.Series":
     if missing := values.null_count():
         raise InputError(f"y is missing (NaN or null) in {missing} of {len(values)} rows; drop them")
     return values
+
+
+def _is_wide(y: Any) -> bool:
+    """Whether y has several columns."""
+    shape = np.shape(y)
+    return len(shape) == 2 and shape[1] > 1
+
+
+def _columns(y: Any) -> "list[pl.Series]":
+    """Return the targets as columns, without missing cells; those of an array are named y0, y1, ..."""
+    if hasattr(y, "columns"):
+        found = as_frame(y).get_columns()
+    else:
+        found = as_frame({f"y{i}": _cells(own) for i, own in enumerate(np.asarray(y).T)}).get_columns()
+    for own in found:
+        if missing := own.null_count():
+            rows = counted(missing, "row")
+            raise InputError(f"y is missing (NaN or null) in {rows} of {own.name!r}; drop them")
+    return found
 
 
 def _cells(y: Any) -> Any:
@@ -365,6 +386,8 @@ class TableClassifier(ClassifierMixin, _Table):
 
 class TableRegressor(RegressorMixin, _Table):
     """A regressor of table rows: numbers, categories, dates and missing cells as they are.
+
+    `fit` also takes several targets, as y of shape (rows, targets) or a table. One network then predicts all.
 
     Parameters, attributes
         As of `TableClassifier`, without the classes.

@@ -156,21 +156,23 @@ def _table(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
                 f"patience {recipe.patience} needs validation rows; hold some out with validation 0.2"
             )
         X_valid, y_valid = dataset.X_train[:0], y[:0]
-    mean, deviation = 0.0, 1.0
+    mean, deviation = np.zeros(1), np.ones(1)  # of each target
     if not dataset.classes:  # in float64, since what is far from 0 has few digits left as float32
-        mean = float(np.average(y[:, 0], weights=dataset.weight))
+        mean = np.array([np.average(of_target, weights=dataset.weight) for of_target in y.T])
         y, y_valid = y - mean, y_valid - mean
-        deviation = float(np.average(y[:, 0] ** 2, weights=dataset.weight)) ** 0.5 or 1.0
+        squares = [np.average(of_target**2, weights=dataset.weight) for of_target in y.T]
+        deviation = np.array([square**0.5 or 1.0 for square in squares])
     options: dict[str, Any] = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
-    sizes = columns.dense, columns.embeddings, recipe.hidden, len(dataset.classes) or 1
+    outputs = len(dataset.classes) or len(dataset.targets)
+    sizes = columns.dense, columns.embeddings, recipe.hidden, outputs
     embedded = [(n, embedding_size(n)) for n in columns.embeddings]
-    units = columns.dense + sum(size for _, size in embedded), *recipe.hidden, len(dataset.classes) or 1
+    units = columns.dense + sum(size for _, size in embedded), *recipe.hidden, outputs
     rows = len(X_valid) + recipe.train_metrics * len(y)
     _check_memory(recipe, units, units[0] + sum(n * size for n, size in embedded), rows)
     codes = dataset.X_train[:, columns.dense :]
     codes = codes if dataset.weight is None else codes[dataset.weight > 0]
     starts = [
-        initial_table_params(*sizes, (0.0, deviation), rng(own.seed, "weights"))
+        initial_table_params(*sizes, (np.zeros_like(deviation), deviation), rng(own.seed, "weights"))
         for own in _of_members(recipe)
     ]
     for start in starts:
@@ -191,7 +193,8 @@ def _table(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
         held = place(X_valid, y_valid, weight=dataset.weight_valid, **options) if len(X_valid) else None
         placed[kind] = place(dataset.X_train, y, weight=dataset.weight, **options), held
     data, valid = placed[kind]
-    metrics = ("accuracy", "log_loss") if dataset.classes else ("rmse",)
+    several = len(dataset.targets) > 1  # in units of their own
+    metrics = ("accuracy", "log_loss") if dataset.classes else ("r2",) if several else ("rmse",)
     loss = "cross_entropy" if dataset.classes else "squared_error"
     training = training_of(recipe, data, valid, "table", metrics, loss)
     recipe = recipe.replace(backend=training.backend)
@@ -246,7 +249,10 @@ def _model(dataset: Dataset, recipe: Recipe, networks: list[Network], **more: An
     task = "classification" if dataset.classes else "regression"
     return Model(
         networks=tuple(networks),
-        targets=(Target(dataset.target, task, dataset.classes, numerals=dataset.numerals),),
+        targets=tuple(
+            Target(name, task, dataset.classes, numerals=numerals)
+            for name, numerals in zip(dataset.targets, dataset.numerals, strict=True)
+        ),
         recipe=dataclasses.asdict(recipe),
         **more,
     )

@@ -33,7 +33,10 @@ def joined(models: list[Model], held: list[Rows]) -> tuple[Model, dict[str, floa
     truth: np.ndarray = np.concatenate([y for _, y in held])
     if first.task == "regression":
         each = [model.of_members(X) for model, (X, _) in zip(models, held, strict=True)]
-        predicted = np.concatenate([found.mean(axis=0, dtype=np.float64)[:, 0] for found in each])
+        answers = np.concatenate([found.mean(axis=0, dtype=np.float64) for found in each])
+        if len(first.targets) > 1:
+            return whole, {f"fold_{name}": value for name, value in first.score(answers, truth).items()}
+        predicted = answers[:, 0]
         differ = np.concatenate([disagreement(found, 1) for found in each])
         intervals = Intervals.of_values(truth[:, 0], predicted, differ, folds)
         figures = {"fold_rmse": float(np.sqrt(np.mean((predicted - truth[:, 0]) ** 2)))}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "Calibration", "Intervals", "Model", "Network", "Target", "check_weights",
            "disagreement", "whole_text"]  # fmt: skip
 
-Figures = scores.Classification | scores.Regression
+Figures = scores.Classification | scores.Regression | scores.Several
 
 # The start of a text that a spreadsheet takes for a formula, unless the whole text is a number.
 FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
@@ -200,7 +200,7 @@ class Model:
         or TPU. A model file does not hold the device.
     params, activation, embeddings
         Those of the first network.
-    task, classes, link, target, numerals
+    task, classes, link, target
         Those of the first target; `target` is its name.
     """
 
@@ -245,10 +245,6 @@ class Model:
     @property
     def target(self) -> str:
         return self.targets[0].name
-
-    @property
-    def numerals(self) -> Numerals:
-        return self.targets[0].numerals
 
     def __repr__(self) -> str:
         several = f"{len(self.networks)} x " if len(self.networks) > 1 else ""
@@ -408,6 +404,8 @@ class Model:
         return self.set_of(self.probabilities(self.outputs(X)), coverage)
 
     def _check_folds(self, task: str = "", other: str = "") -> Intervals:
+        if len(self.targets) > 1:
+            raise InputError("intervals are of one target, and this model has several; train a run for each")
         if self.intervals is None:
             raise InputError(
                 "this model was not trained on folds, which intervals need; train with --folds 5"
@@ -440,7 +438,12 @@ class Model:
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
     def score(self, outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
-        """Return the accuracy for labels, of shape (rows,), or the RMSE for values, (rows, outputs)."""
+        """Return the accuracy for labels, of shape (rows,), or the RMSE for values, (rows, outputs).
+
+        Of several targets, whose units differ, it is the mean of their R².
+        """
+        if len(self.targets) > 1:
+            return {"r2": scores.several(y, outputs, self._names)["r2"]}
         if self.task == "regression":
             mean = np.mean((outputs - y.reshape(outputs.shape)) ** 2)
             return {"rmse": np.sqrt(mean).item()}
@@ -455,14 +458,14 @@ class Model:
         X : array or frame
             See `outputs`.
         y : array of shape (rows,)
-            The true classes, each one of `classes`; or a regression's values.
+            The true classes, each one of `classes`; or a regression's values, also (rows, targets).
         calibrated : bool, default True
             See `probabilities`.
 
         Returns
         -------
         dict
-            See `scores.classification` and `scores.regression`.
+            See `scores.classification`, `scores.regression` and, of several targets, `scores.several`.
 
         Raises
         ------
@@ -477,7 +480,12 @@ class Model:
         if rows == 0 or rows != len(y):
             raise InputError(f"X has {rows} rows and y {len(y)}; they must be equal and at least one")
         if self.task == "regression":
-            return scores.regression(y, outputs[:, 0] if outputs.shape[1] == 1 else outputs)
+            if y.size != outputs.size:
+                raise InputError(f"y has shape {y.shape}; the model has {len(self.targets)} targets a row")
+            y = y.reshape(outputs.shape)
+            if len(self.targets) > 1:
+                return scores.several(y, outputs, self._names)
+            return scores.regression(y[:, 0], outputs[:, 0])
         p = self.probabilities(outputs, calibrated=calibrated)
         return scores.classification(self._labels(y), p, self.classes)
 
@@ -492,7 +500,9 @@ class Model:
     @property
     def score_name(self) -> str:
         """The figure that `importance` measures."""
-        return "accuracy" if self.task == "classification" else "rmse"
+        if self.task == "classification":
+            return "accuracy"
+        return "rmse" if len(self.targets) == 1 else "r2"
 
     def importance(
         self, X: object, y: np.ndarray, *, repeats: int = 5, seed: int = 0
@@ -525,7 +535,8 @@ class Model:
         if repeats < 1:
             raise InputError(f"repeats {repeats} is outside [1, inf)")
         truth = self._labels(np.asarray(y)) if self.classes else np.asarray(y, np.float32)
-        name, sign = self.score_name, 1 if self.classes else -1
+        name = self.score_name
+        sign = -1 if name == "rmse" else 1
         return scores.importance(
             inputs,
             self.places,
@@ -682,12 +693,13 @@ class Model:
 
     def _names_of_values(self) -> list[str]:
         """Return a column's name for each output of a regression: its target's name, or its number."""
-        if len(self.targets) == 1:
-            return ["prediction"]
+        return ["prediction"] if len(self.targets) == 1 else [f"prediction_{name}" for name in self._names]
+
+    @property
+    def _names(self) -> list[str]:
+        """The names of several targets, or if they have none their numbers."""
         names = [target.name for target in self.targets]
-        return [
-            f"prediction_{name}" for name in (names if len({*names}) == len(names) else range(len(names)))
-        ]
+        return names if len({*names}) == len(names) else [*map(str, range(len(names)))]
 
     def save(self, path: str | Path) -> None:
         """Write the model as a safetensors file, whole or not at all; docs/model-file.md describes it.

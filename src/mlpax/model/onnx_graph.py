@@ -80,9 +80,10 @@ def to_onnx(model: Model, *, dates: str = "text", interval: float | None = None)
         _classification(graph, model, found, quantile)
     else:
         _regression(graph, model, found, quantile)
-    about = f"{model.task} of {model.target or 'arrays'}, trained with mlpax {__version__}"
+    names = ",".join(target.name for target in model.targets)
+    about = f"{model.task} of {names if model.target else 'arrays'}, trained with mlpax {__version__}"
     facts = {f"mlpax.{name}": str(value) for name, value in model.provenance.items()}
-    return graph.model(about, {"mlpax.target": model.target, "mlpax.task": model.task, **facts})
+    return graph.model(about, {"mlpax.target": names, "mlpax.task": model.task, **facts})
 
 
 def _intervals(model: Model) -> Intervals:

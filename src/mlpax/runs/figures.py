@@ -69,9 +69,9 @@ def answers(held: Sequence[Held]) -> tuple[np.ndarray, np.ndarray]:
 
     Returns
     -------
-    truth : array of shape (rows,), int, or (rows, 1)
+    truth : array of shape (rows,), int, or (rows, targets)
         Labels, or a regression's values.
-    answers : array of shape (rows, classes) or (rows, 1)
+    answers : array of shape (rows, classes) or (rows, targets)
         Probabilities, or values. The temperature of the probabilities is left out for rows that it was fitted
         on.
     """
@@ -96,4 +96,4 @@ def _of_classes(model: Model, held: Sequence[Held]) -> Figures:
 
 def _of_values(model: Model, held: Sequence[Held]) -> Figures:
     truth, predicted = answers(held)
-    return {"predicted": plots.predicted(truth[:, 0], predicted[:, 0], model.target)}
+    return {"predicted": plots.predicted(truth, predicted, [target.name for target in model.targets])}

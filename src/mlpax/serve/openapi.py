@@ -95,7 +95,8 @@ def _schemas(served: Served) -> Json:
 def _about(served: Served) -> str:
     model = served.model
     if model.task == "regression":
-        return f"A regression of {model.target or 'a number'}, from {served.a_kind}."
+        names = " and ".join(target.name for target in model.targets)
+        return f"A regression of {names if model.target else 'a number'}, from {served.a_kind}."
     return f"A classification into {len(model.classes)} classes, from {served.a_kind}."
 
 

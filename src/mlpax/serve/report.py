@@ -33,7 +33,7 @@ from mlpax.runs.run_files import (
     summary,
 )
 from mlpax.runs.sweep import Sweep, pictures, read_sweep
-from mlpax.scores import Importance, classification, regression, titled
+from mlpax.scores import Importance, classification, titled
 from mlpax.serve.document import (
     Html,
     Section,
@@ -229,7 +229,8 @@ def _in_words(known: _Known) -> str:
         return f"A training of the recipe {config.recipe_name} on {known.data}. State: {known.summary.state}."
     several = f"{len(model.networks)} networks" if len(model.networks) > 1 else "A network"
     predict = "predict" if len(model.networks) > 1 else "predicts"
-    what = f"the column “{model.target}”" if model.target else "the class"
+    names = " and ".join(f"“{target.name}”" for target in model.targets)
+    what = f"the column{'s' * (len(model.targets) > 1)} {names}" if model.target else "the class"
     if model.columns:
         rows = f"from {counted(len(model.columns.varying), 'column')} of {known.data}"
     elif model.image_shape:
@@ -237,7 +238,8 @@ def _in_words(known: _Known) -> str:
         rows = f"of pictures of {width} × {height} pixels{' in colour' if colours else ''}, from {known.data}"
     else:
         rows = f"from {counted(model.sizes[0], 'number')}, from {known.data}"
-    kind = f"{len(model.classes)} classes" if model.classes else "a number"
+    kind = "a number" if len(model.targets) == 1 else "numbers"
+    kind = f"{len(model.classes)} classes" if model.classes else kind
     return f"{several} that {predict} {what} ({kind}) {rows}. {_trained_on(known)}".strip()
 
 
@@ -345,7 +347,12 @@ def _scores(known: _Known) -> Section | None:
         figures = classification(truth, found, known.model.classes)
         by_class = _by_class(known.model.classes, truth, figures["f1"])
     else:
-        figures, by_class = regression(truth[:, 0], found[:, 0]), None
+        figures, by_class = known.model.figures(found, truth), None
+        if "targets" in figures:
+            of_one = [
+                (name, *map(own.get, ("rmse", "mae", "r2"))) for name, own in figures["targets"].items()
+            ]
+            by_class = table("Scores of each target", ("target", "RMSE", "MAE", "R²"), of_one)
     lines = [(titled(name), value) for name, value in figures.items() if isinstance(value, float)]
     return section(
         "scores",
@@ -457,10 +464,18 @@ def _worst(held: Sequence[Held], columns: Sequence[str]) -> Html:
             (str(model.classes[truth[i]]), str(model.classes[best[i]]), float(of_truth[i])) for i in worst
         ]
     else:
-        error = found[:, 0] - truth[:, 0]
-        worst = np.argsort(-np.abs(error), kind="stable")[:WORST]
-        head = ("rank", "true", "predicted", "error")
-        cells = [(float(truth[i, 0]), float(found[i, 0]), float(error[i])) for i in worst]
+        error = found - truth
+        share = np.abs(error) / np.maximum(truth.std(axis=0), np.finfo(float).tiny)
+        of, worst = share.argmax(axis=1), np.argsort(-share.max(axis=1), kind="stable")[:WORST]
+        several = len(model.targets) > 1
+        head = ("rank", *["target"] * several, "true", "predicted", "error")
+        cells = [
+            (
+                *[model.targets[of[i]].name] * several,
+                *(float(part[i, of[i]]) for part in (truth, found, error)),
+            )
+            for i in worst
+        ]
     values = [np.concatenate([_values(part, name) for part in held])[worst] for name in columns]
     rows = [(str(i + 1), *cell, *(_value(column[i]) for column in values)) for i, cell in enumerate(cells)]
     caption = f"The worst predictions of {_rows(len(truth))}, with their values in the most important columns"
@@ -500,7 +515,7 @@ def _columns_that_matter(
     if not important:
         return
     model, rows = sample[0].model, sum(len(part.y) for part in sample)
-    what = f"{'loss' if model.classes else 'rise'} of {titled(model.score_name)}"
+    what = f"{'rise' if model.score_name == 'rmse' else 'loss'} of {titled(model.score_name)}"
     yield figure(
         f"{prefix}figure-importance",
         plots.importance(important, what),
@@ -526,7 +541,7 @@ def _importance(held: Sequence[Held]) -> list[Importance]:
     """Return the importance of each column, the mean over the rows of all parts, largest first."""
     found: dict[str, list[tuple[float, float, int]]] = {}
     for part in held:
-        truth = np.asarray(part.model.classes)[part.y] if part.model.classes else part.y[:, 0]
+        truth = np.asarray(part.model.classes)[part.y] if part.model.classes else part.y
         for column, loss, deviation in part.model.importance_of(part.X, truth, repeats=REPEATS):
             found.setdefault(column, []).append((loss, deviation, len(truth)))
     rows: list[Importance] = []
@@ -548,7 +563,10 @@ def _dependence(held: Sequence[Held], rows: Sequence[Importance], prefix: str) -
     if not found:
         return
     model = held[0].model
-    lines, what, panels = [""], f"predicted {model.target}", [(d.column, d.values, d.means) for d in found]
+    lines, what = [""], f"predicted {model.target}"
+    panels = [(d.column, d.values, d.means) for d in found]
+    if len(model.targets) > 1:  # in units of their own: the first
+        panels = [(column, values, means[:, :1]) for column, values, means in panels]
     if len(model.classes) == 2:
         lines, what = [str(model.classes[1])], f"probability of {model.classes[1]}"
     elif model.classes:
@@ -587,9 +605,9 @@ def _data(known: _Known) -> Section:
 def _about_data(known: _Known) -> Iterator[tuple[str, object]]:
     model, dataset, config = known.model, known.dataset, known.config
     yield "data set", known.data
-    target = model.target if model is not None else dataset.target if dataset is not None else ""
-    if target:
-        yield "column to predict", target
+    targets = [t.name for t in model.targets] if model is not None else dataset.targets if dataset else ()
+    if any(targets):
+        yield f"column{'s' * (len(targets) > 1)} to predict", listed(targets)
     if known.task:
         yield "task", known.task
     if model is not None and model.image_shape:

@@ -208,7 +208,7 @@ def _check_names(served: Served, record: Record, i: int) -> None:
         hint = f"is it {_seen(near[0])}? Then rename that" if near else "give a value, or null if it has none"
         raise Refusal(422, f"column {name!r} is missing; {hint}", f"records[{i}].{name}")
     for name in strange:
-        if name == served.model.target:
+        if name in [target.name for target in served.model.targets]:
             raise Refusal(422, f"column {name!r} is what the model predicts; leave it out",
                           f"records[{i}].{name}")  # fmt: skip
         near = difflib.get_close_matches(name, served.inputs, n=1)

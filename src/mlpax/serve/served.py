@@ -111,6 +111,7 @@ class Served:
             "name": self.name,
             "task": model.task,
             "target": model.target,
+            "targets": [target.name for target in model.targets],
             "classes": list(model.classes),
             "input": self.takes,
             "members": len(model.networks),
@@ -139,7 +140,8 @@ class Served:
             raise InputError(f"the new model has other columns, such as {differing[0][0]!r}")
         if (old.image_shape, self.features) != (new.image_shape, other.features) and self.kind != "table":
             raise InputError(f"the new model takes rows of {other.features} values, not {self.features}")
-        if (old.task, old.classes, old.target) != (new.task, new.classes, new.target):
+        names, others = ([target.name for target in model.targets] for model in (old, new))
+        if (old.task, old.classes, names) != (new.task, new.classes, others):
             raise InputError("the new model has another target or other classes")
 
 

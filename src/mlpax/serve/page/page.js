@@ -16,11 +16,11 @@ function failed(error) {
 const ROWS = { test: "test rows", valid: "validation rows", fold: "rows that a fold left out" };
 
 /** Return in plain words what the model does, what it was trained on, and how well it does. */
-function about({ input, classes, target, members, layers, metrics, provenance }) {
+function about({ input, classes, targets, members, layers, metrics, provenance }) {
   const units = layers.join("\u2060–\u2060"); // no line ends within
   const by = members > 1 ? `${members} networks of ${units} units` : `a network of ${units} units`;
   const on = provenance.dataset ? `, trained on ${provenance.dataset}` : "";
-  const sentences = [`${does(input, classes, target)}, by ${by}${on}.`];
+  const sentences = [`${does(input, classes, targets)}, by ${by}${on}.`];
   const part = Object.keys(ROWS).find((of) => `${of}_accuracy` in metrics || `${of}_rmse` in metrics);
   const [right, error] = [metrics[`${part}_accuracy`], metrics[`${part}_rmse`]];
   if (right !== undefined) sentences.push(`It is right for ${(100 * right).toFixed(1)}\u00a0% of the ${ROWS[part]}.`);
@@ -28,12 +28,13 @@ function about({ input, classes, target, members, layers, metrics, provenance })
   return sentences.join(" ");
 }
 
-function does(input, classes, target) {
+function does(input, classes, targets) {
   if (input.kind === "picture") {
     return `Tells which of ${classes.length} classes a picture of ${input.height} × ${input.width} pixels shows`;
   }
   const from = input.kind === "table" ? [input.columns.length, "column"] : [input.features, "number"];
-  const name = target ? `“${target}”` : classes.length ? "the class" : "a value";
+  const names = targets.filter(Boolean).map((name) => `“${name}”`);
+  const name = names.length ? names.join(" and ") : classes.length ? "the class" : "a value";
   const goal = classes.length ? `${name}, one of ${classes.length} classes,` : name;
   return `Predicts ${goal} from ${from.join(" ")}${from[0] === 1 ? "" : "s"}`;
 }

@@ -50,16 +50,21 @@ export async function showTable(panel, model, failed) {
   function show({ predictions: [found], explanation }) {
     const { prediction, probabilities } = found;
     const several = typeof prediction === "object"; // a value for each target
-    const value = probabilities
-      ? String(prediction)
-      : Object.values(several ? prediction : [prediction]).map(figure).join(", ");
-    const what = several ? Object.keys(prediction).join(", ") : model.target;
-    const share = probabilities ? percent(probabilities[prediction]) : what;
-    find("answer").replaceChildren(value, element("small", "", share));
+    const answers = several ? Object.entries(prediction) : [[model.target, prediction]];
+    const shown = answers.map(([name, value]) =>
+      probabilities ? [String(value), percent(probabilities[value])] : [figure(value), name],
+    );
+    const lines = shown.map(([value, small]) => {
+      const line = element("span", "line", value);
+      line.append(element("small", "", small));
+      return line;
+    });
+    find("answer").replaceChildren(...lines);
     if (probabilities) showBars(find("bars"), probabilities);
     showRange(found);
-    if (explanation) showContributions(explanation, several ? { prediction: Object.values(prediction)[0] } : found);
-    say(`${value}, ${share}`);
+    if (explanation) showContributions(explanation, several ? { prediction: answers[0][1] } : found);
+    if (several) find("why-title").textContent = `What each value contributed to “${answers[0][0]}”`;
+    say(shown.map((pair) => pair.join(", ")).join("; "));
   }
 
   function showRange({ low, high, set }) {
