@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlpax.errors import DivergedError as DivergedError
     from mlpax.errors import InputError as InputError
     from mlpax.errors import MlpaxError as MlpaxError
+    from mlpax.errors import MlpaxWarning as MlpaxWarning
     from mlpax.errors import ModelFileError as ModelFileError
     from mlpax.estimators.mlp import MLPClassifier as MLPClassifier
     from mlpax.estimators.mlp import MLPRegressor as MLPRegressor
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from mlpax.model.onnx_graph import to_onnx as to_onnx
     from mlpax.model.stablehlo import to_stablehlo as to_stablehlo
     from mlpax.recipes import Recipe as Recipe
+    from mlpax.runs.python import Run as Run
+    from mlpax.runs.python import load_run as load_run
+    from mlpax.runs.python import train as train
     from mlpax.runs.rates import find_learning_rate as find_learning_rate
     from mlpax.runs.sweep import sweep as sweep
 
@@ -45,7 +49,7 @@ _NAMES = {
     "engine.xla.losses": ["accuracy", "cross_entropy_loss", "log_softmax", "softmax", "update"],
     "engine.xla.network": ["batch_forward", "forward", "initialize_weights"],
     "engine.xla.objective": ["dense_objective"],
-    "errors": ["DivergedError", "InputError", "MlpaxError", "ModelFileError"],
+    "errors": ["DivergedError", "InputError", "MlpaxError", "MlpaxWarning", "ModelFileError"],
     "estimators.mlp": ["MLPClassifier", "MLPRegressor"],
     "estimators.search": ["PopulationSearchCV"],
     "estimators.table": ["TableClassifier", "TableRegressor"],
@@ -54,6 +58,7 @@ _NAMES = {
     "model.onnx_graph": ["to_onnx"],
     "model.stablehlo": ["to_stablehlo"],
     "recipes": ["Recipe"],
+    "runs.python": ["Run", "load_run", "train"],
     "runs.rates": ["find_learning_rate"],
     "runs.sweep": ["sweep"],
 }

@@ -1,4 +1,4 @@
-"""The errors that mlpax raises on purpose, and helpers that word their messages."""
+"""The errors that mlpax raises on purpose, its warnings, and helpers that word their messages."""
 
 import difflib
 import re
@@ -11,9 +11,11 @@ __all__ = [
     "InputError",
     "InterruptedRun",
     "MlpaxError",
+    "MlpaxWarning",
     "ModelFileError",
     "Notice",
     "RowError",
+    "TrainingWarning",
 ]
 
 # Characters that move a terminal's cursor, break the line, change the order of reading, or are not seen:
@@ -62,8 +64,22 @@ def strictly(notice: Notice) -> Notice:
     return refuse
 
 
-class DataWarning(UserWarning):
-    """What an estimator guessed of a table, and the argument that makes it sure."""
+class MlpaxWarning(UserWarning):
+    """Base class of the warnings that mlpax gives: a choice that it made, or something to look at.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> warnings.filterwarnings("ignore", category=MlpaxWarning)  # silences mlpax, and nothing else
+    """
+
+
+class DataWarning(MlpaxWarning):
+    """What mlpax guessed of a table, and the argument that makes it sure."""
+
+
+class TrainingWarning(MlpaxWarning, RuntimeWarning):
+    """Something went wrong in a training that went on, such as a member of an ensemble that diverged."""
 
 
 def escaped(text: str) -> str:

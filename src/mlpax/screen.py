@@ -1,5 +1,5 @@
 """The article's epoch line, at its public path."""
 
-from mlpax.cli.screen import epoch_line
+from mlpax.wording import epoch_line
 
 __all__ = ["epoch_line"]

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from mlpax.cli import main, screen
 from mlpax.errors import UNSEEN, InputError, escaped
 from mlpax.runs.run_files import Summary
+from mlpax.screen import epoch_line
 
 RUN = Summary("r", "xor", "table", "finished", "9/9", kept=4, score=0.0, metric="valid_rmse", seconds=1.5)
 
@@ -48,8 +49,8 @@ def record(epoch, seconds=0.2, **figures):
 def test_the_articles_line_is_as_printed():
     figures = {"train_accuracy": 0.8181, "valid_accuracy": 0.8242, "valid_log_loss": 0.5}
     line = "Epoch 25/25: loss: 0.2887, train acc.: 0.818, valid acc.: 0.824, time: "
-    assert screen.epoch_line(record(25, 0.24, **figures), 25) == f"{line}0.24 sec."
-    assert screen.epoch_line(record(25, 12.34, **figures), 25) == f"{line}12.34 sec."
+    assert epoch_line(record(25, 0.24, **figures), 25) == f"{line}0.24 sec."
+    assert epoch_line(record(25, 12.34, **figures), 25) == f"{line}12.34 sec."
 
 
 @pytest.mark.parametrize(
@@ -72,8 +73,8 @@ def test_the_articles_line_is_as_printed():
     ],
 )
 def test_lines_of_tables_fit_in_80_columns(figures, line):
-    assert screen.epoch_line(record(7, **figures), 256) == line
-    assert len(screen.epoch_line(record(256, **figures), 256)) <= 80
+    assert epoch_line(record(7, **figures), 256) == line
+    assert len(epoch_line(record(256, **figures), 256)) <= 80
 
 
 # Colours, a cleared screen, a window's title, C1, direction, line breaks, what is not seen, no UTF-8.

@@ -11,7 +11,6 @@ import pytest
 import sklearn.metrics
 
 from conftest import assert_close, in_float64, numpy_forward, numpy_step
-from mlpax.cli.screen import epoch_line
 from mlpax.engine import training as loop
 from mlpax.engine.plan import Hyper, Objective, Plan, monitored
 from mlpax.engine.rows import place, row_order
@@ -32,6 +31,7 @@ from mlpax.engine.xla.network import forward, initialize_weights
 from mlpax.engine.xla.objective import dense_objective
 from mlpax.errors import DivergedError, InputError
 from mlpax.recipes import Recipe, article
+from mlpax.screen import epoch_line
 
 SIZES = (3, 5, 3)
 RNG = np.random.default_rng(0)

@@ -1,15 +1,13 @@
 """The command line. Each command parses its arguments, calls one function and prints the result."""
 
 import dataclasses
-import math
 import os
 import shutil
 import sys
 import typing
 import warnings
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,15 +20,16 @@ from mlpax.cli.config import options_in
 from mlpax.cli.export import export
 from mlpax.cli.look import DataDir, Json, Moved, RunArgument
 from mlpax.cli.options import InPanels, Setting, panels, reading_of, with_options
-from mlpax.cli.screen import bar, epoch_line, figure, say, show, show_json, table
+from mlpax.cli.screen import bar, say, show, show_json, table
 from mlpax.data.reading import Reading
 from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError, Notice
 from mlpax.recipes import QUALITIES, RECIPES, Recipe
+from mlpax.wording import epoch_line, figure
 
 if TYPE_CHECKING:
-    from mlpax.data.sources import Ready, Wanted
-    from mlpax.runs.folds import Data
+    from mlpax.runs.run import Every as Often
     from mlpax.runs.run_files import Result
+    from mlpax.runs.start import Prepared
 
 __all__ = ["main"]
 
@@ -71,7 +70,6 @@ Like = Annotated[Path | None, typer.Option(help="Take the settings of this run, 
 Config = Annotated[
     Path | None, typer.Option(help="TOML file with options of this command, as learning-rate = 0.1.")
 ]
-OF_ONE_FILE = ("valid_data", "fold")  # options of reading that other data do not take over
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the run's folder.")]
 
 
@@ -193,7 +191,7 @@ def train(
     The recipe decides every setting that you do not give.
     """
     from mlpax.data.sources import Wanted, short_name, source
-    from mlpax.runs import run
+    from mlpax.runs import start
 
     if resume and out is None:
         raise InputError("--resume needs the run's folder; name it with --out")
@@ -202,94 +200,35 @@ def train(
         settings = {**settings, **given, **{n: v for n, v in settings.items() if v not in (None, [])}}
     reading, changes = _settings(settings)
     silent = quiet or json_
-    told: Any = {"every": checkpoint_every, "quiet": quiet, "as_json": json_}
+    often = start.often(checkpoint_every)
+    told: Any = {"every": often, "quiet": quiet, "as_json": json_}
     chosen_recipe = recipe or quality != QUALITIES[0]
     if from_ is not None:
         if like or chosen_recipe or resume or reading != Reading():
             raise InputError(
                 "--from takes recipe and options from the run; leave out all but numbers to change"
             )
-        _go_on(from_, data, out, changes, data_dir, log, **told)
+        with start.from_parent(from_, changes, out, data=data, data_dir=data_dir) as prepared:
+            _train(prepared, log=log, **told)
         return
     wanted = Wanted(recipe, changes, quality)
     if like is not None:
         if data is None or chosen_recipe:
             raise InputError("--like takes the recipe from the run; name data to train on, and no recipe")
-        wanted, reading = _like(like, changes, reading)
+        wanted, reading = start.like(like, changes, reading)
     data = data or "digits"
+    if reading.folds and log:
+        raise InputError(f"log {log!r} is of one run, and each fold has one of its own; leave it out")
+    found = source(data, data_dir, memory=reading.memory)
+    heard: Notice = (lambda text: None) if silent else say
     if reading.folds:
-        _start_folds(data, out, wanted, reading, data_dir, log, resume=resume, **told)
+        folds = start.folds_of(found, wanted, reading, data_dir=data_dir, resume=resume, notice=heard)
+        with start.folder(out, short_name(data), wanted.name("folds")) as path:
+            _train_folds(path, folds, reading, **told)
         return
-    dataset, chosen, recipe, _ = source(data, data_dir, memory=reading.memory).to_train(
-        wanted, reading, (lambda text: None) if silent else say, progress=not silent
-    )
-    folder = None if data_dir is None else str(data_dir.resolve())
-    with nullcontext(out) if out else _new_folder(short_name(data), recipe) as path:
-        start = partial(
-            run.train, path, dataset, chosen, recipe_name=recipe, data_dir=folder, options=reading,
-            resume=resume,
-        )  # fmt: skip
-        _train(start, path, chosen, log=log, **told)
-
-
-def _go_on(
-    parent: Path,
-    data: str | None,
-    out: Path | None,
-    changes: dict[str, object],
-    data_dir: Path | None,
-    log: str | None,
-    **told: Any,
-) -> None:
-    """Train a new run from the last state of another. `data` is where its data are now, if that is said."""
-    from mlpax.data.sources import short_name
-    from mlpax.runs import run
-    from mlpax.runs.own_rows import rows_of
-    from mlpax.runs.parent import child_of
-
-    config, recipe = child_of(parent, changes)
-    if config.dataset == "-" and data is None:
-        raise InputError(f"standard input is gone; name a file of its rows: mlpax train FILE --from {parent}")
-    if data is None:
-        dataset = rows_of(config, data_dir)
-    else:
-        moved = Path(data).resolve()
-        dataset = dataclasses.replace(rows_of(config, data_dir, moved), name=str(moved))
-    with nullcontext(out) if out else _new_folder(short_name(config.dataset), config.recipe_name) as path:
-        start = partial(
-            run.train, path, dataset, recipe, recipe_name=config.recipe_name, data_dir=config.data_dir,
-            options=config.options, parent=parent,
-        )  # fmt: skip
-        begun = recipe.epochs - int(str(changes["epochs"]))
-        _train(start, path, recipe, log=log, begun=begun, **told)
-
-
-def _like(run: Path, changes: dict[str, object], reading: Reading) -> "tuple[Wanted, Reading]":
-    """Return the settings of a run with those of the command line in their place."""
-    from mlpax.data.sources import Wanted
-    from mlpax.runs.run_files import read_config
-
-    config = read_config(run)
-    options = {name: value for name, value in config.options.given().items() if name not in OF_ONE_FILE}
-    recipe = config.recipe.replace(**changes)  # type: ignore[arg-type]
-    return Wanted(recipe), Reading(**{**options, **reading.given()})
-
-
-@contextmanager
-def _new_folder(dataset: str, recipe: str) -> Generator[Path]:
-    """Yield a new folder for a run, and remove it if the run left nothing in it."""
-    from mlpax.runs.run import new_folder
-
-    parent = Path("runs")
-    there = parent.exists()
-    path = new_folder(parent, dataset, recipe)
-    try:
-        yield path
-    finally:
-        with suppress(OSError):  # the usual case: it is not empty
-            path.rmdir()
-            if not there:
-                parent.rmdir()
+    ready = found.to_train(wanted, reading, heard, progress=not silent)
+    with start.on_rows(ready, reading, out, data=data, data_dir=data_dir, resume=resume) as prepared:
+        _train(prepared, log=log, **told)
 
 
 @app.command()
@@ -305,55 +244,27 @@ def resume(
 
     It ends with the same bits as an uninterrupted run.
     """
-    from mlpax.data.sources import Wanted
-    from mlpax.runs.own_rows import rows_of
-    from mlpax.runs.run import train
-    from mlpax.runs.run_files import read_config
+    from mlpax.runs import start
 
-    config = read_config(run)
-    if config.options.folds and not config.options.fold:
-        data, where = str(moved or config.dataset), None if config.data_dir is None else Path(config.data_dir)
-        read = _reader(data, where, Wanted(config.recipe), lambda text: None)
-        _train_folds(
-            run, read, config.options, where, resume=True, every=checkpoint_every, quiet=quiet, as_json=json_
-        )
+    often = start.often(checkpoint_every)
+    options = start.options_of(run)
+    if options.folds and not options.fold:
+        _train_folds(run, start.folds_again(run, moved), options, every=often, quiet=quiet, as_json=json_)
         return
-    start = partial(
-        train, run, rows_of(config, moved=moved), config.recipe, recipe_name=config.recipe_name,
-        data_dir=config.data_dir, options=config.options, resume=True,
-    )  # fmt: skip
     log = "tensorboard" if (run / "tensorboard").is_dir() else None
-    _train(
-        start, run, config.recipe, every=checkpoint_every, log=log, quiet=quiet, as_json=json_,
-        begun=config.parent.epochs if config.parent else 0,
-    )  # fmt: skip
+    _train(start.again(run, moved), every=often, log=log, quiet=quiet, as_json=json_)
 
 
-def _every(text: str) -> tuple[int, float]:
-    """Return the epochs and the seconds that `--checkpoint-every` asks for."""
-    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m") else (text, "")
-    try:
-        value = float(number) if unit else int(number)
-    except ValueError:
-        value = 0
-    if not 1 <= value < math.inf:
-        raise InputError(f"checkpoint_every {text!r} is no time; write 5 for epochs, or 30s, or 5m")
-    return (1, value * {"s": 1, "m": 60}[unit]) if unit else (int(value), 0.0)
-
-
-def _train(
-    start: "Callable[..., Result]", path: Path, recipe: Recipe, *, every: str, log: str | None, quiet: bool,
-    as_json: bool, begun: int = 0,
-) -> None:  # fmt: skip
-    """Train by calling `start`, with epoch lines and a progress bar. Print how the run ended."""
+def _train(prepared: "Prepared", *, every: "Often", log: str | None, quiet: bool, as_json: bool) -> None:
+    """Train with epoch lines and a progress bar. Print how the run ended."""
     from mlpax.runs.logs import logger
-    from mlpax.runs.run import Every
 
-    often = Every(*_every(every))
+    path, recipe = prepared.path, prepared.recipe
     logs = logger(log, path) if log else nullcontext()
     silent = quiet or as_json
     on_terminal = sys.stdout.isatty() and not silent
-    with logs as logged, bar(recipe.epochs, begun) if on_terminal else nullcontext(show) as show_epoch:
+    shown = bar(recipe.epochs, prepared.begun) if on_terminal else nullcontext(show)
+    with logs as logged, shown as show_epoch:
 
         def on_epoch(row: dict[str, float]) -> None:
             if logged:
@@ -369,7 +280,7 @@ def _train(
                 raise MlpaxError(f"cannot write the output: {error.strerror}; {remedy}") from None
 
         with _told(path):
-            result = start(every=often, on_epoch=on_epoch, notice=say)
+            result = prepared.train(every=every, on_epoch=on_epoch, notice=say)
     if as_json:
         show_json({"run": str(path), **result._asdict()})
     elif quiet:
@@ -378,59 +289,19 @@ def _train(
         show(*_ending(path, recipe, result))
 
 
-def _start_folds(
-    data: str, out: Path | None, wanted: "Wanted", options: Reading, data_dir: Path | None, log: str | None,
-    *, quiet: bool, as_json: bool, **more: Any,
-) -> None:  # fmt: skip
-    """Train on folds in a folder, which is a new one unless it is named."""
-    from mlpax.data.sources import short_name
-
-    if log:
-        raise InputError(f"log {log!r} is of one run, and each fold has one of its own; leave it out")
-    if data == "-":
-        raise InputError("each fold reads the data, and standard input can be read once; save it to a file")
-    data_dir = data_dir and data_dir.resolve()  # a training may go on from elsewhere
-    read = _reader(data, data_dir, wanted, (lambda text: None) if quiet or as_json else say)
-    name = wanted.name("folds")
-    with nullcontext(out) if out else _new_folder(short_name(data), name) as path:
-        _train_folds(path, read, options, data_dir, quiet=quiet, as_json=as_json, **more)
-
-
-def _reader(data: str, data_dir: Path | None, wanted: "Wanted", notice: Notice) -> "Data":
-    """Return the function that reads the data for each fold. Only the first reading gives notices."""
-    from mlpax.data.sources import source
-
-    said = list[bool]()
-
-    def read(options: Reading, recipe: Recipe | None) -> "Ready":
-        own = wanted if recipe is None else dataclasses.replace(wanted, recipe=recipe, changes={})
-        heard: Notice = (lambda _: None) if said else notice
-        said.append(True)
-        return source(data, data_dir, memory=options.memory).to_train(own, options, heard)
-
-    return read
-
-
 def _train_folds(
-    path: Path, read: "Data", options: Reading, data_dir: Path | None, *, resume: bool, every: str,
-    quiet: bool, as_json: bool,
+    path: Path, folds: "Callable[..., Result]", options: Reading, *, every: "Often", quiet: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Train on folds, with a line for each. Print how it ended."""
-    from mlpax.runs.folds import train_folds
-    from mlpax.runs.run import Every
+    from mlpax.runs.start import fold_line
 
     def on_fold(fold: int, result: "Result") -> None:
         if not (quiet or as_json):
-            scores = [name for name in result.metrics if name.startswith("test_")]
-            figures = ", ".join(figure(f"its rows' {n[5:]}", result.metrics[n]) for n in scores)
-            best = f"best epoch {result.best_epoch} of {result.epochs}"
-            show(f"fold {fold} of {options.folds}: {best}, {figures}")
+            show(fold_line(fold, options.folds, result))
 
     with _told(path):
-        result = train_folds(
-            path, read, options, resume=resume, data_dir=None if data_dir is None else str(data_dir),
-            every=Every(*_every(every)), on_fold=on_fold, notice=say,
-        )  # fmt: skip
+        result = folds(path, every=every, on_fold=on_fold, notice=say)
     if as_json:
         show_json({"run": str(path), **result._asdict()})
     elif quiet:

@@ -15,13 +15,13 @@ from typing import IO, TYPE_CHECKING, TextIO, cast
 from rich.cells import cell_len
 
 from mlpax.errors import escaped, shortened
+from mlpax.wording import decimal
 
 if TYPE_CHECKING:
     from mlpax.runs.run_files import Summary
 
-__all__ = ["bar", "epoch_line", "figure", "output", "say", "show", "show_json", "table", "table_of_runs"]
+__all__ = ["bar", "output", "say", "show", "show_json", "table", "table_of_runs"]
 
-WIDTH = 80  # columns of the narrowest terminal that our lines should fit
 SHORTEST = 8  # columns that a shortened name keeps
 LONGEST = 480  # characters of a notice or an error: a line of 500 with "mlpax: ", however "…" is encoded
 
@@ -71,49 +71,6 @@ def log(line: str) -> None:
     """Print a line of JSON on stderr. If nobody reads stderr any more, drop the line."""
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
-
-
-def epoch_line(record: dict[str, float], epochs: int) -> str:
-    """Return the article's line: `Epoch 1/25: loss: 1.5768, train acc.: 0.818, ..., time: 0.24 sec.`
-
-    Beside both accuracies, the log losses are left out; `metrics.csv` has them. If the line would still be
-    wider than 80 columns, a metric of both training and validation rows is named once, as in
-    `acc.: 0.945/0.984`, and the time is `0.24 s`.
-    """
-    left_out = {"epoch", "seconds"}
-    if {"train_accuracy", "valid_accuracy"} <= record.keys():
-        left_out |= {"train_log_loss", "valid_log_loss"}
-    names = [n for n in record if n not in left_out and not n.startswith(("members_", "spread_"))]
-    start, time = f"Epoch {record['epoch']}/{epochs}: ", f"{record['seconds']:.2f}"
-    figures = ", ".join(f"{_words(name)}: {_digits(name, record[name])}" for name in names)
-    # The longest epoch number and a usual time decide, so that all lines of a run look alike.
-    if len(f"Epoch {epochs}/{epochs}: {figures}, time: 0.00 sec.") <= WIDTH:
-        return f"{start}{figures}, time: {time} sec."
-    pairs: dict[str, list[str]] = {}  # both figures of a metric, by its name without "train" and "valid"
-    for name in names:
-        metric = name.removeprefix("train_").removeprefix("valid_")
-        pairs.setdefault(metric, []).append(_digits(name, record[name]))
-    figures = ", ".join(f"{_words(metric)}: {'/'.join(values)}" for metric, values in pairs.items())
-    return f"{start}{figures}, {time} s"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ").replace("accuracy", "acc.")
-
-
-def _digits(name: str, value: float) -> str:
-    """Return a figure with the article's digits: four decimals for the loss, three for the rest."""
-    return _decimal(value, 4 if name == "loss" else 3)
-
-
-def _decimal(value: float, digits: int) -> str:
-    """Return a number with this many decimals, or with four digits if it is very small or very large."""
-    return f"{value:.4g}" if 0 < abs(value) < 1e-3 or abs(value) >= 1e6 else f"{value:.{digits}f}"
-
-
-def figure(name: str, value: float) -> str:
-    """Return a metric in words: `test accuracy 98.10%`, `valid rmse 0.5231`."""
-    return f"{name.replace('_', ' ')} {f'{value:.2%}' if name.endswith('accuracy') else _decimal(value, 4)}"
 
 
 @contextmanager
@@ -174,7 +131,7 @@ def table(rows: Sequence[Sequence[object]], names: Sequence[int] = ()) -> None:
 
 
 def _cell(value: object) -> str:
-    return _decimal(value, 4) if isinstance(value, float) else _seen(str(value), sys.stdout)
+    return decimal(value, 4) if isinstance(value, float) else _seen(str(value), sys.stdout)
 
 
 def _fitted(text: str, width: int) -> str:

@@ -8,10 +8,11 @@ import typer
 
 from mlpax.cli.look import DataDir, Json, check_out
 from mlpax.cli.options import PANELS_OF_DATA, Setting, panels, reading_of, with_options
-from mlpax.cli.screen import figure, say, show, show_json, table
+from mlpax.cli.screen import say, show, show_json, table
 from mlpax.data.reading import Reading
 from mlpax.recipes import QUALITIES, RECIPES
 from mlpax.space import parsed, written
+from mlpax.wording import figure
 
 if TYPE_CHECKING:
     from mlpax.runs.sweep import Progress, Sweep

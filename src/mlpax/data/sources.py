@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
+    "MEMORY",
+    "InMemory",
     "Named",
     "Pictures",
     "Ready",
     "Source",
     "Table",
+    "ToTrain",
     "Wanted",
     "short_name",
     "source",
@@ -37,6 +40,8 @@ __all__ = [
 ]
 
 Arrays = tuple[np.ndarray, np.ndarray | None]  # X and, where there are labels, y
+MEMORY = "rows in memory"  # the name of a data set that no file holds
+UNREAD = {"-": "stdin", MEMORY: "memory"}  # what cannot be read again, and its name in a run's folder
 ALWAYS = {"memory", "folds", "fold"}  # options of `Reading` for any data
 OF_FOLDERS = {"size", "colour", "skip_bad", "invert"}  # options of `Reading` for folders of pictures
 
@@ -391,7 +396,32 @@ class Pictures:
         return images.Images(X.reshape(len(X), -1), encode(labels, classes), classes, X.shape[1:])
 
 
+@dataclass(frozen=True)
+class InMemory:
+    """Rows that a program holds: a frame with the target in it, or pictures and their labels.
+
+    A run on them cannot read them again: they are given once more to go on, or to draw its predictions.
+    """
+
+    frame: "pl.DataFrame | None" = None
+    pictures: Arrays | None = None
+
+    def to_train(
+        self, wanted: Wanted, reading: Reading, notice: Notice = lambda text: None, progress: bool = False
+    ) -> Ready:
+        """Hold out rows, and settle the recipe."""
+        if self.pictures is not None:
+            ready = Pictures(Path(MEMORY), self.pictures).to_train(wanted, reading, notice)
+            return ready._replace(dataset=replace(ready.dataset, name=MEMORY))
+        assert self.frame is not None
+        _check_options(MEMORY, reading, reading.given().keys() - OF_FOLDERS)
+        notice = reading.told(notice)
+        valid = tables.read_table(reading.valid_data, reading.file, notice) if reading.valid_data else None
+        return table_to_train(self.frame, wanted, reading, name=MEMORY, valid_frame=valid, notice=notice)
+
+
 Source = Named | Table | Pictures
+ToTrain = Source | InMemory
 
 
 def source(
@@ -449,8 +479,8 @@ def source(
 
 def short_name(data: str) -> str:
     """A name for a run's folder: of a file or folder its own, without endings; of a pattern its folder's."""
-    if data == "-":
-        return "stdin"
+    if data in UNREAD:
+        return UNREAD[data]
     path = Path(data).parent if is_pattern(data) else Path(data)
     return path.name.split(".")[0] or "data"
 

@@ -4,7 +4,6 @@ import importlib
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import ModuleType
@@ -25,7 +24,8 @@ from mlpax.engine.stopping import due
 from mlpax.engine.trees import member, stacked
 from mlpax.engine.waiting import heard
 from mlpax.engine.weights import draw_weights
-from mlpax.errors import InputError, unknown
+from mlpax.errors import InputError, TrainingWarning, unknown
+from mlpax.notices import warn
 from mlpax.recipes import Recipe, power_of_two
 from mlpax.seeds import member_seeds, rng
 
@@ -84,7 +84,7 @@ def backend_for(
     if wanted == "xla":
         return "xla"
     if library.damaged() and wanted == "auto":
-        warnings.warn(f"the native library is not used: {library.damaged()}; XLA trains", stacklevel=2)
+        warn(f"the native library is not used: {library.damaged()}; XLA trains", TrainingWarning)
     elsewhere = "" if device in (None, "cpu") else f"train on {device}"
     cannot = library.missing() or elsewhere or library.unsupported(plan, layers, dtype)
     if cannot and wanted == "native":

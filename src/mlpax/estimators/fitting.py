@@ -31,7 +31,7 @@ from mlpax.engine.rows import Data, bucket
 from mlpax.engine.state import State, diverged
 from mlpax.engine.stopping import due
 from mlpax.engine.training import Record, Training, backend_for, chosen, epochs, initial_state, is_small
-from mlpax.errors import RowError
+from mlpax.errors import RowError, TrainingWarning
 from mlpax.estimators.callbacks import Tell
 from mlpax.estimators.rows import (
     NOT_FINITE,
@@ -45,6 +45,7 @@ from mlpax.estimators.rows import (
 )
 from mlpax.estimators.trained import as_model
 from mlpax.model.onnx_graph import to_onnx
+from mlpax.notices import warn
 
 if TYPE_CHECKING:
     import onnx
@@ -384,7 +385,7 @@ class Perceptron(Callbacks):
             if diverged(state).all():
                 raise ValueError(NOT_FINITE)
             if lost := lost_members(state):
-                warnings.warn(lost, RuntimeWarning, stacklevel=6)
+                warn(lost, TrainingWarning)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=6)
         return state, history

@@ -1,7 +1,5 @@
 """scikit-learn estimators on raw tables."""
 
-import re
-import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +23,7 @@ from mlpax.model.fit_model import fit_model
 from mlpax.model.folds import Rows, joined
 from mlpax.model.model import Model
 from mlpax.model.onnx_graph import to_onnx
+from mlpax.notices import in_python, told
 from mlpax.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -170,29 +169,11 @@ def _to_train(frame: "pl.DataFrame", wanted: Wanted, reading: Reading) -> tuple[
     try:
         dataset, recipe, *_ = table_to_train(frame, wanted, reading, notice=reading.told(notices.append))
     except InputError as error:
-        raise InputError(_in_python(str(error))) from None
+        raise InputError(in_python(str(error), "columns")) from None
     for text in notices:
         if isinstance(text, Guess):
-            remedy = f"; {text.option} makes sure" if text.option else ""
-            warnings.warn(_in_python(f"{text}{remedy}"), DataWarning, stacklevel=5)
+            told(text, "columns")
     return dataset, recipe
-
-
-def _in_python(text: str) -> str:
-    """Return a message with options of the command line as arguments: `columns={'zip': 'category'}`."""
-
-    def argument(match: re.Match[str]) -> str:
-        name, word = match[1], shlex.split(match[2])[0]
-        if name in ("drop", "id"):
-            return f"columns={{{word!r}: {name!r}}}"
-        if name == "column":
-            column, _, kind = word.rpartition("=")
-            return f"columns={{{column!r}: {kind!r}}}"
-        return f"missing={word.split(',')!r}" if name == "missing" else f"{name}={word!r}"
-
-    return re.sub(
-        r"--(column|drop|id|missing|dates|decimal|thousands) ((?:'[^']*'|\"'\"|[^\s;'])+)", argument, text
-    )
 
 
 def _column(y: Any) -> "pl.Series":

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import warnings
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, cast
 
@@ -30,8 +29,9 @@ from mlpax.engine.training import (
     initial_state,
     training_of,
 )
-from mlpax.errors import InputError
+from mlpax.errors import InputError, TrainingWarning
 from mlpax.model.model import Calibration, Model, Network, Target
+from mlpax.notices import warn
 from mlpax.recipes import Recipe
 from mlpax.seeds import member_seeds, rng
 
@@ -80,7 +80,7 @@ def fit_model(
         for record in records:
             on_epoch(record)
     if lost := lost_members(state):
-        warnings.warn(lost, RuntimeWarning, stacklevel=2)
+        warn(lost, TrainingWarning)
     return problem.model(chosen(state, problem.training.plan)), history
 
 

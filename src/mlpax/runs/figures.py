@@ -1,6 +1,7 @@
 """Draw the figures of a run: its curves, its predictions of held-out rows, its weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +16,22 @@ from mlpax.runs.run_files import Config, read_history, summary
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["answers", "figures_of"]
+__all__ = ["answers", "drawings_of", "figures_of"]
 
-Figures = dict[str, "Figure"]
+Drawings = dict[str, Callable[[], "Figure"]]
 
 
 def figures_of(
     run: Path, config: Config, model: Model | None, held: Sequence[Held] = (), columns: int = 0
-) -> Figures:
-    """Return the figures of a run by name, in the order to show them.
+) -> dict[str, "Figure"]:
+    """Return the figures of a run by name, in the order to show them; see `drawings_of`."""
+    return {name: draw() for name, draw in drawings_of(run, config, model, held, columns).items()}
+
+
+def drawings_of(
+    run: Path, config: Config, model: Model | None, held: Sequence[Held] = (), columns: int = 0
+) -> Drawings:
+    """Return the functions that draw the figures of a run by name, in the order to show them.
 
     Parameters
     ----------
@@ -39,29 +47,30 @@ def figures_of(
     Returns
     -------
     dict
-        "curves", if an epoch was trained; of a classification "confusion" and "calibration", and of pictures
-        also "mistakes"; of a regression "predicted"; and "weights" of a network for grey pictures.
+        "curves", if an epoch was trained; of a classification "confusion", "calibration", "roc" and
+        "precision_recall", and of pictures also "mistakes"; of a regression "predicted" and "residuals"; and
+        "weights" of a network for grey pictures.
     """
-    figures = _curves(run, config, columns)
+    drawings = _curves(run, config, columns)
     if model is None:
-        return figures
+        return drawings
     if held:
-        figures |= _of_classes(model, held) if model.classes else _of_values(model, held)
+        drawings |= _of_classes(model, held) if model.classes else _of_values(model, held)
     if model.image_shape and len(model.image_shape) == 2:
-        figures["weights"] = plots.weights(model.params[0][0], model.image_shape)
-    return figures
+        drawings["weights"] = partial(plots.weights, model.params[0][0], model.image_shape)
+    return drawings
 
 
-def _curves(run: Path, config: Config, columns: int) -> Figures:
+def _curves(run: Path, config: Config, columns: int) -> Drawings:
     if config.options.folds and not config.options.fold:  # each fold has curves of its own
         folders = [run / f"fold-{fold}" for fold in range(1, config.options.folds + 1)]
         found = {folder.name: history for folder in folders if (history := read_history(folder))}
-        return {"curves": plots.comparison(found)} if found else {}
+        return {"curves": partial(plots.comparison, found)} if found else {}
     if not (history := read_history(run)):
         return {}
     kept = summary(run).kept if config.recipe.members == 1 else 0  # of several each has its own
     title = f"{short_name(config.dataset)}, {config.recipe_name}"
-    return {"curves": plots.curves(history, title, kept, columns)}
+    return {"curves": partial(plots.curves, history, title, kept, columns)}
 
 
 def answers(held: Sequence[Held]) -> tuple[np.ndarray, np.ndarray]:
@@ -82,18 +91,19 @@ def answers(held: Sequence[Held]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([part.y for part in held]), np.concatenate(found)
 
 
-def _of_classes(model: Model, held: Sequence[Held]) -> Figures:
+def _of_classes(model: Model, held: Sequence[Held]) -> Drawings:
     y, probabilities = answers(held)
-    figures = {
-        "confusion": plots.confusion_matrix(y, probabilities.argmax(axis=1), model.classes),
-        "calibration": plots.calibration(y, probabilities),
+    drawings: Drawings = {
+        "confusion": partial(plots.confusion_matrix, y, probabilities.argmax(axis=1), model.classes),
+        "calibration": partial(plots.calibration, y, probabilities),
     }
     if model.image_shape:
-        X = np.concatenate([part.X for part in held])
-        figures["mistakes"] = plots.worst_mistakes(X, y, probabilities, model.classes, model.image_shape)
-    return figures
+        X, shape = np.concatenate([part.X for part in held]), model.image_shape
+        drawings["mistakes"] = partial(plots.worst_mistakes, X, y, probabilities, model.classes, shape)
+    return drawings
 
 
-def _of_values(model: Model, held: Sequence[Held]) -> Figures:
+def _of_values(model: Model, held: Sequence[Held]) -> Drawings:
     truth, predicted = answers(held)
-    return {"predicted": plots.predicted(truth, predicted, [target.name for target in model.targets])}
+    names = [target.name for target in model.targets]
+    return {"predicted": partial(plots.predicted, truth, predicted, names)}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlpax.data.dataset import Dataset
-from mlpax.data.sources import Wanted, source
+from mlpax.data.sources import MEMORY, InMemory, Wanted, source
 from mlpax.errors import InputError, Notice
 from mlpax.model.model import Model
 from mlpax.model.model_file import load
@@ -29,7 +29,7 @@ class Held(NamedTuple):
 def rows_of(
     config: Config,
     data_dir: Path | None = None,
-    moved: Path | None = None,
+    moved: Path | InMemory | None = None,
     notice: Notice = lambda text: None,
 ) -> Dataset:
     """Return the data set of a run as it is now.
@@ -40,8 +40,8 @@ def rows_of(
         The settings of the run.
     data_dir : path, optional
         Folder of the known sets' files. By default the folder that the run was trained with.
-    moved : path, optional
-        Where the data are now, if they have moved.
+    moved : path or InMemory, optional
+        Where the data are now, if they have moved; or the rows themselves.
     notice : callable, optional
         Called with the lines that training printed about the data.
 
@@ -54,7 +54,14 @@ def rows_of(
         raise InputError(
             "the rows came from standard input, which is gone; name a file of them with --data FILE"
         )
-    data = source(str(moved or config.dataset), data_dir or config.data_dir, memory=config.options.memory)
+    if config.dataset == MEMORY and moved is None:
+        raise InputError(
+            "the rows came from a program's memory; give them as data=, or name a file of them with --data"
+        )
+    if isinstance(moved, InMemory):
+        data = moved
+    else:
+        data = source(str(moved or config.dataset), data_dir or config.data_dir, memory=config.options.memory)
     options = dataclasses.replace(config.options, strict=False)
     dataset = data.to_train(Wanted(config.recipe), options, notice).dataset
     return dataclasses.replace(dataset, name=config.dataset)
@@ -63,7 +70,7 @@ def rows_of(
 def own_rows(
     run: Path,
     data_dir: Path | None = None,
-    moved: Path | None = None,
+    moved: Path | InMemory | None = None,
     notice: Notice = lambda text: None,
 ) -> Dataset:
     """Return the data set that a run was trained on; see `rows_of`.
@@ -76,15 +83,20 @@ def own_rows(
     config = read_config(run)
     dataset = rows_of(config, data_dir, moved, notice)
     if dataset.fingerprint != config.fingerprint:  # then other rows would be held out than were
+        data = moved if isinstance(moved, Path) else config.dataset
         raise InputError(
-            f"{moved or config.dataset} is not as it was when {run} was trained; train again, or evaluate on"
-            " a file of rows it has not seen"
+            f"{data} is not as it was when {run} was trained; train again, or evaluate on a file of rows it"
+            " has not seen"
         )
     return dataset
 
 
 def held_out(
-    run: Path, model: Model, dataset: Dataset, data_dir: Path | None = None, moved: Path | None = None
+    run: Path,
+    model: Model,
+    dataset: Dataset,
+    data_dir: Path | None = None,
+    moved: Path | InMemory | None = None,
 ) -> list[Held]:
     """Return the rows that a run held out; those of each fold, if it was trained on folds.
 
