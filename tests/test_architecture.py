@@ -19,7 +19,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # The rooms in import order, and in each its files in import order: a file imports from those before it in
 # its room, and from the rooms that `MAY_ENTER` names.
 ROOMS = {
-    "": "errors notices wording atomic seeds recipes space scores plots",
+    "": "errors notices wording atomic seeds recipes space scores bootstrap plots",
     "engine": "plan rows stopping waiting state trees schedules metrics weights table_network forward"
     " population native.library native.epoch native.population xla.network xla.losses xla.objective"
     " xla.optimizers xla.epoch xla.population xla.full_batch xla.prediction xla.exported training search",
@@ -28,8 +28,8 @@ ROOMS = {
     " named_sets image_cache images targets sources describe",
     "model": "schema tensors model model_file fit_model folds examples onnx_graph stablehlo dependence"
     " explain",
-    "runs": "locks run_files checkpoints parent logs run folds trials sweep rates own_rows figures command"
-    " start python",
+    "runs": "locks run_files checkpoints parent logs run folds trials sweep rates own_rows examples figures"
+    " command start python",
     "estimators": "callbacks rows trained fitting mlp search table",
     "serve": "options served requests batches figures bodies door openapi document report samples app http",
     "cli": "screen options config look search export serve main",

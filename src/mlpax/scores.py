@@ -1,14 +1,16 @@
 """Scores of predictions, and the importance of columns."""
 
+import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
 __all__ = ["Classification", "Importance", "Regression", "Several", "calibration_error", "classification",
            "importance", "regression", "several", "titled"]  # fmt: skip
 
-TITLES = {"ece": "calibration error (ECE)", "roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
+TITLES = {"ece": "calibration error (ECE)", "roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE", "r2": "R²",
+          "f1_macro": "F1, mean of the classes"}  # fmt: skip
 
 
 class _RocAuc(TypedDict, total=False):
@@ -22,6 +24,7 @@ class Classification(_RocAuc):
     balanced_accuracy: float
     log_loss: float
     ece: float
+    f1_macro: float
     f1: dict[str, float]
     confusion: list[list[int]]
 
@@ -47,7 +50,10 @@ def titled(name: str) -> str:
 
 
 def classification(
-    labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[object]
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[object],
+    weight: np.ndarray | None = None,
 ) -> Classification:
     """Return the scores of a classification.
 
@@ -58,12 +64,15 @@ def classification(
     probabilities : array of shape (rows, classes)
     classes : sequence
         The names of the classes.
+    weight : array of shape (rows,), optional
+        How much each row counts, in all but `confusion`.
 
     Returns
     -------
     dict
-        `accuracy`, `balanced_accuracy`, `log_loss`, `f1` (a dict by class) and `confusion` (one list for
-        each true class), as scikit-learn defines them, and `ece`, see `calibration_error`. If every class
+        `accuracy`, `balanced_accuracy`, `log_loss`, `f1` (a dict by class), `f1_macro` (its mean) and
+        `confusion` (one list of rows for each true class), by scikit-learn, and `ece`, see
+        `calibration_error`. If every class
         occurs in `labels`, also `roc_auc`; with more than two classes, it is the mean over the classes, each
         against all others.
     """
@@ -73,38 +82,46 @@ def classification(
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 sums are not exactly 1
     every, predicted = np.arange(len(classes)), probabilities.argmax(axis=1)
     confusion = metrics.confusion_matrix(labels, predicted, labels=every)
-    f1 = 2 * np.diag(confusion) / np.maximum(confusion.sum(axis=0) + confusion.sum(axis=1), 1)
-    present = np.unique(labels)  # scikit-learn's balanced accuracy would warn of other predictions
+    f1_score: Any = metrics.f1_score  # whose types know no score for each class
+    f1 = f1_score(labels, predicted, labels=every, average=None, zero_division=0, sample_weight=weight)
     roc_auc: _RocAuc = {}
-    if len(present) == len(classes) > 1:
+    if len(np.unique(labels)) == len(classes) > 1:
         scores = probabilities[:, 1] if len(classes) == 2 else probabilities
-        roc_auc["roc_auc"] = float(metrics.roc_auc_score(labels, scores, multi_class="ovr"))
+        roc_auc["roc_auc"] = float(
+            metrics.roc_auc_score(labels, scores, multi_class="ovr", sample_weight=weight)
+        )
+    with warnings.catch_warnings():  # scikit-learn warns of a predicted class that is no true one
+        warnings.simplefilter("ignore", UserWarning)
+        balanced = metrics.balanced_accuracy_score(labels, predicted, sample_weight=weight)
     return {
-        "accuracy": float(metrics.accuracy_score(labels, predicted)),
-        "balanced_accuracy": float(metrics.recall_score(labels, predicted, labels=present, average="macro")),
-        "log_loss": float(metrics.log_loss(labels, probabilities, labels=every)),
+        "accuracy": float(metrics.accuracy_score(labels, predicted, sample_weight=weight)),
+        "balanced_accuracy": float(balanced),
+        "log_loss": float(metrics.log_loss(labels, probabilities, labels=every, sample_weight=weight)),
         **roc_auc,
-        "ece": calibration_error(labels, probabilities),
+        "ece": calibration_error(labels, probabilities, weight=weight),
+        "f1_macro": float(np.mean(f1)),
         "f1": dict(zip(map(str, classes), f1.tolist(), strict=True)),
         "confusion": confusion.tolist(),
     }
 
 
-def regression(y: np.ndarray, predicted: np.ndarray) -> Regression:
+def regression(y: np.ndarray, predicted: np.ndarray, weight: np.ndarray | None = None) -> Regression:
     """Return `rmse`, `mae` and, for at least two rows, `r2` of a regression, as scikit-learn defines them."""
     from sklearn import metrics
 
     y, predicted = y.astype(np.float64), predicted.astype(np.float64)  # whose squares do not overflow
     figures: Regression = {
-        "rmse": float(metrics.root_mean_squared_error(y, predicted)),
-        "mae": float(metrics.mean_absolute_error(y, predicted)),
+        "rmse": float(metrics.root_mean_squared_error(y, predicted, sample_weight=weight)),
+        "mae": float(metrics.mean_absolute_error(y, predicted, sample_weight=weight)),
     }
     if len(y) > 1:
-        figures["r2"] = float(metrics.r2_score(y, predicted))
+        figures["r2"] = float(metrics.r2_score(y, predicted, sample_weight=weight))
     return figures
 
 
-def several(y: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> Several:
+def several(
+    y: np.ndarray, predicted: np.ndarray, names: Sequence[str], weight: np.ndarray | None = None
+) -> Several:
     """Return the scores of a regression of several targets.
 
     Parameters
@@ -112,17 +129,24 @@ def several(y: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> Sever
     y, predicted : arrays of shape (rows, targets)
     names : sequence of str
         The names of the targets.
+    weight : array of shape (rows,), optional
+        How much each row counts.
 
     Returns
     -------
     dict
         `targets`, the figures of each, see `regression`; and `r2`, the mean of their R², NaN for one row.
     """
-    targets = {name: regression(*both) for name, *both in zip(names, y.T, predicted.T, strict=True)}
+    targets = {
+        name: regression(y_true, y_found, weight)
+        for name, y_true, y_found in zip(names, y.T, predicted.T, strict=True)
+    }
     return {"r2": float(np.mean([own.get("r2", np.nan) for own in targets.values()])), "targets": targets}
 
 
-def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> float:
+def calibration_error(
+    labels: np.ndarray, probabilities: np.ndarray, bins: int = 10, weight: np.ndarray | None = None
+) -> float:
     """Return the expected calibration error (Guo et al. 2017), between 0 and 1.
 
     The rows are binned by the probability of their predicted class. The error of a bin is the distance
@@ -134,6 +158,7 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int =
         The true classes, as numbers from 0 to classes - 1.
     probabilities : array of shape (rows, classes)
     bins : int, default 10
+    weight : array of shape (rows,), optional
 
     Examples
     --------
@@ -143,7 +168,8 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int =
     sure = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     number = np.minimum((sure * bins).astype(int), bins - 1)
-    return float(np.abs(np.bincount(number, sure - right, bins)).sum() / len(labels))
+    w = np.ones(len(labels)) if weight is None else weight
+    return float(np.abs(np.bincount(number, w * (sure - right), bins)).sum() / w.sum())
 
 
 class Importance(NamedTuple):

@@ -1,6 +1,8 @@
 """Word the figures of a training: the line of an epoch, and a score with its name."""
 
-__all__ = ["decimal", "epoch_line", "figure"]
+from collections.abc import Sequence
+
+__all__ = ["between", "decimal", "epoch_line", "figure"]
 
 WIDTH = 80  # columns of the narrowest terminal that our lines should fit
 
@@ -46,3 +48,8 @@ def decimal(value: float, digits: int) -> str:
 def figure(name: str, value: float) -> str:
     """Return a metric in words: `test accuracy 98.10%`, `valid rmse 0.5231`."""
     return f"{name.replace('_', ' ')} {f'{value:.2%}' if name.endswith('accuracy') else decimal(value, 4)}"
+
+
+def between(ends: Sequence[float] | None) -> str:
+    """Return an interval in words: `(0.9410 to 0.9640)`; empty if there is none."""
+    return "" if ends is None else f"({decimal(ends[0], 4)} to {decimal(ends[1], 4)})"

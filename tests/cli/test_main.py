@@ -87,9 +87,19 @@ def test_evaluate(mlpax, digits_run):
         figures["accuracy"]
         == json.loads((digits_run / "result.json").read_text())["metrics"]["test_accuracy"]
     )
-    assert set(figures) == {"accuracy", "balanced_accuracy", "log_loss", "roc_auc", "ece", "f1", "confusion"}
+    of_rows = {"accuracy", "balanced_accuracy", "log_loss", "roc_auc", "ece", "f1_macro"}
+    assert set(figures) == of_rows | {"f1", "confusion", "intervals"}
+    assert set(figures["intervals"]) == of_rows | {f"f1/{digit}" for digit in range(10)}
     code, out, _ = mlpax("evaluate", digits_run)
-    assert f"{figures['accuracy']:.4f}" in out
+    low, high = figures["intervals"]["accuracy"]
+    assert low < figures["accuracy"] < high
+    assert out.splitlines()[0].split() == [
+        "accuracy",
+        f"{figures['accuracy']:.4f}",
+        f"({low:.4f}",
+        "to",
+        f"{high:.4f})",
+    ]
 
 
 def test_predict(mlpax, digits_run, tmp_path):

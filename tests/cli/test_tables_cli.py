@@ -81,7 +81,7 @@ def test_a_regression_from_file_to_prediction(mlpax, houses):
     assert "test rmse" in out.splitlines()[-1]
     assert (houses / "run/metrics.csv").read_text().startswith("epoch,loss,valid_rmse,members_valid_rmse,")
     figures = json.loads(mlpax("evaluate", "run", "--json")[1])
-    assert set(figures) == {"rmse", "mae", "r2"}
+    assert set(figures) == {"rmse", "mae", "r2", "intervals"}
     assert figures["r2"] > 0.9
     assert json.loads(mlpax("evaluate", "run", "houses.csv", "--json")[1])["r2"] > 0.9
     assert mlpax("predict", "run", "houses.csv", "--out", "p.csv")[1] == "p.csv: 300 predictions\n"
@@ -544,3 +544,23 @@ def test_arrays_that_are_no_rows_are_refused(mlpax, houses, kind):
         assert (code, out) == (2, "")
         assert err.count("\n") == 1
         assert "unexpected" not in err
+
+
+def test_rows_are_scored_by_the_weights_of_the_run(mlpax, tmp_path):
+    """One row in four is wrong. It has the weight 3, as the three others together."""
+    rows = ["x,w,y", *(f"{i % 2},{1 + 2 * (i % 4 == 0)},{'ab'[i % 2]}" for i in range(200))]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    words = ("--target", "y", "--weight", "w", "--epochs", 40, "--members", 1, "--out", "run", "--quiet")
+    assert mlpax("train", "t.csv", *words)[0] == 0
+    odd = ["x,w,y", *(f"{i % 2},{1 + 2 * (i % 4 == 0)},{'ba'[i % 2] if i % 4 == 0 else 'ab'[i % 2]}"
+                      for i in range(200))]  # fmt: skip
+    (tmp_path / "odd.csv").write_text("\n".join(odd))
+    code, out, err = mlpax("evaluate", "run", "odd.csv", "--json")
+    assert code == 0
+    assert json.loads(out)["accuracy"] == 0.5
+    assert "the rows count by their weights, column 'w'" in err
+    (tmp_path / "plain.csv").write_text("\n".join(",".join(r.split(",")[::2]) for r in odd))
+    code, out, err = mlpax("evaluate", "run", "plain.csv", "--json")
+    assert json.loads(out)["accuracy"] == 0.75
+    assert "plain.csv has no column 'w' of weights; all rows count the same" in err
+    assert "count by their weights, column 'w'" in mlpax("evaluate", "run")[2]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 
@@ -10,11 +10,7 @@ from mlpax.cli.options import COLUMNS, FILE, Setting, fields_of, reading_of, wit
 from mlpax.cli.screen import output, say, show, show_json, table, table_of_runs
 from mlpax.data.reading import Reading
 from mlpax.errors import InputError, counted, listed, options_of
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from mlpax.model.model import Model
+from mlpax.wording import between
 
 __all__ = ["DataDir", "Json", "Moved", "RunArgument", "compare", "describe", "evaluate", "importance",
            "inspect", "list_runs", "plot", "predict", "report"]  # fmt: skip
@@ -76,49 +72,6 @@ def describe(
     show("", "To train on what is said here:", command)
 
 
-def _folds_of(run: Path) -> int:
-    """Return the folds of a training on folds; 0 of a run."""
-    from mlpax.runs.run_files import read_config
-
-    options = read_config(run).options
-    return 0 if options.fold else options.folds
-
-
-def _examples(
-    model: "Model", run: Path, data: str | None, data_dir: Path | None, moved: Path | None, reading: Reading
-) -> "tuple[np.ndarray, np.ndarray, bool]":
-    """Return inputs, their true classes or values, and whether they are new to the model's temperature.
-
-    They are those of the data, or of the rows that the run held out.
-    """
-    import numpy as np
-
-    from mlpax.data.sources import source
-    from mlpax.model.model import whole_text
-    from mlpax.runs.own_rows import own_rows
-
-    if data is None:
-        dataset = own_rows(run, data_dir, moved)
-        X, y = dataset.held_out
-        new = y is dataset.y_test
-        if len(y) == 0:
-            remedy = "give a file of others, or train with --test 0.2"
-            if folds := _folds_of(run):
-                remedy = (
-                    f"each of {folds} folds trained without some; result.json has the out-of-fold figures"
-                )
-            raise InputError(f"{run} held out no rows; {remedy}")
-        if not new:
-            chose = ", which chose the epoch" if model.recipe.get("patience") else ""
-            say(f"no rows were held out for testing; these are the validation rows{chose}")
-    else:
-        new = model.provenance.get("dataset") != whole_text(str(Path(data).resolve()))
-        if not new:
-            say(f"{run} was trained on rows of {data}: figures of these flatter")
-        X, y = source(data, data_dir, model=model).to_score(model, say, reading)
-    return X, np.asarray(model.classes)[y] if model.classes else y, new
-
-
 @with_options(OF_OTHER_ROWS)
 def evaluate(
     run: RunArgument,
@@ -134,27 +87,32 @@ def evaluate(
     json_: Json = False,
     **settings: Setting | None,
 ) -> None:
-    """Score a trained network on rows it was not trained on."""
+    """Score a trained network on rows it was not trained on.
+
+    Behind each score stands its 95 % interval over resamples of the rows. If the run was trained with
+    --weight, the rows count by that column.
+    """
     from mlpax.model.model_file import load
+    from mlpax.runs.examples import examples, scores_of
     from mlpax.scores import titled
 
     model = load(run)
-    X, y, new = _examples(model, run, data, data_dir, moved, reading_of(settings))
-    if model.calibration and not new:
-        say("the temperature of the probabilities was fitted on these rows; the figures are without it")
-    figures = model.figures(model.forward(X), y, calibrated=new)
+    found = scores_of(model, examples(model, run, data, data_dir, moved, reading_of(settings), say), say)
+    figures, intervals = found.figures, found.intervals
     if json_:
-        show_json(figures)
+        show_json({**figures, "intervals": intervals})
         return
-    table([(titled(name), value) for name, value in figures.items() if isinstance(value, (int, float))])
+    numbers = [(name, value) for name, value in figures.items() if isinstance(value, (int, float))]
+    table([(titled(name), value, between(intervals.get(name))) for name, value in numbers])
     if "targets" in figures:
         of_one = [(name, *map(own.get, ("rmse", "mae", "r2"))) for name, own in figures["targets"].items()]
         table([("target", "RMSE", "MAE", "R²"), *of_one], names=(0,))
     if "confusion" in figures and len(model.classes) <= 20:
         show("", "F1, and the number of rows predicted as each class:")
-        counts = zip(model.classes, figures["f1"].values(), figures["confusion"], strict=True)
-        rows = [("true", "F1", *model.classes), *((c, f1, *row) for c, f1, row in counts)]
-        table(rows, names=(0, *range(2, len(rows[0]))))
+        counts = zip(model.classes, figures["f1"].items(), figures["confusion"], strict=True)
+        rows: list[tuple[object, ...]] = [("true", "F1", "", *model.classes)]
+        rows += [(c, f1, between(intervals.get(f"f1/{name}")), *row) for c, (name, f1), row in counts]
+        table(rows, names=(0, *range(3, len(rows[0]))))
 
 
 @with_options(OF_OTHER_ROWS)
@@ -239,13 +197,14 @@ def importance(
     """Show how much the score drops when a column is shuffled."""
     from mlpax import plots
     from mlpax.model.model_file import load
+    from mlpax.runs.examples import examples
 
     model = load(run)
     if not model.columns:
         raise InputError(f"{run} was trained on images, which have no columns; give a run on a table")
     out = out or (run if run.is_dir() else run.parent) / "importance.png"
     check_out(out)
-    X, y, _ = _examples(model, run, data, None, moved, reading_of(settings))
+    X, y, *_ = examples(model, run, data, None, moved, reading_of(settings), say)
     rows = model.importance_of(X, y, repeats=repeats)
     what = f"{'rise' if model.score_name == 'rmse' else 'loss'} of {model.score_name}"
     plots.save(plots.importance(rows, what), out)

@@ -37,6 +37,8 @@ class Dataset:
         Validation rows held out already.
     weight, weight_valid : arrays of shape (rows,), float32, optional
         Of the training and the validation rows.
+    weight_held : array of shape (rows,), float32, optional
+        Of the rows in `held_out`, if a column holds weights; without those of the classes.
     columns : Columns, optional
         The transform that made a table's inputs.
     targets : tuple of str
@@ -56,6 +58,7 @@ class Dataset:
     y_valid: np.ndarray | None = None
     weight: np.ndarray | None = None
     weight_valid: np.ndarray | None = None
+    weight_held: np.ndarray | None = None
     columns: Columns | None = None
     targets: tuple[str, ...] = ("",)
     numerals: tuple[Numerals, ...] = (Numerals(),)

@@ -12,12 +12,21 @@ from mlpax.data import images, named_sets, tables
 from mlpax.data.arrays import is_arrays, labels_beside, read_arrays, read_rows
 from mlpax.data.columns import Columns
 from mlpax.data.dataset import Dataset, HoldOut, Split, split, validated
+from mlpax.data.kinds import tell_kinds
 from mlpax.data.named_sets import NAMES
 from mlpax.data.numerals import Numerals
 from mlpax.data.packed import INPUT, is_input
 from mlpax.data.parts import is_pattern
 from mlpax.data.reading import Reading
-from mlpax.data.targets import cells_of_target, check_column, classes_of, encode, from_frame, truth_of
+from mlpax.data.targets import (
+    cells_of_target,
+    check_column,
+    classes_of,
+    encode,
+    from_frame,
+    truth_of,
+    weights_of,
+)
 from mlpax.errors import InputError, Notice, counted, listed, unknown
 from mlpax.recipes import QUALITIES, RECIPES, Recipe, named
 
@@ -127,6 +136,7 @@ class Scored(NamedTuple):
 
     X: np.ndarray
     y: np.ndarray
+    weight: np.ndarray | None = None  # (rows,)
 
 
 class Unlabelled(NamedTuple):
@@ -211,9 +221,15 @@ class Table:
             raise InputError(f"{self.shown} has no row with a target {shown}; there is nothing to score by")
         if rows.height < frame.height:
             notice(f"dropped {counted(frame.height - rows.height, 'row')} without a target")
-        _tell_unknown_columns(model, rows, notice)
+        weight, named = None, reading.weight
+        if named is not None and named in rows.columns:
+            weight = weights_of(rows, named, tell_kinds(rows.select(named), reading))
+        elif named is not None:
+            notice(f"{self.shown} has no column {named!r} of weights; all rows count the same")
+        known = rows.drop(named, strict=False) if named else rows
+        _tell_unknown_columns(model, known, notice)
         numerals = [target.numerals for target in model.targets]
-        return Scored(model.inputs(rows), truth_of(rows, names, model.classes, numerals))
+        return Scored(model.inputs(rows), truth_of(rows, names, model.classes, numerals), weight)
 
     def to_predict(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Unlabelled:
         """Return the rows, read in batches where the file is large."""

@@ -3,7 +3,7 @@
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["OF_CLASSES", "Labels", "cells_of_target", "check_column", "classes_of", "encode", "from_frame",
-           "index_of", "infer_task", "labels_of", "targets_of", "truth_of"]  # fmt: skip
+           "index_of", "infer_task", "labels_of", "targets_of", "truth_of",
+           "weights_of"]  # fmt: skip
 
 TARGETS = ("target", "label", "class", "y")  # the names a target usually has
 SPREADS = 1e-15, 1e19  # of a regression's values: float32 squares them
@@ -278,17 +279,18 @@ def from_frame(
     columns = fit_columns(inputs.filter(present).filter(train), kinds)
     tell_columns(inputs, columns, kinds, notice)
     X = columns(inputs)[present.to_numpy()]
-    weights = _weights(frame, reading.weight, kinds)[present.to_numpy()]
+    weights = weights_of(frame, reading.weight, kinds)[present.to_numpy()]
     X_valid, y_valid, weight_valid = X[validated], y[validated], weights[validated]
     if valid_frame is not None:
         X_valid = columns(valid_frame)
         y_valid = truth_of(valid_frame, targets, classes, [kinds[target].numerals for target in targets])
-        weight_valid = _weights(valid_frame, reading.weight, kinds)
+        weight_valid = weights_of(valid_frame, reading.weight, kinds)
     for kind, of in (("training", weights[train]), ("validation", weight_valid)):
         if len(of) and not of.any():
             raise InputError(
                 f"weight {reading.weight!r} is zero in every {kind} row; give some rows a weight"
             )
+    weight_held = (weights[tested] if tested.any() else weight_valid) if reading.weight else None
     if reading.class_weight:
         of_class = _class_weights(reading.class_weight, classes, y[train])
         weights, weight_valid = weights * of_class[y], weight_valid * of_class[y_valid]
@@ -297,7 +299,8 @@ def from_frame(
     _tell_duplicates(rows.filter(train), held, [*used, *targets], notice)
     return Dataset(
         name, X[train], y[train], X[tested], y[tested], classes, X_valid=X_valid, y_valid=y_valid,
-        weight=weights[train], weight_valid=weight_valid, columns=columns, targets=targets,
+        weight=weights[train], weight_valid=weight_valid, weight_held=weight_held, columns=columns,
+        targets=targets,
         numerals=tuple(kinds[target].numerals for target in targets),
     )  # fmt: skip
 
@@ -465,7 +468,7 @@ def _groups(values: "pl.Series") -> np.ndarray:
     return values.cast(pl.String).fill_null("").to_numpy()
 
 
-def _weights(frame: "pl.DataFrame", weight: str | None, kinds: dict[str, Kind]) -> np.ndarray:
+def weights_of(frame: "pl.DataFrame", weight: str | None, kinds: Mapping[str, Kind]) -> np.ndarray:
     """Each row's weight; 1 where the frame has no such column."""
     if weight is None or weight not in frame.columns:
         return np.ones(frame.height, np.float32)

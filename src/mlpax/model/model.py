@@ -15,6 +15,7 @@ import numpy as np
 
 from mlpax import scores
 from mlpax.atomic import atomic
+from mlpax.bootstrap import Interval, intervals_of_classes, intervals_of_values
 from mlpax.data.columns import Columns, as_frame, inputs_beside
 from mlpax.data.kinds import as_text
 from mlpax.data.numerals import Numerals
@@ -450,7 +451,9 @@ class Model:
         hits: np.ndarray = outputs.argmax(axis=1) == y
         return {"accuracy": float(hits.mean())}
 
-    def evaluate(self, X: object, y: np.ndarray, *, calibrated: bool = True) -> Figures:
+    def evaluate(
+        self, X: object, y: np.ndarray, *, calibrated: bool = True, weight: np.ndarray | None = None
+    ) -> Figures:
         """Score predictions against the truth.
 
         Parameters
@@ -461,6 +464,8 @@ class Model:
             The true classes, each one of `classes`; or a regression's values, also (rows, targets).
         calibrated : bool, default True
             See `probabilities`.
+        weight : array of shape (rows,), optional
+            How much each row counts.
 
         Returns
         -------
@@ -472,22 +477,52 @@ class Model:
         InputError
             If there are no rows, lengths differ, or a class is not one of the model's.
         """
-        return self.figures(self.outputs(X), y, calibrated=calibrated)
+        return self.figures(self.outputs(X), y, calibrated=calibrated, weight=weight)
 
-    def figures(self, outputs: np.ndarray, y: np.ndarray, *, calibrated: bool = True) -> Figures:
+    def figures(
+        self, outputs: np.ndarray, y: np.ndarray, *, calibrated: bool = True, weight: np.ndarray | None = None
+    ) -> Figures:
         """Score outputs; see `evaluate`."""
+        truth, found = self._scored(outputs, y, calibrated, weight)
+        if len(self.targets) > 1:
+            return scores.several(truth, found, self._names, weight)
+        if self.task == "regression":
+            return scores.regression(truth, found, weight)
+        return scores.classification(truth, found, self.classes, weight)
+
+    def score_intervals(
+        self, outputs: np.ndarray, y: np.ndarray, *, calibrated: bool = True, weight: np.ndarray | None = None
+    ) -> dict[str, Interval]:
+        """Return a 95 % interval of each score of `figures`; see `bootstrap.intervals_of_classes`.
+
+        Of several targets those of the target "a" are named `rmse/a`, `mae/a` and `r2/a`.
+        """
+        truth, found = self._scored(outputs, y, calibrated, weight)
+        if len(self.targets) > 1:
+            of_all = {"r2": intervals_of_values(truth, found, weight)["r2"]}
+            for name, y_true, y_found in zip(self._names, truth.T, found.T, strict=True):
+                of_one = intervals_of_values(y_true, y_found, weight)
+                of_all |= {f"{score}/{name}": interval for score, interval in of_one.items()}
+            return of_all
+        if self.task == "regression":
+            return intervals_of_values(truth, found, weight)
+        return intervals_of_classes(truth, found, self.classes, weight)
+
+    def _scored(
+        self, outputs: np.ndarray, y: np.ndarray, calibrated: bool, weight: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the truth and the answers: labels and probabilities, or values."""
         rows, y = len(outputs), np.asarray(y)
         if rows == 0 or rows != len(y):
             raise InputError(f"X has {rows} rows and y {len(y)}; they must be equal and at least one")
+        if weight is not None and not (np.shape(weight) == (rows,) and np.min(weight) >= 0 < np.max(weight)):
+            raise InputError(f"weight has shape {np.shape(weight)}; give each of {rows} rows a number >= 0")
         if self.task == "regression":
             if y.size != outputs.size:
                 raise InputError(f"y has shape {y.shape}; the model has {len(self.targets)} targets a row")
             y = y.reshape(outputs.shape)
-            if len(self.targets) > 1:
-                return scores.several(y, outputs, self._names)
-            return scores.regression(y[:, 0], outputs[:, 0])
-        p = self.probabilities(outputs, calibrated=calibrated)
-        return scores.classification(self._labels(y), p, self.classes)
+            return (y, outputs) if len(self.targets) > 1 else (y[:, 0], outputs[:, 0])
+        return self._labels(y), self.probabilities(outputs, calibrated=calibrated)
 
     def _labels(self, y: np.ndarray) -> np.ndarray:
         """Return the position of each true class in `classes`."""

@@ -20,6 +20,7 @@ from mlpax.model.model_file import load
 from mlpax.notices import in_python, told
 from mlpax.recipes import QUALITIES, Recipe
 from mlpax.runs import start
+from mlpax.runs.examples import Scores, examples, scores_of
 from mlpax.runs.figures import drawings_of
 from mlpax.runs.logs import logger
 from mlpax.runs.own_rows import held_out, own_rows
@@ -36,6 +37,8 @@ __all__ = ["Run", "load_run", "train"]
 
 Epoch = Mapping[str, float]  # the record of an epoch, a row of `Run.history`
 Callbacks = Iterable[Callable[[Epoch], object]]
+
+Target = str | tuple[str, ...] | None  # the columns to predict
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,24 @@ class Run:
             raise unknown("figure", what, drawings)
         return drawings[what]()
 
+    def evaluate(self, data: str | Path | None = None) -> Scores:
+        """Return the scores of the network and their 95 % intervals, as `mlpax evaluate` does.
+
+        Parameters
+        ----------
+        data : str or path, optional
+            A table, labelled pictures, or a named set (its test rows). By default the rows that the run held
+            out.
+
+        Returns
+        -------
+        Scores
+            `figures` is a dict of scores, see `Model.evaluate`; `intervals` the ends of each.
+        """
+        named = None if data is None else str(data)
+        rows = examples(self.model, self.path, named, None, self.moved, Reading(), told)
+        return scores_of(self.model, rows, told)
+
     def resume(
         self, *, checkpoint_every: int | str = 1, verbose: bool = False, callbacks: Callbacks = ()
     ) -> "Run":
@@ -188,7 +209,7 @@ def train(
     data: object = None,
     y: object = None,
     *,
-    target: str | None = None,
+    target: Target = None,
     recipe: str | None = None,
     quality: str = QUALITIES[0],
     out: str | Path | None = None,
@@ -213,9 +234,9 @@ def train(
         What the command takes: the name of a known set, a table, or a folder of pictures. Without, "digits".
         Or a table in memory: a polars, pandas or pyarrow frame, a dict of columns, or an array
         (rows, columns). Or pictures: an array of uint8, (rows, height, width) or (rows, height, width, 3).
-    y : array of shape (rows,), optional
+    y : array of shape (rows,) or (rows, targets), optional
         The classes or values, if `data` are in memory and the target is no column of them.
-    target : str, optional
+    target : str or tuple of str, optional
         The column to predict.
     recipe, quality : str, optional
         The settings to start from, see `mlpax train`.
@@ -338,7 +359,7 @@ def _in_python() -> Generator[None]:
         raise
 
 
-def _settings(options: dict[str, Any], target: str | None) -> tuple[Reading, dict[str, Any]]:
+def _settings(options: dict[str, Any], target: Target) -> tuple[Reading, dict[str, Any]]:
     """Return how to read the data, and the changes to the recipe."""
     names = [f.name for kind in (Reading, Recipe) for f in dataclasses.fields(kind)]
     for name in options:
@@ -370,20 +391,27 @@ def _moved(config: Config, data: object, y: object) -> Path | InMemory | None:
     return _in_memory(data, y, config.options.target)[0]
 
 
-def _in_memory(data: object, y: object, target: str | None) -> tuple[InMemory, str | None]:
-    """Return rows in memory, and the name of their target if it is known."""
+def _in_memory(data: object, y: object, target: Target) -> tuple[InMemory, Target]:
+    """Return rows in memory, and the names of their targets if they are known."""
     if isinstance(data, np.ndarray) and (X := np.asarray(cast(Any, data))).ndim > 2:
         return _pictures(X, y), None
     frame = as_frame(data)
     if y is None:
         return InMemory(frame), target
-    name = target or str(getattr(y, "name", None) or "y")
-    if name in frame.columns:
-        raise InputError(f"the target {name!r} is a column of data, and y is given, too; give one of them")
-    values = as_frame({name: y}).to_series()
-    if len(values) != frame.height:
-        raise InputError(f"data have {frame.height} rows but y has {len(values)}; they must be equal")
-    return InMemory(frame.with_columns(values)), name
+    if len(np.shape(cast(Any, y))) == 2:  # an array's columns are called x0, x1, ...
+        values = as_frame(y)
+        values = values if hasattr(y, "columns") else values.rename(lambda name: f"y{name.lstrip('x')}")
+    else:
+        values = as_frame({str(target or getattr(y, "name", None) or "y"): y})
+    for name in values.columns:
+        if name in frame.columns:
+            raise InputError(
+                f"the target {name!r} is a column of data, and y is given, too; give one of them"
+            )
+    if values.height != frame.height:
+        raise InputError(f"data have {frame.height} rows but y has {values.height}; they must be equal")
+    names = tuple(values.columns)
+    return InMemory(frame.with_columns(values.get_columns())), names
 
 
 def _pictures(X: np.ndarray, y: Any) -> InMemory:
