@@ -56,7 +56,7 @@ def test_several_targets_from_file_to_prediction(mlpax, houses):
     assert mlpax("plot", "run")[0] == mlpax("report", "run")[0] == 0
     page = (houses / "run/report.html").read_text()
     assert "predict the columns “price” and “tax” (numbers)" in page
-    assert mlpax("resume", "run") == ENDED
+    assert mlpax("resume", "run", "--quiet") == ENDED
 
 
 def test_targets_of_classes_are_refused_together(mlpax, houses):
