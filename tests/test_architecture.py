@@ -19,7 +19,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # The rooms in import order, and in each its files in import order: a file imports from those before it in
 # its room, and from the rooms that `MAY_ENTER` names.
 ROOMS = {
-    "": "errors notices wording atomic seeds recipes space scores bootstrap plots",
+    "": "errors notices wording atomic seeds recipes space scores bootstrap shown plots",
     "engine": "plan rows stopping waiting state trees schedules metrics weights table_network forward"
     " population native.library native.epoch native.population xla.network xla.losses xla.objective"
     " xla.optimizers xla.epoch xla.population xla.full_batch xla.prediction xla.exported training search",

@@ -1,5 +1,6 @@
 """Figures, by what is drawn in them: lines, bars, cells, images and their texts."""
 
+import io
 import os
 import warnings
 from itertools import pairwise
@@ -10,6 +11,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.container import BarContainer, ErrorbarContainer
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
 
 from mlpax import plots
 from mlpax.errors import InputError
@@ -624,3 +626,66 @@ def test_the_same_figure_gives_the_same_bytes():
     assert one == two
     assert b">a &amp; b</text>" in one  # text stays text
     assert plots.drawn(plots.curves(history(3)), "png").startswith(b"\x89PNG")
+
+
+# ---- curves of classes, residuals, and figures in a notebook
+
+
+def test_roc_and_precision_recall_by_hand():
+    """The positive rows have the probabilities 0.9 and 0.4, the others 0.6 and 0.2."""
+    y, p = np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.6, 0.2])
+    (axes,) = drawn(plots.roc(y, np.stack([1 - p, p], axis=1), ("no", "yes")))
+    curve = axes.lines[1]
+    assert curve.get_label() == "yes: AUC 0.750"
+    np.testing.assert_allclose(curve.get_xydata(), [[0, 0], [0, 0.5], [0.5, 0.5], [0.5, 1], [1, 1]])
+    (axes,) = drawn(plots.precision_recall(y, np.stack([1 - p, p], axis=1), ("no", "yes")))
+    chance, curve = axes.lines
+    assert chance.get_label() == "by chance: 0.500"
+    assert curve.get_label() == "yes: average precision 0.833"  # 1/2 * 1 + 1/2 * 2/3
+    found = [[1, 1 / 2], [1, 2 / 3], [0.5, 1 / 2], [0.5, 1], [0, 1]]
+    np.testing.assert_allclose(curve.get_xydata(), found)
+
+
+@pytest.mark.parametrize(("draw", "chance"), [(plots.roc, 1), (plots.precision_recall, 0)])
+def test_of_many_classes_the_worst_are_named(draw, chance):
+    """Class 0 is told from the others by chance, and class 30 occurs in no row."""
+    y = np.repeat(np.arange(30), 20)
+    p = np.random.default_rng(0).random((600, 31)) + 0.8 * np.eye(31)[y]
+    p[:, 0] = np.random.default_rng(1).random(600)
+    (axes,) = drawn(draw(y, p / p.sum(axis=1, keepdims=True), [f"c{i}" for i in range(31)]))
+    assert len(axes.lines) == 30 + chance + 1  # all are drawn, and the legend has a line for the others
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert len(labels) == 10 + chance + 1
+    assert labels[chance].startswith("c0: ")
+    assert labels[-1] == "20 others, which are better"
+
+
+def test_rows_of_one_class_have_no_curve():
+    with pytest.raises(InputError, match="all rows are of one class"):
+        plots.roc(np.zeros(3, int), np.full((3, 2), 0.5), ("a", "b"))
+
+
+def test_residuals_by_hand():
+    y, predicted = np.array([1.0, 2.0, 6.0]), np.array([2.0, 2.0, 4.0])
+    axes, beside = drawn(plots.residuals(y, predicted, "price"))
+    np.testing.assert_array_equal(axes.collections[0].get_offsets(), [[2, -1], [2, 0], [4, 2]])
+    assert axes.get_title() == "Mean residual 0.3333"
+    assert sum(bar.get_width() for bar in beside.patches) == 3
+    assert axes.get_ylim() == beside.get_ylim() == (-2.1, 2.1)
+
+
+def test_the_line_of_medians_tells_a_bend():
+    x = np.linspace(0, 1, 400)
+    axes, _ = drawn(plots.residuals(x**2, x))  # predicted too much in the middle
+    medians = axes.lines[1].get_ydata()
+    assert len(medians) == 10
+    assert medians.min() == medians[[4, 5]].min() == pytest.approx(-0.25, abs=0.01)
+
+
+def test_a_notebook_shows_a_figure():
+    """IPython asks a value for its picture; without pyplot matplotlib's own figures have none."""
+    figure = plots.calibration(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]))
+    picture, size = figure._repr_png_()
+    width, height = Image.open(io.BytesIO(picture)).size
+    assert width / size["width"] == pytest.approx(150 / 96, rel=0.01)
+    assert height / size["height"] == pytest.approx(150 / 96, rel=0.01)

@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import
     from matplotlib.figure import Figure
 
 __all__ = ["calibration", "comparison", "confusion_matrix", "curves", "drawn", "epoch_times", "importance",
-           "kind_of", "learning_rates", "partial_dependence", "predicted", "save", "sweep_curves",
-           "sweep_scores", "weights", "worst_mistakes"]  # fmt: skip
+           "kind_of", "learning_rates", "partial_dependence", "precision_recall", "predicted", "residuals",
+           "roc", "save", "sweep_curves", "sweep_scores", "weights", "worst_mistakes"]  # fmt: skip
 
 History = Sequence[Mapping[str, float]]
 Classes = Sequence[str] | Sequence[int]
@@ -40,13 +40,18 @@ def _name(text: object, most: int = 24) -> str:
 
 
 def _figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, heights: Sequence[float] | None = None
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    heights: Sequence[float] | None = None,
+    widths: Sequence[float] | None = None,
 ) -> tuple["Figure", list["Axes"]]:
     """Return a figure and its axes. pyplot is not used: its state is global and its import is slow."""
-    from matplotlib.figure import Figure
+    from mlpax.shown import ShownFigure  # which imports matplotlib
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
-    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
+    figure = ShownFigure(figsize=(width, height), layout="constrained", dpi=150)
+    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights, width_ratios=widths)
     return figure, list(axes.ravel())
 
 
@@ -608,6 +613,131 @@ def _predicted(axes: "Axes", y_true: np.ndarray, y_pred: np.ndarray, target: str
     for handle in axes.legend(frameon=False, fontsize=9).legend_handles:
         if handle:
             handle.set_alpha(1)
+
+
+def residuals(y_true: np.ndarray, y_pred: np.ndarray, target: str = "") -> "Figure":
+    """Draw how far the predictions of a regression are off, over the predictions; and how often.
+
+    A line of medians shows whether the network is off in one direction for small or large predictions.
+
+    Parameters
+    ----------
+    y_true, y_pred : arrays of shape (rows,)
+    target : str, optional
+        What is predicted, for the labels of the axes.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    off = y_true - y_pred
+    figure, (axes, beside) = _figure(6.8, 4.2, 1, 2, widths=(3, 1))
+    alpha = min(0.7, max(0.2, 200 / len(off)))
+    axes.axhline(0, color="0.7", linestyle="--")
+    axes.scatter(y_pred, off, s=14, color=BLUE, alpha=alpha, linewidths=0, rasterized=len(off) > 1000)
+    groups = np.array_split(np.argsort(y_pred, kind="stable"), max(1, min(10, len(off) // 20)))
+    if len(groups) > 1:
+        x, y = ([float(np.median(values[group])) for group in groups] for values in (y_pred, off))
+        axes.plot(x, y, "-o", color=RED, markersize=3.5, label="medians")
+        axes.legend(frameon=False, fontsize=9)
+    name = _name(target)
+    _plain(axes, f"predicted {name}".strip(), "true − predicted", f"Mean residual {_number(off.mean())}")
+    beside.hist(off, bins=min(40, max(5, math.isqrt(len(off)))), orientation="horizontal", color=SKY)
+    _plain(beside, "rows", grid="x")
+    beside.sharey(axes)
+    beside.tick_params(labelleft=False)
+    reach = 1.05 * float(np.abs(off).max()) or 1.0
+    axes.set_ylim(-reach, reach)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,.9g}")
+        axis.set_major_locator(MaxNLocator(4))
+    beside.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    return figure
+
+
+def roc(y_true: np.ndarray, probabilities: np.ndarray, classes: Classes) -> "Figure":
+    """Draw the ROC curve of each class against all others; of two classes that of the second.
+
+    Parameters
+    ----------
+    y_true : array of shape (rows,), int
+        Positions in `classes`.
+    probabilities : array of shape (rows, classes)
+    classes : sequence of str or int
+
+    Raises
+    ------
+    InputError
+        If all rows are of one class.
+    """
+    from sklearn import metrics
+
+    found: list[_Curve] = []
+    for k, name in _against_others(y_true, classes):
+        wrong, right, _ = metrics.roc_curve(y_true == k, probabilities[:, k])
+        found.append(_Curve(name, np.asarray(wrong), np.asarray(right), float(metrics.auc(wrong, right))))
+    figure, (axes,) = _figure(5.4, 4.6)
+    axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="by chance")
+    _of_classes(axes, found, "AUC")
+    _plain(axes, "share of the other rows taken for the class", "share of its rows found", "ROC curve")
+    return figure
+
+
+def precision_recall(y_true: np.ndarray, probabilities: np.ndarray, classes: Classes) -> "Figure":
+    """Draw the precision over the recall of each class against all others; see `roc`.
+
+    Precision is the share of the rows taken for the class that are of it. Recall is the share of its rows
+    that are found.
+    """
+    from sklearn import metrics
+
+    found: list[_Curve] = []
+    for k, name in _against_others(y_true, classes):
+        precision, recall, _ = metrics.precision_recall_curve(y_true == k, probabilities[:, k])
+        area = float(metrics.average_precision_score(y_true == k, probabilities[:, k]))
+        found.append(_Curve(name, np.asarray(recall), np.asarray(precision), area))
+    figure, (axes,) = _figure(5.4, 4.6)
+    if len(found) == 1:
+        share = float((y_true == 1).mean())
+        axes.axhline(share, color="0.7", linestyle="--", label=f"by chance: {share:.3f}")
+    _of_classes(axes, found, "average precision", drawstyle="steps-post")
+    _plain(axes, "recall", "precision", "Precision over recall")
+    return figure
+
+
+class _Curve(NamedTuple):
+    """A curve of one class against the others."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    score: float
+
+
+NAMED = 10  # curves that a legend names
+
+
+def _against_others(y_true: np.ndarray, classes: Classes) -> list[tuple[int, str]]:
+    """Return the number and the name of each class that some rows have and some have not."""
+    there = [k for k in range(len(classes)) if 0 < (y_true == k).sum() < len(y_true)]
+    if not there:
+        raise InputError("all rows are of one class; curves of a class against others need both")
+    return [(k, _name(classes[k])) for k in (there[1:] if len(classes) == 2 else there)]
+
+
+def _of_classes(axes: "Axes", found: Sequence[_Curve], what: str, **style: str) -> None:
+    """Draw a curve of each class, and name those with the smallest score."""
+    worst = sorted(found, key=lambda curve: curve.score)[:NAMED]
+    for curve in found:
+        if not any(curve is one for one in worst):
+            axes.plot(curve.x, curve.y, color="0.85", linewidth=0.8, **style)  # type: ignore[arg-type]
+    shown = [curve for curve in found if any(curve is one for one in worst)]
+    for i, curve in enumerate(shown):
+        line = STYLES[i // len(COLORS) % len(STYLES)]
+        label = f"{curve.name}: {what} {curve.score:.3f}"
+        axes.plot(curve.x, curve.y, line, color=COLORS[i % len(COLORS)], label=label, **style)  # type: ignore[arg-type]
+    if others := len(found) - len(shown):
+        axes.plot([], [], color="0.85", label=f"{others} others, which are better")
+    axes.legend(frameon=False, fontsize=8)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
 
 
 def _number(value: float) -> str:

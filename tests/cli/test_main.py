@@ -122,7 +122,7 @@ def test_predict(mlpax, digits_run, tmp_path):
 def test_plot(mlpax, digits_run, tmp_path):
     code, out, _ = mlpax("plot", digits_run, "--out", "pictures")
     assert code == 0
-    names = ("curves", "confusion", "calibration", "mistakes", "weights")
+    names = ("curves", "confusion", "calibration", "roc", "precision_recall", "mistakes", "weights")
     assert out.splitlines() == [f"pictures/{n}.png" for n in names]
     for name in out.splitlines():
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -220,7 +220,8 @@ def test_a_classification_its_confusion_and_its_pictures(mlpax, houses):
     assert "these are the validation rows" in err
     assert "confusion" not in out
     assert "true" in out
-    assert mlpax("plot", "run")[1].split() == [f"run/{n}.png" for n in ("curves", "confusion", "calibration")]
+    names = ("curves", "confusion", "calibration", "roc", "precision_recall")
+    assert mlpax("plot", "run")[1].split() == [f"run/{n}.png" for n in names]
     mlpax("predict", "run", "kinds.csv", "--out", "p.csv")
     rows = list(csv.DictReader((houses / "p.csv").read_text().splitlines()))
     assert list(rows[0]) == ["prediction", "probability_cheap", "probability_dear"]

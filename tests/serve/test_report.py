@@ -200,7 +200,7 @@ def test_a_report_of_pictures(runs, pages):
     assert page.row("3")[0] == str(int((digits.y_test == 3).sum()))
     assert page.row("kept weights") == ["of epoch 3"]
     drawn = {attributes["id"] for tag, attributes in page.elements if tag == "figure"}
-    names = ("curves", "confusion", "calibration", "mistakes", "weights")
+    names = ("curves", "confusion", "calibration", "roc", "precision_recall", "mistakes", "weights")
     assert drawn == {f"figure-{name}" for name in names}
     assert page.row("epochs (changed)")[0] == "3"
     assert page.row("hidden")[0] == "128"
@@ -228,7 +228,9 @@ def test_a_report_of_a_regression(pages):
     assert errors == sorted(errors, reverse=True)
     assert "They chose the epoch to keep" in page.text("p")
     drawn = {attributes["id"] for tag, attributes in page.elements if tag == "figure"}
-    assert drawn == {f"figure-{name}" for name in ("curves", "predicted", "importance", "dependence")}
+    assert drawn == {
+        f"figure-{name}" for name in ("curves", "predicted", "residuals", "importance", "dependence")
+    }
 
 
 def test_the_worst_predictions_are_the_rows_of_the_table(pages, files):

@@ -48,7 +48,7 @@ def drawings_of(
     -------
     dict
         "curves", if an epoch was trained; of a classification "confusion", "calibration", "roc" and
-        "precision_recall", and of pictures also "mistakes"; of a regression "predicted" and "residuals"; and
+        "precision_recall", and of pictures also "mistakes"; of a regression "predicted" and, of one target, "residuals"; and
         "weights" of a network for grey pictures.
     """
     drawings = _curves(run, config, columns)
@@ -97,6 +97,9 @@ def _of_classes(model: Model, held: Sequence[Held]) -> Drawings:
         "confusion": partial(plots.confusion_matrix, y, probabilities.argmax(axis=1), model.classes),
         "calibration": partial(plots.calibration, y, probabilities),
     }
+    if len(np.unique(y)) > 1:
+        drawings["roc"] = partial(plots.roc, y, probabilities, model.classes)
+        drawings["precision_recall"] = partial(plots.precision_recall, y, probabilities, model.classes)
     if model.image_shape:
         X, shape = np.concatenate([part.X for part in held]), model.image_shape
         drawings["mistakes"] = partial(plots.worst_mistakes, X, y, probabilities, model.classes, shape)
@@ -106,4 +109,7 @@ def _of_classes(model: Model, held: Sequence[Held]) -> Drawings:
 def _of_values(model: Model, held: Sequence[Held]) -> Drawings:
     truth, predicted = answers(held)
     names = [target.name for target in model.targets]
-    return {"predicted": partial(plots.predicted, truth, predicted, names)}
+    drawings: Drawings = {"predicted": partial(plots.predicted, truth, predicted, names)}
+    if len(names) == 1:
+        drawings["residuals"] = partial(plots.residuals, truth[:, 0], predicted[:, 0], names[0])
+    return drawings

@@ -322,6 +322,17 @@ CAPTIONS = {  # what a figure shows, and what a reader should know of it
         "How often predictions of each confidence are correct, and how many rows there are of it. If the"
         " probabilities are right, the line follows the diagonal.",
     ),
+    "roc": (
+        "ROC curve of each class against the others",
+        "The share of a class's rows that are found, over the share of other rows that are taken for the"
+        " class, for each threshold of its probability. The curve of a perfect network runs through the upper"
+        " left corner.",
+    ),
+    "precision_recall": (
+        "Precision over recall of each class against the others",
+        "The share of the rows taken for a class that are of it, over the share of its rows that are found."
+        " It shows more than the ROC curve if a class is rare.",
+    ),
     "mistakes": (
         "The held-out pictures that the network got most wrong",
         "Pictures whose true class had the lowest probability, with the class that was predicted instead.",
@@ -329,6 +340,11 @@ CAPTIONS = {  # what a figure shows, and what a reader should know of it
     "predicted": (
         "Predicted over true values of the held-out rows",
         "Each point is a held-out row. A perfect network has all points on the line.",
+    ),
+    "residuals": (
+        "Residuals over the predictions of the held-out rows",
+        "How far the truth is above or below each prediction. If the network is off in one direction for"
+        " small or large values, the line of medians leaves zero.",
     ),
     "weights": (
         "Weights of the first layer's units, drawn as pictures",
@@ -437,7 +453,7 @@ def _times(known: _Known) -> Html:
 
 
 def _predictions(known: _Known, pictures: dict[str, Html], important: Sequence[Importance]) -> Iterator[Html]:
-    for name in ("confusion", "calibration", "mistakes", "predicted"):
+    for name in ("confusion", "calibration", "roc", "precision_recall", "mistakes", "predicted", "residuals"):
         if name in pictures:
             yield pictures[name]
     if important:
