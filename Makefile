@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test lint format docs bench dist clean
+.PHONY: train test lint format docs site bench dist clean
 
 # Train on the bundled digits; every other argument goes in ARGS: make train ARGS="mnist --epochs 8"
 train: .venv/installed
@@ -21,9 +21,14 @@ format: .venv/developed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The reference page, from the docstrings.
+# The pages of the reference, from the source.
 docs: .venv/installed
 	$(BIN)/python docs/generate.py
+
+# The site, in build/site; a warning is an error.
+site: .venv/developed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python docs/build_site.py
 
 # Half an hour of a quiet machine; rewrites benchmarks/results and the tables of README.md and docs/benchmarks.md.
 bench: .venv/developed

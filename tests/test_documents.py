@@ -125,9 +125,10 @@ def test_the_readme_names_the_commands_of_a_clone():
     assert {"make train", "make test"} <= {line.partition("#")[0].strip() for line in lines}
 
 
-def test_every_page_is_reached_from_the_readme():
-    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", (ROOT / "README.md").read_text()))
-    assert linked == {page.name for page in DOCS}
+def test_every_page_is_reached_from_the_index_and_the_index_from_the_readme():
+    linked = set(re.findall(r"\]\(([\w-]+\.md)", (ROOT / "docs" / "index.md").read_text()))
+    assert linked == {page.name for page in DOCS} - {"index.md"}
+    assert "](docs/index.md)" in (ROOT / "README.md").read_text()
 
 
 def test_the_tables_are_those_of_the_results():
@@ -155,5 +156,5 @@ def test_a_cell_that_trains_runs_twice(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.glob("runs/*")) == ["digits-default-1", "digits-default-2"]
 
 
-def test_the_reference_is_what_the_docstrings_say():
+def test_the_reference_is_what_the_source_says():
     subprocess.run([sys.executable, ROOT / "docs/generate.py", "--check"], check=True)

@@ -39,6 +39,29 @@ def test_the_reference_lists_nothing_else():
     assert sorted(listed) == mlpax.__all__
 
 
+@pytest.mark.parametrize("module", ["datasets", "losses", "network", "plots", "recipes", "runs", "scores"])
+def test_the_reference_lists_the_names_of_the_public_modules(module):
+    """But those that are told under `mlpax`."""
+    home = importlib.import_module(f"mlpax.{module}")
+    elsewhere = {name for name in home.__all__ if getattr(mlpax, name, None) is getattr(home, name)}
+    pattern = rf"^### `{module}\.(\w+)`\n\n```text\n(?:\1\b).+?^```"
+    page = (ROOT / "docs/reference.md").read_text()
+    listed = re.findall(pattern, page, re.MULTILINE | re.DOTALL)
+    assert sorted(listed) == sorted({*home.__all__} - elsewhere)
+
+
+def test_the_settings_page_has_every_field_of_a_recipe():
+    page = (ROOT / "docs/settings.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \|", page.partition("## The named recipes")[0], re.MULTILINE)
+    assert listed == list(mlpax.Recipe.__dataclass_fields__)
+    assert (
+        "| `learning_rate` | Highest learning rate of the schedule. | a number, above 0 | `0.2` |\n" in page
+    )
+    assert " a whole number, at least 1, below 65,536 | `1` |\n" in page  # `members`
+    article = "| `epochs` | `25` |  | `1` | `68` | `68` |\n"  # 256 sqrt(700 / 10,000) = 67.7
+    assert article in page
+
+
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = mlpax.nonsense

@@ -131,3 +131,17 @@ def forward(
 
 
 batch_forward = jax.vmap(forward, in_axes=(None, 0))
+batch_forward.__doc__ = """Run the network on a minibatch: `jax.vmap(forward, in_axes=(None, 0))`.
+
+Parameters
+----------
+params : list of (W, b)
+    The layers.
+X : array of shape (batch, features), float32
+    Inputs.
+
+Returns
+-------
+array of shape (batch, outputs), float32
+    The logits, or a regression's predictions.
+"""
