@@ -120,6 +120,11 @@ def test_own_opens_the_file_itself_alone(tmp_path):
         own(tmp_path / "second", os.O_RDWR)
 
 
+def test_a_link_is_refused_where_the_system_would_follow_it(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "O_NOFOLLOW")  # as on Windows
+    test_own_opens_the_file_itself_alone(tmp_path)
+
+
 def test_a_folder_that_is_a_link_or_a_file_is_refused(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder")

@@ -70,11 +70,14 @@ def own(path: str | Path, flags: int = os.O_RDONLY) -> int:
         If it does not exist, or cannot be opened.
     """
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    linked = InputError(f"{path} is a link, which is not followed; put the file itself there")
+    if not hasattr(os, "O_NOFOLLOW") and os.path.islink(path):
+        raise linked
     try:
         file = os.open(path, flags, 0o666)
     except OSError as error:
         if os.path.islink(path):
-            raise InputError(f"{path} is a link, which is not followed; put the file itself there") from None
+            raise linked from None
         if error.errno in (errno.EISDIR, errno.ENXIO):  # a folder; a pipe or socket that nobody reads
             raise InputError(f"{path} is no file; remove it") from None
         raise

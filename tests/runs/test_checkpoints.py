@@ -79,6 +79,23 @@ def test_sweep_takes_temporary_files_alone(tmp_path):
     assert left == [f".curves.png.{alive}{TEMPORARY}", "epoch-000001.npz"]
 
 
+def test_on_windows_no_process_is_asked_whether_it_lives(tmp_path, monkeypatch):
+    """There `os.kill(process, 0)` is Ctrl-C. A file that a process has open is not removed."""
+    (tmp_path / f".curves.png.{os.getppid()}{TEMPORARY}").write_bytes(b"half")
+    refused = []
+
+    def unlink(path, missing_ok):
+        refused.append(path.name)
+        raise PermissionError(13, "The process cannot access the file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", None)
+        patch.setattr(type(tmp_path), "unlink", unlink)
+        patch.setattr(checkpoints.os, "name", "nt")
+        checkpoints.sweep(tmp_path)
+    assert refused == [f".curves.png.{os.getppid()}{TEMPORARY}"]
+
+
 def npz(path, **members):
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():

@@ -4,8 +4,10 @@ import fcntl
 import os
 import signal
 import socket
+import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -184,3 +186,51 @@ def test_a_thread_has_no_signals():
     thread.start()
     thread.join()
     assert seen == [[]]
+
+
+class Msvcrt(types.ModuleType):
+    """Windows's locks of bytes, as far as they are used: one for each byte of a file, in any descriptor."""
+
+    LK_NBLCK = 2
+
+    def __init__(self):
+        super().__init__("msvcrt")
+        self.held = {}
+
+    def locking(self, file, mode, count):
+        byte = os.fstat(file).st_ino, os.lseek(file, 0, os.SEEK_CUR)
+        assert (mode, count) == (self.LK_NBLCK, 1)
+        assert byte[1] > 1000  # Windows lets nobody read a byte that is locked
+        if self.held.get(byte, file) != file and is_open(
+            self.held[byte]
+        ):  # closing a file releases its locks
+            raise PermissionError(13, "Permission denied")
+        self.held[byte] = file
+
+
+def is_open(file):
+    try:
+        os.fstat(file)
+    except OSError:
+        return False
+    return True
+
+
+def test_windows_locks_a_byte_behind_the_text(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "msvcrt", Msvcrt())
+    monkeypatch.setattr(sys, "platform", "win32")
+    this = f"process {os.getpid()} on {socket.gethostname()}"
+    with locked(tmp_path) as still_ours:
+        still_ours()
+        assert holder(tmp_path) == this
+        with pytest.raises(InputError, match=f"is being written by {this}"), locked(tmp_path):
+            pass
+    assert (tmp_path / LOCK).read_text() == ""
+    assert holder(tmp_path) == ""
+    with locked(tmp_path):
+        pass
+
+
+def test_a_system_without_times_of_descriptors_renews_by_the_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "supports_fd", os.supports_fd - {os.utime})
+    test_a_holder_renews_its_lock(tmp_path, monkeypatch)

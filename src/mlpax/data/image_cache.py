@@ -39,7 +39,7 @@ def find(cache: Path, pictures: int, features: int, skip_bad: bool) -> tuple[np.
         return None
     if X.dtype != np.uint8 or X.shape != (np.sum(kept), features):
         return None
-    with suppress(OSError):
+    with suppress(OSError, NotImplementedError):  # the latter on Windows
         os.utime(cache, follow_symlinks=False)  # what is used is young
     return X, kept
 

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -74,10 +75,14 @@ def sweep(run: Path) -> None:
         for path in folder.glob(f".*{TEMPORARY}"):
             process = path.name.removesuffix(TEMPORARY).rpartition(".")[2]
             if not process.isdigit() or int(process) == os.getpid() or not _lives(int(process)):
-                path.unlink(missing_ok=True)
+                with suppress(PermissionError):  # Windows removes no file that a process has open
+                    path.unlink(missing_ok=True)
 
 
 def _lives(process: int) -> bool:
+    """Return whether a process lives; False on Windows, where the question would interrupt the process."""
+    if os.name == "nt":
+        return False
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

@@ -24,6 +24,8 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 NAMED = re.compile(r"(process \d{1,10}) on ([!-~]{1,253}?)(?:, boot ([0-9a-z-]{1,40}))?")
 MOMENT = 0.5  # seconds within which a repeated signal is the same one
 SHOW_CURSOR = b"\x1b[?25h"
+BEHIND = 1 << 20  # where Windows locks a byte: behind the text, which others may then read
+_PLACE = threading.Lock()  # of a file's position; Windows has neither pread nor pwrite
 
 
 @contextmanager
@@ -78,7 +80,8 @@ def locked(path: Path, notice: Callable[[str], object] = lambda text: None) -> G
             _take_over(path, last, notice)
         _write(file, us)
         over = threading.Event()
-        thread = threading.Thread(target=_renew, args=(file, over), daemon=True)
+        renewed = file if os.utime in os.supports_fd else path / LOCK  # the latter on Windows
+        thread = threading.Thread(target=_renew, args=(renewed, over), daemon=True)
         thread.start()
         try:
             yield still_ours
@@ -116,7 +119,7 @@ def _renewed(path: Path) -> int:
         os.close(file)
 
 
-def _renew(file: int, over: threading.Event) -> None:
+def _renew(file: int | Path, over: threading.Event) -> None:
     while not over.wait(LEASE / 6):
         with suppress(OSError):
             os.utime(file)
@@ -125,30 +128,41 @@ def _renew(file: int, over: threading.Event) -> None:
 def _boot() -> str:
     """Return what tells this run of this machine's kernel from all others; containers share it."""
     try:
-        return BOOT.read_text().strip()
+        return BOOT.read_text(encoding="ascii").strip()
     except OSError:
         return UNKNOWN
 
 
 def _locks(file: int, *, shared: bool) -> bool:
     """Lock a file, unless another process holds it; return whether that succeeded."""
-    import fcntl  # not on Windows
-
     try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if sys.platform == "win32":  # which has no shared locks, and lets nobody read the bytes of a lock
+            import msvcrt
+
+            with _PLACE:
+                os.lseek(file, BEHIND, os.SEEK_SET)
+                msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
         return False
     return True
 
 
 def _write(file: int, text: str) -> None:
-    os.ftruncate(file, 0)
-    os.pwrite(file, text.encode(), 0)
+    with _PLACE:
+        os.ftruncate(file, 0)
+        os.lseek(file, 0, os.SEEK_SET)
+        os.write(file, text.encode())
 
 
 def _named(file: int) -> str:
     """Return the process that a lock file names; "" if the file is empty or damaged."""
-    text = os.pread(file, 400, 0).decode(errors="replace")
+    with _PLACE:
+        os.lseek(file, 0, os.SEEK_SET)
+        text = os.read(file, 400).decode(errors="replace")
     return text if NAMED.fullmatch(text) else ""
 
 

@@ -207,7 +207,7 @@ def available() -> int:
 def _quota() -> int:
     """Return the cores that a control group grants, rounded up; many if there is no limit."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         return math.ceil(int(quota) / int(period))
     except (OSError, ValueError):
         return 1 << 16
