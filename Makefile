@@ -35,16 +35,21 @@ bench: .venv/developed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# Two wheels for every Python from 3.11: one with the native library, for Linux as old as here, and one without.
+# Two wheels for every Python from 3.11, and the sources that they are built from. One wheel has the native library,
+# for Linux as old as here.
 dist: .venv/developed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dist]'
-	rm -rf build dist
-	CC=false CXX=false $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/plain .
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/native .
+	rm -rf build/plain build/native build/sources dist
+	$(BIN)/python -m build --sdist --outdir dist .
+	mkdir -p build/sources
+	tar -xzf dist/*.tar.gz -C build/sources --strip-components 1
+	CC=false CXX=false $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/plain build/sources
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/native build/sources
 	$(BIN)/wheel tags --remove --python-tag py3 --abi-tag none --platform-tag any build/plain/*.whl
 	$(BIN)/wheel tags --remove --python-tag py3 --abi-tag none build/native/*.whl
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/native/*.whl
 	mv build/plain/*.whl dist
+	$(BIN)/twine check --strict dist/*
 	ls -l dist
 
 clean:
