@@ -4,8 +4,9 @@ import difflib
 import functools
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from shlex import quote
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from mlpax.data.graph import ROWS, Value
 from mlpax.data.kinds import Kind, as_text, is_constant, numbers, tell_kinds, typed
 from mlpax.data.numerals import MISSING, Numerals, bounds_of, counts_of
 from mlpax.data.tables import as_frame
+from mlpax.data.text import Vocabulary, directions_of, sampled
 from mlpax.errors import InputError, listed
 
 if TYPE_CHECKING:
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
     from mlpax.data.graph import Graph
 
-__all__ = ["Category", "Column", "Columns", "Date", "LeftOut", "Number", "as_frame", "fit_columns",
-           "from_json_1", "inputs_beside"]  # fmt: skip
+__all__ = ["Category", "Column", "Columns", "Date", "Input", "LeftOut", "Number", "Text", "as_frame",
+           "fit_columns", "from_json_1", "inputs_beside"]  # fmt: skip
 
 
 ONE_HOT = 64  # levels; a category of more is embedded
@@ -376,6 +378,122 @@ class Category:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A column of free text, whose words and parts of words are inputs.
+
+    The weights of the terms (TF-IDF) are projected on a few directions, see `text.Vocabulary`.
+
+    Attributes
+    ----------
+    name : str
+    vocabulary : Vocabulary
+        The terms that are told apart.
+    means : tuple of float
+        What is subtracted from the weight in each direction.
+    missing : bool
+        Whether training rows lacked the text. A last input then says which rows lack it.
+    marks : tuple of str
+        The texts that stand for a missing cell.
+    directions : array of shape (terms, directions), float32
+        Beside the JSON record, see `Columns.arrays`.
+    """
+
+    name: str
+    vocabulary: Vocabulary
+    means: tuple[float, ...]
+    missing: bool = False
+    marks: tuple[str, ...] = MISSING
+    directions: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32), compare=False)
+    kind: ClassVar[str] = "text"
+    codes: ClassVar[int] = 0
+
+    @staticmethod
+    def fit(values: "pl.Series", kind: Kind) -> "Text | LeftOut":
+        """Learn terms and directions; without a term that two rows share, the column is left out."""
+        values = as_text(typed(values, kind))
+        texts = sampled(values.drop_nulls().to_list())
+        vocabulary = Vocabulary.of(texts)
+        directions, means = directions_of(vocabulary, texts)
+        if not len(means):
+            return LeftOut(values.name, "text")
+        missing = values.null_count() > 0
+        return Text(values.name, vocabulary, _floats_of(means), missing, kind.missing, directions)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape of the directions."""
+        return len(self.vocabulary.counts), len(self.means)
+
+    @property
+    def features(self) -> int:
+        return len(self.means) + self.missing
+
+    @property
+    def reading(self) -> Kind:
+        """How the cells are read. The marks of a fold do not change it."""
+        return Kind("text")
+
+    def read(self, values: "pl.Series") -> "pl.Series":
+        """Return the cells as text."""
+        return as_text(values)
+
+    def inputs(self, cells: "pl.Series") -> np.ndarray:
+        """Return the inputs of the network for cells that were read: (rows, features), float32.
+
+        A text without a known term, and a missing one, are 0 in all directions, as the mean text is.
+        """
+        texts = [None if cell in self._marked else cell for cell in cells.to_list()]
+        weights = self.vocabulary.projected([text or "" for text in texts], self.directions)
+        found = np.where(weights.any(axis=1, keepdims=True), weights - self.means, 0)
+        lacks = np.array([[text is None] for text in texts], bool).reshape(-1, 1)
+        return np.hstack([found, lacks] if self.missing else [found]).astype(np.float32)
+
+    @functools.cached_property
+    def _marked(self) -> frozenset[str]:
+        return frozenset(self.marks)
+
+    def to_onnx(self, graph: "Graph") -> Value:
+        """Refuse: the operators of ONNX split texts in other ways."""
+        raise InputError(
+            f"column {self.name!r} is free text, which this export cannot compute; train without it:"
+            f" --column {quote(f'{self.name}=drop')}"
+        )
+
+    def to_json(self) -> Record:
+        own: Record = {"kind": self.kind, "name": self.name, **asdict(self.vocabulary)}
+        return own | {"means": self.means, "missing": self.missing, "marks": self.marks}
+
+    @staticmethod
+    def from_json(record: Record) -> "Text | LeftOut":
+        """Read a record. With a name alone it is a column that was left out."""
+        if record.keys() == {"kind", "name"}:
+            return LeftOut.from_json(record)
+        if record.keys() != {
+            "kind",
+            "name",
+            "means",
+            "missing",
+            "marks",
+            *(f.name for f in fields(Vocabulary)),
+        }:
+            raise ValueError(f"column {record.get('name')!r} does not fit its kind")
+        words, parts, counts = _texts(record, "words"), _texts(record, "parts"), _items(record, "counts")
+        rows = record["rows"]
+        whole = [n for n in (*counts, rows) if type(n) is int]
+        means = _floats(record, _items(record, "means"))
+        if len(whole) <= len(counts) or any(not 1 <= n <= whole[-1] for n in whole):
+            raise ValueError(f"column {record['name']!r} counts no rows")
+        if not 1 <= len(means) <= len(counts) == len({*words}) + len({*parts}) or len(counts) != len(
+            words
+        ) + len(parts):
+            raise ValueError(f"column {record['name']!r} does not fit its kind")
+        vocabulary = Vocabulary(words, parts, tuple(whole[:-1]), whole[-1])
+        return Text(
+            _text(record, "name"), vocabulary, means, _flag(record, "missing"), _texts(record, "marks")
+        )
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """A column that is no input of the network.
 
@@ -400,9 +518,10 @@ class LeftOut:
         return LeftOut(_text(record, "name"), _text(record, "kind"))
 
 
-Column = Number | Date | Category | LeftOut
-KINDS = {of.kind: of for of in (Number, Date, Category)} | dict.fromkeys(
-    ("constant", "text", "id", "drop"), LeftOut
+Input = Number | Date | Category | Text  # a column that is an input of the network
+Column = Input | LeftOut
+KINDS = {of.kind: of for of in (Number, Date, Category, Text)} | dict.fromkeys(
+    ("constant", "id", "drop"), LeftOut
 )
 
 
@@ -502,7 +621,7 @@ class Columns:
 
     Numbers are filled with the median, `(x - median) * scale` with the quartiles' distance, and clipped
     smoothly, `x / sqrt(1 + (x / 3)^2)` (Holzmüller et al. 2024); categories one-hot, of two levels -1
-    and 1; larger ones as codes for an embedding; dates as calendar parts.
+    and 1; larger ones as codes for an embedding; dates as calendar parts; text as weights of its terms.
     """
 
     columns: tuple[Column, ...]
@@ -530,6 +649,24 @@ class Columns:
         return Columns(tuple(columns))
 
     @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays that a file holds beside the records, by `<number of the column>.directions`."""
+        return {f"{i}.directions": c.directions for i, c in enumerate(self.columns) if isinstance(c, Text)}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes that the records ask of the arrays."""
+        return {f"{i}.directions": c.shape for i, c in enumerate(self.columns) if isinstance(c, Text)}
+
+    def with_arrays(self, arrays: Mapping[str, np.ndarray]) -> "Columns":
+        """Return the columns of records with their arrays, whose shapes have been checked."""
+        columns = list(self.columns)
+        for i, column in enumerate(columns):
+            if isinstance(column, Text):
+                columns[i] = replace(column, directions=arrays[f"{i}.directions"])
+        return Columns(tuple(columns))
+
+    @property
     def embeddings(self) -> tuple[int, ...]:
         """Rows of each embedding, whose codes are the last columns of the inputs."""
         return tuple(c.codes for c in self.columns if c.codes)
@@ -547,7 +684,7 @@ class Columns:
         return found | {c.name: [next(dense)] for c in self.varying if c.codes}
 
     @property
-    def varying(self) -> list[Number | Date | Category]:
+    def varying(self) -> list[Input]:
         """The columns that are inputs of the network."""
         return [c for c in self.columns if not isinstance(c, LeftOut)]
 
@@ -613,7 +750,7 @@ def inputs_beside(transforms: Sequence[Columns], frame: "pl.DataFrame") -> np.nd
             if column.reading not in read:
                 read[column.reading] = column.read(frame[column.name])
             cells, of_column = read[column.reading], (codes if column.codes else dense)[k]
-            if isinstance(column, Category):
+            if isinstance(column, Category | Text):
                 of_column.append(column.inputs(cast("pl.Series", cells)))
             else:
                 of_column.append(column.inputs(cast(np.ndarray, cells)))
@@ -635,7 +772,7 @@ def fit_columns(frame: "pl.DataFrame", kinds: dict[str, Kind] | None = None) -> 
     columns = tuple(_fit(values, kinds[values.name]) for values in frame.get_columns())
     found = Columns(columns)
     if not found.varying:
-        if texts := [c.name for c in columns if c.kind == "text"]:
+        if texts := [c.name for c in columns if isinstance(c, LeftOut) and c.kind == "text"]:
             raise InputError(f"no column is left: nearly every row has another text in {listed(texts)}")
         raise InputError("every column is constant; there is nothing to learn from")
     return found
@@ -651,8 +788,14 @@ def _fit(values: "pl.Series", kind: Kind) -> Column:
             return Number.fit(values, kind)
         case "date":
             return Date.fit(values, kind)
+        case "text":
+            return Text.fit(values, kind)
         case _:
             return Category.fit(values, kind)
+
+
+def _floats_of(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(map(float, values))
 
 
 def _robust(x: np.ndarray) -> tuple[float, float]:

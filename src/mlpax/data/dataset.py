@@ -17,6 +17,7 @@ __all__ = ["ARRAYS", "Dataset", "HoldOut", "Split", "fold_numbers", "from_arrays
 
 
 ARRAYS = ("X_train", "y_train", "X_test", "y_test", "X_valid", "y_valid", "weight", "weight_valid")
+OF_COLUMNS = "columns."  # before the names of the columns' arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,8 @@ class Dataset:
     def to_arrays(self) -> tuple[dict[str, np.ndarray], str]:
         """Return the arrays, and all else as JSON: what `from_arrays` takes, on another machine, too."""
         arrays = {name: array for name in ARRAYS if (array := getattr(self, name)) is not None}
+        if self.columns is not None:
+            arrays |= {f"{OF_COLUMNS}{name}": array for name, array in self.columns.arrays.items()}
         about = {name: getattr(self, name) for name in ("name", "classes", "image_shape", "targets")}
         about["columns"] = None if self.columns is None else self.columns.to_json()
         about["numerals"] = [numerals.to_json() for numerals in self.numerals]
@@ -95,12 +98,13 @@ def from_arrays(arrays: dict[str, np.ndarray], about: str) -> Dataset:
     """Return the data set of `Dataset.to_arrays`."""
     found = json.loads(about)
     shape, columns = found["image_shape"], found["columns"]
+    own = {name.removeprefix(OF_COLUMNS): array for name, array in arrays.items() if name not in ARRAYS}
     return Dataset(
-        **arrays,
+        **{name: array for name, array in arrays.items() if name in ARRAYS},
         name=found["name"],
         classes=tuple(found["classes"]),
         image_shape=None if shape is None else tuple(shape),
-        columns=None if columns is None else Columns.from_json(columns),
+        columns=None if columns is None else Columns.from_json(columns).with_arrays(own),
         targets=tuple(found["targets"]),
         numerals=tuple(map(Numerals.from_json, found["numerals"])),
     )

@@ -3,7 +3,7 @@
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from mlpax.data.columns import fit_columns
+from mlpax.data.columns import LeftOut, fit_columns
 from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed, with_values
 from mlpax.data.numerals import counts_of
 from mlpax.data.reading import Reading
@@ -76,7 +76,7 @@ def describe(
     with contextlib.suppress(InputError):  # no column is left
         columns = fit_columns(inputs, kinds)
         tell_columns(inputs, columns, kinds, notice)
-        remarks |= {c.name: LEFT_OUT.get(c.kind, "") for c in columns.columns}
+        remarks |= {c.name: LEFT_OUT[c.kind] if isinstance(c, LeftOut) else "" for c in columns.columns}
         remarks |= {
             c.name: "may number the rows"
             for c in columns.columns

@@ -22,6 +22,7 @@ from mlpax.data.numerals import (
     without,
 )
 from mlpax.data.reading import Reading
+from mlpax.data.text import is_prose
 from mlpax.errors import Guess, InputError, Notice, RowError, listed
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Kind:
 
     Attributes
     ----------
-    name : {"number", "category", "date", "constant", "id", "drop"}
+    name : {"number", "category", "date", "text", "constant", "id", "drop"}
     numerals : Numerals
         How text writes numbers.
     clock : bool
@@ -48,7 +49,7 @@ class Kind:
     format : str
         How text writes dates, see `dates.read_dates`.
     missing : tuple of str
-        Texts that stand for a missing cell: of a date beyond the usual ones, of a category all.
+        Texts that stand for a missing cell: of a date beyond the usual ones, of a category or text all.
     lenient : bool
         Whether every cell that is no date is missing, as the user says.
     """
@@ -151,7 +152,7 @@ def _plainly(frame: "pl.DataFrame", reading: Reading) -> dict[str, _Told]:
             distinct = values.n_unique() - (values.null_count() > 0)
             if distinct > 1 and is_number:
                 found[values.name] = _Told(Kind("number"), [])
-            elif distinct > 1 and is_word:
+            elif distinct > 1 and is_word and not is_prose(values):
                 found[values.name] = _Told(Kind("category", missing=MISSING), [])
     return found
 
@@ -175,8 +176,8 @@ def _tell(
         return Kind(asked), []
     if values.dtype.is_nested() or isinstance(values.dtype, (pl.Object, pl.Binary)):
         raise InputError(f"column {values.name!r} is of type {values.dtype}; give numbers, text or dates")
-    if asked == "category":
-        return Kind("category", missing=reading.missing), []
+    if asked in ("category", "text"):
+        return Kind(asked, missing=(*MISSING, *reading.missing) if asked == "text" else reading.missing), []
     if values.dtype == pl.String:
         return _tell_text(values, asked, reading, shown)
     clock = isinstance(values.dtype, (pl.Time, pl.Duration))
@@ -239,6 +240,9 @@ def _tell_text(
         return Kind("number", told.numerals), told.notices + lost
     notices = [] if told is None else told.notices
     notices = notices + tell_marks(values, _without(values, missing), reading.missing, always=True)
+    if name != reading.target and is_prose(_without(values, missing)):
+        text = f"column {name!r} holds free text, whose words are inputs"
+        return Kind("text", missing=missing), [_sure(text, name, "text", "drop"), *notices]
     return Kind("category", missing=missing), notices
 
 

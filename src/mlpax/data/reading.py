@@ -13,7 +13,7 @@ from mlpax.recipes import TASKS
 
 __all__ = ["COLUMN_KINDS", "FileOptions", "Reading", "columns_named"]
 
-COLUMN_KINDS = ("number", "category", "date", "id", "drop")
+COLUMN_KINDS = ("number", "category", "date", "text", "id", "drop")
 DATE_ORDERS = ("day-first", "month-first")
 MARKS = {"decimal": (".", ","), "thousands": (",", ".", " ", "'", "_")}
 

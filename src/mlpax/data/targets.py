@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mlpax.data.columns import MOST_LEVELS, Category, Columns, fit_columns
+from mlpax.data.columns import MOST_LEVELS, Category, Columns, LeftOut, fit_columns
 from mlpax.data.dataset import Dataset, HoldOut, split
 from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed, with_values
 from mlpax.data.numerals import MISSING, Numerals, counts_of
@@ -523,7 +523,7 @@ def tell_columns(inputs: "pl.DataFrame", columns: Columns, kinds: dict[str, Kind
         notice(f"columns left out, being constant: {listed(names)}")
     for c in columns.columns:
         name = quote(c.name)
-        if c.kind == "text":
+        if isinstance(c, LeftOut) and c.kind == "text":
             text = f"{c.name!r} is left out, being another text in nearly every row"
             notice(Guess(f"{text}; --id {name} writes it beside predictions", f"--drop {name}"))
         elif c.kind == "number" and numbers_rows(inputs[c.name], kinds[c.name]):

@@ -284,8 +284,9 @@ class TableClassifier(ClassifierMixin, _Table):
     class_weight : {"balanced"} or dict, optional
         Weigh each class as if all had as many rows, or by its own weight.
     columns : dict, optional
-        What columns hold, as `{"zip": "category"}`: "number", "category", "date"; "id" if it names the rows;
-        or "drop" to leave it out. All others are told from their cells, and what is guessed is warned of.
+        What columns hold, as `{"zip": "category"}`: "number", "category", "date", "text"; "id" if it names
+        the rows; or "drop" to leave it out. All others are told from their cells, and what is guessed is
+        warned of.
     dates : {"day-first", "month-first"}, optional
         How 03/04/2024 is read.
     missing : sequence of str, optional

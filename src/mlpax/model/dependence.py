@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlpax.data.columns import Category, Columns, Date, Number
+from mlpax.data.columns import Category, Columns, Date, Number, Text
 from mlpax.model.model import Model
 
 __all__ = ["Dependence", "partial_dependence"]
@@ -53,7 +53,8 @@ def partial_dependence(parts: Sequence[Part], name: str) -> Dependence | None:
     Returns
     -------
     Dependence or None
-        None if the rows have fewer than two values of the column, or it is no input of any model.
+        None if the rows have fewer than two values of the column, if it is free text, or if it is no input
+        of any model.
 
     Examples
     --------
@@ -84,8 +85,10 @@ def _plain(values: np.ndarray) -> "np.ndarray | list[str]":
 
 
 def _varying(model: Model, name: str) -> Number | Date | Category | None:
-    columns = model.columns.varying if model.columns else []
-    return next((column for column in columns if column.name == name), None)
+    for column in model.columns.varying if model.columns else []:
+        if column.name == name and not isinstance(column, Text):
+            return column
+    return None
 
 
 def _places(model: Model, name: str) -> list[int]:

@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from mlpax.data.columns import Category, Date, Number
+from mlpax.data.columns import Category, Date, Input, Number, Text
 from mlpax.model.model import Model
 
 __all__ = ["made_up", "size_of"]
 
 MISSING = 0.1  # share of the cells
+WORDS = 10  # of a text
 SECONDS = 2**31  # dates are from 1970 to 2038
 
 
@@ -40,7 +41,7 @@ def size_of(values: np.ndarray) -> float:
     return max(float(values.std(axis=0, dtype=np.float64).max()), float(wide.max()) / 100) or 1.0
 
 
-def _cells(column: Number | Date | Category, rows: int, generator: np.random.Generator) -> np.ndarray:
+def _cells(column: Input, rows: int, generator: np.random.Generator) -> np.ndarray:
     """Return cells of a column; a tenth of them is missing."""
     lacks = generator.random(rows) < MISSING
     match column:
@@ -50,6 +51,12 @@ def _cells(column: Number | Date | Category, rows: int, generator: np.random.Gen
         case Category():
             texts = np.array([*column.levels, "a level that no training row had"], dtype=object)
             cells = texts[generator.integers(0, len(texts), rows)]
+            cells[lacks] = None
+            return cells
+        case Text():
+            words = np.array([*column.vocabulary.words, "aword", "thatnorowhad"], dtype=object)
+            texts = words[generator.integers(0, len(words), (rows, WORDS))]
+            cells = np.array([" ".join(text) for text in texts], dtype=object)
             cells[lacks] = None
             return cells
         case Date():

@@ -754,10 +754,15 @@ class Model:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays of the model's file, in their order there."""
-        return {
+        of_networks = {
             f"networks.{i}.{name}": array
             for i, network in enumerate(self.networks)
             for name, array in _arrays(network).items()
+        }
+        return of_networks | {
+            f"columns.{k}.{name}": array
+            for k, columns in enumerate(self._every_columns)
+            for name, array in columns.arrays.items()
         }
 
     def file_head(self) -> bytes:

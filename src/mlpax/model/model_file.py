@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from mlpax.data.columns import from_json_1
+from mlpax.data.columns import Columns, from_json_1
 from mlpax.data.numerals import Numerals
 from mlpax.engine.forward import Network
 from mlpax.engine.rows import Scaling
@@ -123,7 +123,7 @@ def _model(header: Header, arrays: Arrays, device: str | None) -> Model:
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise ValueError(f"{name} has shape {arrays[name].shape}, not {shape}")
-    columns, intervals = columns_of(header), header.get("intervals")
+    columns, intervals = _columns(header, arrays), header.get("intervals")
     networks = tuple(_network(record, arrays, i) for i, record in enumerate(header["networks"]))
     for network in networks:
         check_weights(network)
@@ -142,6 +142,17 @@ def _model(header: Header, arrays: Arrays, device: str | None) -> Model:
         provenance=header["provenance"],
         device=device,
     )
+
+
+def _columns(header: Header, arrays: Arrays) -> tuple[Columns, ...]:
+    """Return the columns as each fold has them, with their arrays."""
+    found: list[Columns] = []
+    for k, columns in enumerate(columns_of(header)):
+        own = {name: arrays[f"columns.{k}.{name}"] for name in columns.shapes}
+        if any(not np.isfinite(array).all() for array in own.values()):
+            raise ValueError(f"its columns.{k} hold a number that is not finite")
+        found.append(columns.with_arrays(own))
+    return tuple(found)
 
 
 def _intervals(record: IntervalsRecord) -> Intervals:

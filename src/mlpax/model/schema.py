@@ -167,6 +167,8 @@ def shapes_of(header: Header) -> dict[str, tuple[int, ...]]:
             shapes |= {f"networks.{k}.W{i}": (m, n), f"networks.{k}.b{i}": (n,)}
         for i, shape in enumerate(network["embeddings"]):
             shapes[f"networks.{k}.E{i}"] = tuple(shape)
+    for k, columns in enumerate(_every_columns(header)):
+        shapes |= {f"columns.{k}.{name}": shape for name, shape in columns.shapes.items()}
     return shapes
 
 
@@ -180,8 +182,7 @@ def columns_of(header: Header) -> tuple[Columns, ...]:
     ValueError
         With the first field that does not fit the others.
     """
-    every = [] if header["columns"] is None else [header["columns"], *header.get("fold_columns", [])]
-    columns = tuple(Columns.from_json(own) for own in every)
+    columns = _every_columns(header)
     names = [[column.name for column in own.columns] for own in columns]
     _require(all(own == names[0] for own in names), "its folds have other columns than the first")
     _require(columns or not header.get("fold_columns"), "it has columns of folds without columns")
@@ -206,6 +207,11 @@ def columns_of(header: Header) -> tuple[Columns, ...]:
     _require(temperature >= LEAST_32, "its temperature is 0 as float32")
     _require(_is_flat(header["recipe"], DEEPEST), f"its recipe has more than {DEEPEST} levels")
     return columns
+
+
+def _every_columns(header: Header) -> tuple[Columns, ...]:
+    every = [] if header["columns"] is None else [header["columns"], *header.get("fold_columns", [])]
+    return tuple(Columns.from_json(own) for own in every)
 
 
 def _require(condition: object, what: str) -> None:

@@ -7,7 +7,7 @@ from shlex import quote
 from typing import cast
 
 from mlpax import __version__
-from mlpax.data.columns import Category, Date, Number
+from mlpax.data.columns import Category, Date, Input, Number, Text
 from mlpax.data.kinds import LARGEST_INPUT
 from mlpax.serve.options import Options
 from mlpax.serve.served import Served
@@ -192,7 +192,7 @@ def _nested(item: Json, shape: tuple[int, ...]) -> Json:
     return item
 
 
-def _column(column: Number | Date | Category) -> Json:
+def _column(column: Input) -> Json:
     """Return the schema of a column's cells; null says that a cell is missing."""
     match column:
         case Number():
@@ -202,7 +202,9 @@ def _column(column: Number | Date | Category) -> Json:
         case Date():
             order = f", {column.format} where the order matters" if column.format else ""
             return {"type": ["string", "null"], "description": f"A date, such as 2024-12-31{order}."}
-        case _:
+        case Text():
+            return {"type": ["string", "null"], "description": "Free text."}
+        case Category():
             about = f"One of {len(column.levels)} levels; every other value counts as one more level."
             types = ["string", "number", "boolean", "null"]
             return {"type": types, "description": about, "examples": list(column.levels[:EXAMPLES])}

@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 
 from mlpax import __version__, plots
-from mlpax.data.columns import Category, Column, Date, LeftOut, Number
+from mlpax.data.columns import Category, Column, Date, LeftOut, Number, Text
 from mlpax.data.dataset import Dataset
 from mlpax.data.sources import short_name
 from mlpax.errors import InputError, Notice, counted, listed
@@ -457,13 +457,21 @@ def _predictions(known: _Known, pictures: dict[str, Html], important: Sequence[I
         if name in pictures:
             yield pictures[name]
     if important:
-        yield _worst(known.held, [row.column for row in important[:COLUMNS]])
+        texts = _texts_of(known)
+        shown = [row.column for row in important if row.column not in texts]
+        yield _worst(known.held, shown[:COLUMNS])
     if known.model is not None and known.model.intervals:
         adds = "the classes that may be a row's" if known.model.classes else "a range to each prediction"
         yield paragraph(
             f"The model knows from {known.model.intervals.rows:,} out-of-fold rows how far it errs: mlpax"
             f" predict --interval 0.9 adds {adds}."
         )
+
+
+def _texts_of(known: _Known) -> set[str]:
+    """Return the columns of free text, of which the inputs do not tell the cells."""
+    columns = known.model.columns.varying if known.model and known.model.columns else []
+    return {column.name for column in columns if isinstance(column, Text)}
 
 
 def _worst(held: Sequence[Held], columns: Sequence[str]) -> Html:
@@ -502,7 +510,7 @@ def _values(part: Held, name: str) -> np.ndarray:
     """Return the values of a column, (rows,), as the inputs of the network tell them."""
     columns = part.model.columns.varying if part.model.columns else []
     for column in columns:
-        if column.name == name and part.model.columns:
+        if column.name == name and part.model.columns and not isinstance(column, Text):
             return column.undo(part.X[:, part.model.columns.places[name]]).astype(object)
     return np.full(len(part.y), "", object)  # constant in the training rows of the fold
 
@@ -693,6 +701,9 @@ def _of(column: Column) -> tuple[str, str]:
         case Date():
             day = column.undo(np.zeros((1, 1 + column.missing), np.float32)).astype("datetime64[D]")[0]
             values = f"median {day}"
+        case Text():
+            many = counted(len(column.vocabulary.words), "word")
+            values = f"free text: {many}, such as {listed(column.vocabulary.words[-LEVELS:])}"
         case Category():
             first = listed(column.levels[:LEVELS])
             more = ", …" if len(column.levels) > LEVELS else ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 import numpy as np
 
-from mlpax.data.columns import Category, Date, Number
+from mlpax.data.columns import Category, Date, Input, Number, Text
 from mlpax.data.kinds import LARGEST_INPUT
 from mlpax.errors import InputError, RowError, counted, escaped, listed, shortened
 from mlpax.serve.served import Served
@@ -217,7 +217,7 @@ def _check_names(served: Served, record: Record, i: int) -> None:
                       f"records[{i}].{_cut(name)}")  # fmt: skip
 
 
-def _column(column: Number | Date | Category, cells: list[object]) -> list[object]:
+def _column(column: Input, cells: list[object]) -> list[object]:
     """Return the cells of a column as the model takes them."""
     match column:
         case Number():
@@ -232,7 +232,12 @@ def _column(column: Number | Date | Category, cells: list[object]) -> list[objec
                 cell if cell is None or type(cell) is str else _refuse(column, cell, i, "a date as text")
                 for i, cell in enumerate(cells)
             ]
-        case _:
+        case Text():
+            return [
+                cell if cell is None or type(cell) is str else _refuse(column, cell, i, "a text, or null")
+                for i, cell in enumerate(cells)
+            ]
+        case Category():
             return [cell if type(cell) is str else _level(column, cell, i) for i, cell in enumerate(cells)]
 
 
@@ -258,7 +263,7 @@ def _level(column: Category, cell: object, i: int) -> object:
     return _refuse(column, cell, i, "a text, or null")
 
 
-def _refuse(column: Number | Date | Category, cell: object, i: int, remedy: str) -> NoReturn:
+def _refuse(column: Input, cell: object, i: int, remedy: str) -> NoReturn:
     raise Refusal(422, f"column {column.name!r} holds {_seen(cell)}; give {remedy}",
                   f"records[{i}].{column.name}")  # fmt: skip
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 
-from mlpax.data.columns import Category, Date, LeftOut, Number
+from mlpax.data.columns import Date, Input, LeftOut, Number, Text
 from mlpax.errors import InputError
 from mlpax.model.model import Model
 
@@ -58,7 +58,7 @@ class Served:
         return "an array" if self.kind == "array" else f"a {self.kind}"
 
     @cached_property
-    def inputs(self) -> dict[str, Number | Date | Category]:
+    def inputs(self) -> dict[str, Input]:
         """The columns that a record must have, by name."""
         return {column.name: column for column in self.model.columns.varying} if self.model.columns else {}
 
@@ -145,7 +145,7 @@ class Served:
             raise InputError("the new model has another target or other classes")
 
 
-def _column(column: Number | Date | Category) -> Record:
+def _column(column: Input) -> Record:
     """Return what is told of a column, with a plausible cell as the default."""
     facts: Record = {"name": column.name, "kind": column.kind}
     if isinstance(column, Number):
@@ -153,6 +153,8 @@ def _column(column: Number | Date | Category) -> Record:
         facts["default"] = int(shown) if shown.is_integer() and abs(shown) < WHOLE else shown
     elif isinstance(column, Date):
         facts["default"] = _day(column.medians[0])
+    elif isinstance(column, Text):
+        facts["default"] = ""
     else:
         facts |= {"levels": list(column.levels[:MOST_LEVELS]), "default": column.levels[0]}
     return facts | {"missing": column.missing}

@@ -123,7 +123,7 @@ function counted(columns) {
  */
 function field(column, number) {
   const id = `field-${number}`;
-  const part = element("div");
+  const part = element("div", column.kind === "text" ? "wide" : "");
   const label = element("label", "", column.name);
   label.htmlFor = id;
   const input = inputOf(column, id);
@@ -160,6 +160,7 @@ function inputOf(column, id) {
     input.value = column.default ?? "";
     return input;
   }
+  if (column.kind === "text") return Object.assign(element("textarea"), { rows: 4, placeholder: "missing" });
   const input = element("input");
   Object.assign(input, { autocomplete: "off", placeholder: "missing" });
   if (column.kind === "number") Object.assign(input, { type: "number", step: "any" });
