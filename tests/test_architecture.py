@@ -24,7 +24,7 @@ ROOMS = {
     " population native.library native.epoch native.population xla.network xla.losses xla.objective"
     " xla.optimizers xla.epoch xla.population xla.full_batch xla.prediction xla.exported training search",
     "data": "memory reading arrays packed numerals dates graph date_graph encodings headers csv_files excel"
-    " json_files arff libsvm parts tables kinds columns dataset"
+    " json_files arff libsvm parts tables text kinds columns dataset"
     " named_sets image_cache images targets sources describe",
     "model": "schema tensors model model_file fit_model folds examples onnx_graph stablehlo dependence"
     " explain",

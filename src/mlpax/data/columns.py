@@ -14,7 +14,7 @@ import numpy as np
 from mlpax.data import date_graph
 from mlpax.data.dates import DATE_PARTS, date_parts, is_date_format
 from mlpax.data.graph import ROWS, Value
-from mlpax.data.kinds import Kind, as_text, is_constant, numbers, tell_kinds, typed
+from mlpax.data.kinds import LARGEST_INPUT, Kind, as_text, is_constant, numbers, tell_kinds, typed
 from mlpax.data.numerals import MISSING, Numerals, bounds_of, counts_of
 from mlpax.data.tables import as_frame
 from mlpax.data.text import Vocabulary, directions_of, sampled
@@ -407,6 +407,10 @@ class Text:
     kind: ClassVar[str] = "text"
     codes: ClassVar[int] = 0
 
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.directions).all():
+            raise ValueError(f"column {self.name!r} holds a number that is not finite")
+
     @staticmethod
     def fit(values: "pl.Series", kind: Kind) -> "Text | LeftOut":
         """Learn terms and directions; without a term that two rows share, the column is left out."""
@@ -445,6 +449,7 @@ class Text:
         texts = [None if cell in self._marked else cell for cell in cells.to_list()]
         weights = self.vocabulary.projected([text or "" for text in texts], self.directions)
         found = np.where(weights.any(axis=1, keepdims=True), weights - self.means, 0)
+        found = np.clip(found, -LARGEST_INPUT, LARGEST_INPUT)  # which a file could exceed
         lacks = np.array([[text is None] for text in texts], bool).reshape(-1, 1)
         return np.hstack([found, lacks] if self.missing else [found]).astype(np.float32)
 
@@ -481,7 +486,7 @@ class Text:
         rows = record["rows"]
         whole = [n for n in (*counts, rows) if type(n) is int]
         means = _floats(record, _items(record, "means"))
-        if len(whole) <= len(counts) or any(not 1 <= n <= whole[-1] for n in whole):
+        if len(whole) <= len(counts) or not all(1 <= n <= whole[-1] < 2**53 for n in whole):
             raise ValueError(f"column {record['name']!r} counts no rows")
         if not 1 <= len(means) <= len(counts) == len({*words}) + len({*parts}) or len(counts) != len(
             words

@@ -28,7 +28,17 @@ from mlpax.errors import Guess, InputError, Notice, RowError, listed
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Kind", "as_text", "is_constant", "numbers", "numbers_rows", "tell_kinds", "typed", "with_values"]
+__all__ = [
+    "LARGEST_INPUT",
+    "Kind",
+    "as_text",
+    "is_constant",
+    "numbers",
+    "numbers_rows",
+    "tell_kinds",
+    "typed",
+    "with_values",
+]
 
 LARGEST_INPUT = float(np.finfo(np.float32).max)  # the network's numbers are float32
 TOGETHER = 1 << 20  # cells of several columns that are looked at together
