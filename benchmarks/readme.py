@@ -280,6 +280,26 @@ def serving(result: Result) -> str:
     return f"{grid(head, rows)}\n\n{caption(result, ('torch',), n)}"
 
 
+def text(result: Result) -> str:
+    found, machine, models = (
+        result["results"],
+        result["hardware"],
+        ("mlpax", "scikit-learn", "scikit-learn tuned"),
+    )
+    rows = [
+        [name, f"{of['largest']:.1%}", *(f"{of[model]['accuracy']['median']:.1%}" for model in models),
+         *(f"{of[model]['seconds']['median']:.1f}" for model in models),
+         f"{of['mlpax']['row_ms']['median']:.1f}", f"{of['mlpax']['file_mb']['median']:.1f}"]
+        for name, of in found.items()
+    ]  # fmt: skip
+    head = ["set", "largest class", "mlpax", "scikit-learn", "tuned", "mlpax, s", "scikit-learn, s",
+            "tuned, s", "mlpax, a row, ms", "mlpax's file, MB"]  # fmt: skip
+    splits = next(iter(found.values()))["mlpax"]["accuracy"]["n"]
+    where = f"{machine['cpu']} ({machine['simd']}), scikit-learn {machine['versions']['scikit-learn']}"
+    load = f"other processes took {result['load']['other_processes']:.0%} of the cores' time"
+    return f"{grid(head, rows)}\n\n{where}; {result['date']}; medians of {splits} splits; {load}."
+
+
 TABLES = {
     table.__name__: table
     for table in (
@@ -294,6 +314,7 @@ TABLES = {
         population,
         search,
         intervals,
+        text,
         estimators,
         serving,
     )

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Vocabulary", "directions_of", "is_prose", "parts_of", "sampled", "words_of"]
 
-WORDS = PARTS = 2000  # terms of each sort that are told apart, the most frequent
-DIRECTIONS = 30  # inputs of a column
+WORDS = PARTS = 4000  # terms of each sort that are told apart, the most frequent
+DIRECTIONS = 100  # inputs of a column
+WEIGHT = 0.5  # of the parts of a text, beside 1 of its words
 LENGTHS = 3, 4, 5  # characters of a part of a word
 RARE = 2  # a term of fewer training rows is left out
 READ = 10_000  # characters of a text that are read, from its start
@@ -107,17 +108,17 @@ class Vocabulary:
         """Return the weight of each term in each text, (texts, terms), float64.
 
         A term that occurs n times weighs `(1 + ln n)` times its inverse document frequency. The weights of
-        the words of a text are divided by their Euclidean norm, and so are those of the parts.
+        the words of a text have a Euclidean norm of 1, and those of the parts of `WEIGHT`.
         """
         import scipy.sparse
 
         places, values, ends = list[int](), list[np.ndarray](), [0]
         for text in texts:
-            for terms, known in zip((words_of, parts_of), self._places, strict=True):
+            for terms, known, norm in zip((words_of, parts_of), self._places, (1, WEIGHT), strict=True):
                 found = Counter(known[term] for term in terms(text) if term in known)
                 where = sorted(found)
                 weights = (1 + np.log([found[i] for i in where])) * self.weights[where]
-                values.append(weights / (math.sqrt(weights @ weights) or 1.0))
+                values.append(weights * (norm / (math.sqrt(weights @ weights) or 1.0)))
                 places += where
             ends.append(len(places))
         data = np.concatenate([np.zeros(0), *values])
@@ -165,15 +166,14 @@ def directions_of(vocabulary: Vocabulary, texts: Sequence[str]) -> tuple[np.ndar
     from sklearn.utils.extmath import randomized_svd  # pyright: ignore[reportUnknownVariableType]
 
     weights = vocabulary.tfidf(texts)
-    most = min(DIRECTIONS, *weights.shape)
+    most = min(DIRECTIONS, len(texts), len(vocabulary.counts))
     if not most:
         return np.zeros((len(vocabulary.counts), 0), np.float32), np.zeros(0)
     with threadpool_limits(1):  # the sums of more threads differ in their last bits
-        svd: Any = randomized_svd(weights, most, n_iter=4, random_state=SEED)  # pyright: ignore
-    found = cast("tuple[np.ndarray, ...]", svd)[2].T
+        found = randomized_svd(weights, most, n_iter=4, random_state=SEED)[2].T  # pyright: ignore
     rows = cast(np.ndarray, weights @ found)
     scale = 1 / max(float(np.sqrt(rows.var(axis=0).mean())), SMALLEST)
-    directions = (scale * found).astype(np.float32)
+    directions = np.asarray(scale * found, np.float32)
     return directions, vocabulary.projected(texts, directions).mean(axis=0)
 
 
