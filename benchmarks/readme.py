@@ -284,7 +284,7 @@ def text(result: Result) -> str:
     found, machine, models = (
         result["results"],
         result["hardware"],
-        ("mlpax", "scikit-learn", "scikit-learn tuned"),
+        ("mlpax", "scikit-learn", "scikit-learn wide"),
     )
     rows = [
         [name, f"{of['largest']:.1%}", *(f"{of[model]['accuracy']['median']:.1%}" for model in models),
@@ -292,8 +292,8 @@ def text(result: Result) -> str:
          f"{of['mlpax']['row_ms']['median']:.1f}", f"{of['mlpax']['file_mb']['median']:.1f}"]
         for name, of in found.items()
     ]  # fmt: skip
-    head = ["set", "largest class", "mlpax", "scikit-learn", "tuned", "mlpax, s", "scikit-learn, s",
-            "tuned, s", "mlpax, a row, ms", "mlpax's file, MB"]  # fmt: skip
+    head = ["set", "largest class", "mlpax", "scikit-learn", "wide", "mlpax, s", "scikit-learn, s",
+            "wide, s", "mlpax, a row, ms", "mlpax's file, MB"]  # fmt: skip
     splits = next(iter(found.values()))["mlpax"]["accuracy"]["n"]
     where = f"{machine['cpu']} ({machine['simd']}), scikit-learn {machine['versions']['scikit-learn']}"
     load = f"other processes took {result['load']['other_processes']:.0%} of the cores' time"

@@ -245,6 +245,37 @@ def test_a_table_run_resumes_to_the_same_bits(mlpax, houses):
     assert "have changed since this run was started" in err
 
 
+def test_a_run_on_free_text_goes_on_to_the_same_bits(mlpax, tmp_path):
+    words = ["sunny", "warm", "rainy", "cold"]
+    cells = [f"a {words[i % 4]} day, the one of number {i}" for i in range(200)]
+    table = pl.DataFrame({"note": cells, "kind": ["good", "good", "bad", "bad"] * 50})
+    table.write_csv("notes.csv")
+    told = "mlpax: column 'note' holds free text, whose words are inputs; --column note=drop says otherwise\n"
+    for out in ("one", "two"):
+        code, _, err = mlpax("train", "notes.csv", *QUICK, "--seed", 3, "--out", out)
+        assert code == 0
+        assert told in err
+    (tmp_path / "two/model.safetensors").unlink()
+    (tmp_path / "two/result.json").unlink()
+    (tmp_path / "two/checkpoints/epoch-000030.npz").unlink()
+    assert mlpax("resume", "two", "--quiet")[0] == 0
+    assert (tmp_path / "one/model.safetensors").read_bytes() == (
+        tmp_path / "two/model.safetensors"
+    ).read_bytes()
+    assert json.loads(mlpax("evaluate", "two", "--json")[1])["accuracy"] == 1
+    described = mlpax("describe", "notes.csv")[1]
+    assert re.search(r"^note +text +0 +200$", described, re.MULTILINE)
+    assert "--column note=text" in described
+    assert mlpax("importance", "two")[1].splitlines()[1].startswith("note")
+    code, _, err = mlpax("export", "two")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "column 'note' is free text" in err
+    code, _, err = mlpax("train", "notes.csv", "--column", "note=drop", "--out", "three")
+    assert code == 2
+    assert mlpax("report", "two")[0] == 0
+    assert "free text: " in (tmp_path / "two/report.html").read_text()
+
+
 @pytest.mark.parametrize("words", [("kinds.csv",), ("houses.csv", "--target", "price")])
 def test_a_table_trains_without_validation_rows(mlpax, houses, words):
     code, out, _ = mlpax("train", *words, "--valid", 0, "--epochs", 3, "--hidden", 8, "--out", "run")

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from starlette.testclient import TestClient
 
-from mlpax.data.columns import Category, Columns, Date, LeftOut, Number
+from mlpax.data.columns import Category, Columns, Date, LeftOut, Number, Text
+from mlpax.data.text import Vocabulary
 from mlpax.engine.forward import Network
 from mlpax.model.model import Intervals, Model, Target
 from mlpax.serve.app import Service, application
@@ -31,6 +32,14 @@ def table_model(bias=100.0, **more):
     ))  # fmt: skip
     network = linear(10, 0, 1, 2, 3, *([0] * 6), bias=bias)
     return Model((network,), (Target("price", "regression"),), columns=columns, **more)
+
+
+def text_model():
+    """Return a regression: 0, and 3 more for a note of `good`, 3 less of `bad`, 5 more if it is missing."""
+    vocabulary = Vocabulary(("good", "bad"), (), (2, 2), 2)
+    directions = np.array([[1], [-1]], np.float32)
+    columns = Columns((Text("note", vocabulary, (0.0,), missing=True, directions=directions),))
+    return Model((linear(3, 5),), (Target("price", "regression"),), columns=columns)
 
 
 def folds_model():

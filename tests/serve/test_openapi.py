@@ -5,9 +5,18 @@ import json
 import jsonschema
 import pytest
 from openapi_spec_validator import validate
-from served_models import ROW, array_model, client, folds_model, picture_model, table_model
+from served_models import (
+    ROW,
+    array_model,
+    client,
+    folds_model,
+    picture_model,
+    table_model,
+    text_model,
+)
 
-MODELS = {"table": table_model, "folds": folds_model, "picture": picture_model, "array": array_model}
+MODELS = {"table": table_model, "folds": folds_model, "picture": picture_model, "array": array_model,
+          "text": text_model}  # fmt: skip
 
 
 @pytest.mark.parametrize("token", ["", "secret"])

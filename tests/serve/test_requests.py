@@ -11,7 +11,16 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
-from served_models import CITIES, ROW, array_model, client, folds_model, picture_model, table_model
+from served_models import (
+    CITIES,
+    ROW,
+    array_model,
+    client,
+    folds_model,
+    picture_model,
+    table_model,
+    text_model,
+)
 
 from mlpax.serve.batches import Calls
 from mlpax.serve.requests import Asked, Refusal, answer, asked_in_json
@@ -164,6 +173,15 @@ def test_requests_that_share_a_call_fail_alone():
     assert isinstance(second, Refusal)
     assert second.field == "records[0].since"
     assert "'soon'" in str(second)
+
+
+def test_free_text_is_text_or_missing():
+    app = client(text_model())
+    notes = ["GOOD!", "rather bad", "good and bad", "", None, "neither"]
+    assert predictions(post(app, {"records": [{"note": note} for note in notes]})) == [3, -3, 0, 5, 5, 0]
+    refused(post(app, {"records": [{"note": 5}]}), 422, "records[0].note", "holds 5", "a text, or null")
+    told = app.get("/model").json()["input"]["columns"]
+    assert told == [{"name": "note", "kind": "text", "default": "", "missing": True}]
 
 
 # What the server tells
