@@ -29,7 +29,7 @@ from mlpax import (
     softmax,
     update,
 )
-from mlpax.cli.screen import epoch_line
+from mlpax.wording import epoch_line
 from mlpax.data.named_sets import load
 from mlpax.plots import curves, save
 from mlpax.recipes import article

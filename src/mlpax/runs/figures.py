@@ -48,8 +48,8 @@ def drawings_of(
     -------
     dict
         "curves", if an epoch was trained; of a classification "confusion", "calibration", "roc" and
-        "precision_recall", and of pictures also "mistakes"; of a regression "predicted" and, of one target, "residuals"; and
-        "weights" of a network for grey pictures.
+        "precision_recall", and of pictures also "mistakes"; of a regression "predicted" and, of one target,
+        "residuals"; and "weights" of a network for grey pictures.
     """
     drawings = _curves(run, config, columns)
     if model is None:
