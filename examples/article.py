@@ -29,10 +29,10 @@ from mlpax import (
     softmax,
     update,
 )
-from mlpax.wording import epoch_line
 from mlpax.data.named_sets import load
 from mlpax.plots import curves, save
 from mlpax.recipes import article
+from mlpax.wording import epoch_line
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--data", default="mnist", help="a data set (mnist)")
