@@ -85,7 +85,8 @@ def classification(
     f1_score: Any = metrics.f1_score  # whose types know no score for each class
     f1 = f1_score(labels, predicted, labels=every, average=None, zero_division=0, sample_weight=weight)
     roc_auc: _RocAuc = {}
-    if len(np.unique(labels)) == len(classes) > 1:
+    present = np.unique(labels if weight is None else labels[weight > 0])
+    if len(present) == len(classes) > 1:
         scores = probabilities[:, 1] if len(classes) == 2 else probabilities
         roc_auc["roc_auc"] = float(
             metrics.roc_auc_score(labels, scores, multi_class="ovr", sample_weight=weight)

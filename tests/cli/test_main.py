@@ -361,6 +361,12 @@ def test_help_and_version(mlpax):
         (["train", "--out", "full"], "full has other things in it"),
         (["train", "mnist", "--data-dir", "damaged"], "is no whole IDX file"),
         (["train", "mnist", "--data-dir", "three"], "lacks t10k-labels-idx1-ubyte.gz"),
+        (["train", "--device", "gpu"], "device='gpu', but JAX has no 'gpu' here; it has cpu"),
+        (["train", "--device", "cpu:7"], "device='cpu:7', but the numbers of 'cpu' here are 0 to"),
+        (
+            ["train", "--device", "gpu", "--backend", "native"],
+            "backend 'native' trains on the cpu, not on gpu",
+        ),
         (["train", "--checkpoint-every", "0"], "checkpoint_every '0' is no time"),
         (["train", "--checkpoint-every", "5h"], "checkpoint_every '5h' is no time"),
         (["train", "--log", "tensorbord"], "did you mean 'tensorboard'?"),

@@ -477,3 +477,35 @@ def test_the_best_quality():
     )
     with pytest.raises(InputError, match="unknown quality 'good'"):
         TableClassifier(quality="good").fit(X, kind)
+
+
+def test_each_epoch_is_told(capsys):
+    X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 2
+    heard = []
+    quick = {"members": 1, "settings": {"epochs": 3, "hidden": (4,), "patience": 0}, "random_state": 0}
+    fitted = TableClassifier(**quick, verbose=True, callbacks=[heard.append]).fit(X, y)
+    assert heard == fitted.history_
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
+    assert TableClassifier(**quick).fit(X, y).history_ is not heard
+    assert capsys.readouterr().out == ""
+
+
+def test_evaluate_tells_all_scores():
+    X, y = np.random.default_rng(0).normal(size=(80, 2)), np.array(["no", "yes"])[np.arange(80) % 2]
+    quick = {"members": 1, "settings": {"epochs": 3, "hidden": (4,)}, "random_state": 0}
+    fitted = TableClassifier(**quick).fit(X, y)
+    found = fitted.evaluate(X, y)
+    assert found["accuracy"] == fitted.score(X, y)
+    weight = (y == "yes").astype(float)
+    assert fitted.evaluate(X, y, weight)["accuracy"] == fitted.score(X, y, weight)
+    values = X[:, 0] + 0.1 * X[:, 1]
+    regressor = TableRegressor(**quick).fit(X, values)
+    assert regressor.evaluate(X, values)["r2"] == pytest.approx(regressor.score(X, values))
+    with pytest.raises(InputError, match="give each of 80 rows a number >= 0"):
+        fitted.evaluate(X, y, weight[:5])
+
+
+def test_a_device_that_is_not_there_is_told():
+    with pytest.raises(InputError, match="device='cpu:99', but the numbers of 'cpu' here are 0 to"):
+        TableClassifier(device="cpu:99").fit([[1.0], [2.0], [3.0], [4.0]], [0, 1, 0, 1])

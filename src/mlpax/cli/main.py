@@ -70,6 +70,9 @@ Like = Annotated[Path | None, typer.Option(help="Take the settings of this run, 
 Config = Annotated[
     Path | None, typer.Option(help="TOML file with options of this command, as learning-rate = 0.1.")
 ]
+Device = Annotated[
+    str | None, typer.Option(help="Where to train: cpu, gpu, or one of several, as gpu:1 [JAX's first].")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the run's folder.")]
 
 
@@ -182,6 +185,7 @@ def train(
     checkpoint_every: Every = "1",
     log: Annotated[str | None, typer.Option(help="Also write the epochs to a log [tensorboard].")] = None,
     data_dir: DataDir = None,
+    device: Device = None,
     quiet: Quiet = False,
     json_: Json = False,
     **settings: Setting | None,
@@ -191,6 +195,7 @@ def train(
     The recipe decides every setting that you do not give.
     """
     from mlpax.data.sources import Wanted, short_name, source
+    from mlpax.engine.devices import backend_on, on_device
     from mlpax.runs import start
 
     if resume and out is None:
@@ -199,6 +204,8 @@ def train(
         given = options_in(config, {f.name: f for fields in panels().values() for f in fields})
         settings = {**settings, **given, **{n: v for n, v in settings.items() if v not in (None, [])}}
     reading, changes = _settings(settings)
+    if device is not None:
+        changes["backend"] = backend_on(device, str(changes.get("backend", "auto")))
     silent = quiet or json_
     often = start.often(checkpoint_every)
     told: Any = {"every": often, "quiet": quiet, "as_json": json_}
@@ -208,7 +215,7 @@ def train(
             raise InputError(
                 "--from takes recipe and options from the run; leave out all but numbers to change"
             )
-        with start.from_parent(from_, changes, out, data=data, data_dir=data_dir) as prepared:
+        with start.from_parent(from_, changes, out, data=data, data_dir=data_dir, device=device) as prepared:
             _train(prepared, log=log, **told)
         return
     wanted = Wanted(recipe, changes, quality)
@@ -223,11 +230,12 @@ def train(
     heard: Notice = (lambda text: None) if silent else say
     if reading.folds:
         folds = start.folds_of(found, wanted, reading, data_dir=data_dir, resume=resume, notice=heard)
-        with start.folder(out, short_name(data), wanted.name("folds")) as path:
+        with on_device(device), start.folder(out, short_name(data), wanted.name("folds")) as path:
             _train_folds(path, folds, reading, **told)
         return
     ready = found.to_train(wanted, reading, heard, progress=not silent)
-    with start.on_rows(ready, reading, out, data=data, data_dir=data_dir, resume=resume) as prepared:
+    where: Any = {"data": data, "data_dir": data_dir, "device": device}
+    with start.on_rows(ready, reading, out, resume=resume, **where) as prepared:
         _train(prepared, log=log, **told)
 
 
@@ -237,6 +245,7 @@ def resume(
     *,
     checkpoint_every: Every = "1",
     moved: Moved = None,
+    device: Device = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -244,15 +253,18 @@ def resume(
 
     It ends with the same bits as an uninterrupted run.
     """
+    from mlpax.engine.devices import on_device
     from mlpax.runs import start
 
     often = start.often(checkpoint_every)
     options = start.options_of(run)
     if options.folds and not options.fold:
-        _train_folds(run, start.folds_again(run, moved), options, every=often, quiet=quiet, as_json=json_)
+        with on_device(device):
+            _train_folds(run, start.folds_again(run, moved), options, every=often, quiet=quiet, as_json=json_)
         return
     log = "tensorboard" if (run / "tensorboard").is_dir() else None
-    _train(start.again(run, moved), every=often, log=log, quiet=quiet, as_json=json_)
+    with start.again(run, moved, device) as prepared:
+        _train(prepared, every=often, log=log, quiet=quiet, as_json=json_)
 
 
 def _train(prepared: "Prepared", *, every: "Often", log: str | None, quiet: bool, as_json: bool) -> None:

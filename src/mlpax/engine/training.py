@@ -89,7 +89,7 @@ def backend_for(
     cannot = library.missing() or elsewhere or library.unsupported(plan, layers, dtype)
     if cannot and wanted == "native":
         raise InputError(f"backend 'native' cannot be taken: {cannot}; backend 'auto' takes XLA here")
-    return "xla" if cannot or (wanted == "auto" and has_accelerator()) else "native"
+    return "xla" if cannot or (wanted == "auto" and device != "cpu" and has_accelerator()) else "native"
 
 
 def training_of(
@@ -196,7 +196,7 @@ def device_kind(backend: str) -> str:
         return "cpu"
     import jax
 
-    return jax.devices()[0].device_kind
+    return next(iter(jax.numpy.zeros(()).devices())).device_kind  # of the default device, see `on_device`
 
 
 def is_small(parameters: int, rows: int) -> bool:

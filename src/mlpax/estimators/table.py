@@ -1,7 +1,7 @@
 """scikit-learn estimators on raw tables."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,15 +16,17 @@ from mlpax.data.columns import as_frame
 from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
 from mlpax.data.sources import Wanted, table_to_train
+from mlpax.engine.devices import backend_on, on_device
 from mlpax.engine.training import Record
 from mlpax.errors import DataWarning, Guess, InputError, counted
 from mlpax.estimators.rows import ClassWeight, RandomState
 from mlpax.model.fit_model import fit_model
 from mlpax.model.folds import Rows, joined
-from mlpax.model.model import Model
+from mlpax.model.model import Figures, Model
 from mlpax.model.onnx_graph import to_onnx
 from mlpax.notices import in_python, told
 from mlpax.recipes import Recipe
+from mlpax.wording import epoch_line
 
 if TYPE_CHECKING:
     import onnx
@@ -55,6 +57,9 @@ class _Table(BaseEstimator):
         thousands: str | None = None,
         strict: bool = False,
         random_state: RandomState = None,
+        verbose: bool = False,
+        callbacks: Sequence[Callable[[Record], object]] | None = None,
+        device: str | None = None,
     ):
         self.recipe = recipe
         self.settings = settings
@@ -70,6 +75,9 @@ class _Table(BaseEstimator):
         self.thousands = thousands
         self.strict = strict
         self.random_state = random_state
+        self.verbose = verbose
+        self.callbacks = callbacks
+        self.device = device
 
     def _fit(self, X: Any, y: object, sample_weight: object, class_weight: ClassWeight = None) -> Self:
         import polars as pl
@@ -118,14 +126,16 @@ class _Table(BaseEstimator):
         changes: dict[str, Any] = {"seed": seed, "validation": self.validation}
         changes |= {} if self.members is None else {"members": self.members}
         changes |= settings
-        return self._fit_folds(frame, Wanted(self.recipe, changes, self.quality), reading)
+        changes["backend"] = backend_on(self.device, changes.get("backend", "auto"))
+        with on_device(self.device):
+            return self._fit_folds(frame, Wanted(self.recipe, changes, self.quality), reading)
 
     def _fit_folds(self, frame: "pl.DataFrame", wanted: Wanted, reading: Reading) -> Self:
         """Train on all rows; or on each fold, and join the networks."""
         if not self.folds:
             dataset, recipe = _to_train(frame, wanted, reading)
             self.random_state_ = recipe.seed
-            self.model_, self.history_ = fit_model(dataset, recipe)
+            self.model_, self.history_ = fit_model(dataset, recipe, self._heard(recipe))
             return self
         models, held, self.history_ = list[Model](), list[Rows](), list[Record]()
         for fold in range(1, self.folds + 1):
@@ -135,12 +145,29 @@ class _Table(BaseEstimator):
                     warnings.simplefilter("ignore", DataWarning)  # which the first fold has given
                 dataset, recipe = _to_train(frame, wanted, own)
             self.random_state_, wanted = recipe.seed, replace(wanted, recipe=recipe, changes={})
-            model, history = fit_model(dataset, recipe)
+            model, history = fit_model(dataset, recipe, self._heard(recipe))
             models.append(model)
             held.append((dataset.X_test, dataset.y_test))
             self.history_ += history
         self.model_, self.fold_scores_ = joined(models, held)
         return self
+
+    def _heard(self, recipe: Recipe) -> Callable[[Record], None]:
+        """Return the function that is called with the record of each epoch."""
+
+        def hear(record: Record) -> None:
+            if self.verbose:
+                print(epoch_line(record, recipe.epochs), flush=True)
+            for call in self.callbacks or ():
+                call(record)
+
+        return hear
+
+    def evaluate(self, X: object, y: object, sample_weight: object = None) -> Figures:
+        """Return all scores of rows whose truth is known, a dict; see `Model.evaluate`."""
+        check_is_fitted(self)
+        weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        return self.model_.evaluate(X, np.asarray(y), weight=weight)
 
     def predict(self, X: object) -> np.ndarray:
         """Predicted class or value of each row."""
@@ -298,6 +325,12 @@ class TableClassifier(ClassifierMixin, _Table):
     random_state : int or numpy.random.RandomState, optional
         Seed of the split, the weights and the order of rows. By default each fit draws a new seed from
         NumPy's global generator, as scikit-learn does.
+    verbose : bool, default False
+        Print a line for each epoch.
+    callbacks : sequence of callables, optional
+        Each is called with the record of each epoch, a dict as in `history_`.
+    device : str, optional
+        Where to train: "cpu", "gpu", or one of several, "gpu:1". By default the first of JAX's devices.
 
     Attributes
     ----------
@@ -335,11 +368,15 @@ class TableClassifier(ClassifierMixin, _Table):
         thousands: str | None = None,
         strict: bool = False,
         random_state: RandomState = None,
+        verbose: bool = False,
+        callbacks: Sequence[Callable[[Record], object]] | None = None,
+        device: str | None = None,
     ):
         super().__init__(
             recipe, settings=settings, quality=quality, members=members, folds=folds, validation=validation,
             time_ordered=time_ordered, columns=columns, dates=dates, missing=missing, decimal=decimal,
-            thousands=thousands, strict=strict, random_state=random_state,
+            thousands=thousands, strict=strict, random_state=random_state, verbose=verbose,
+            callbacks=callbacks, device=device,
         )  # fmt: skip
         self.class_weight = class_weight
 

@@ -14,6 +14,7 @@ import numpy as np
 from mlpax.data.reading import Reading
 from mlpax.data.sources import MEMORY, InMemory, ToTrain, Wanted, short_name, source
 from mlpax.data.tables import as_frame
+from mlpax.engine.devices import backend_on, on_device
 from mlpax.errors import InputError, unknown
 from mlpax.model.model import Model
 from mlpax.model.model_file import load
@@ -142,15 +143,16 @@ class Run:
         return scores_of(self.model, rows, told)
 
     def resume(
-        self, *, checkpoint_every: int | str = 1, verbose: bool = False, callbacks: Callbacks = ()
-    ) -> "Run":
+        self, *, checkpoint_every: int | str = 1, device: str | None = None, verbose: bool = False,
+        callbacks: Callbacks = (),
+    ) -> "Run":  # fmt: skip
         """Go on with an interrupted run, and return it as it is afterwards.
 
         It ends with the same bits as an uninterrupted run.
 
         Parameters
         ----------
-        checkpoint_every, verbose, callbacks
+        checkpoint_every, device, verbose, callbacks
             See `train`.
 
         Raises
@@ -160,9 +162,11 @@ class Run:
         """
         every, moved = start.often(checkpoint_every), self.moved
         if folds := _folds_of(self.config):
-            return _folded(self.path, start.folds_again(self.path, moved), folds, every, verbose, moved)
+            with on_device(device):
+                return _folded(self.path, start.folds_again(self.path, moved), folds, every, verbose, moved)
         log = "tensorboard" if (self.path / "tensorboard").is_dir() else None
-        return _trained(start.again(self.path, moved), every, log, verbose, callbacks, moved)
+        with start.again(self.path, moved, device) as prepared:
+            return _trained(prepared, every, log, verbose, callbacks, moved)
 
     def _repr_html_(self) -> str:
         found = summary(self.path)
@@ -219,6 +223,7 @@ def train(
     checkpoint_every: int | str = 1,
     log: str | None = None,
     data_dir: str | Path | None = None,
+    device: str | None = None,
     verbose: bool = False,
     callbacks: Callbacks = (),
     **options: Any,
@@ -255,6 +260,8 @@ def train(
         Also write the epochs to a log.
     data_dir : path, optional
         Folder of the known sets' files.
+    device : str, optional
+        Where to train: "cpu", "gpu", or one of several, "gpu:1". By default the first of JAX's devices.
     verbose : bool, default False
         Print a line for each epoch.
     callbacks : iterable of callables, optional
@@ -286,6 +293,8 @@ def train(
     """
     every, out = start.often(checkpoint_every), None if out is None else Path(out)
     reading, changes = _settings(options, target)
+    if device is not None:
+        changes["backend"] = backend_on(device, changes.get("backend", "auto"))
     if resume and out is None:
         raise InputError("resume needs the run's folder; name it with out=")
     if from_run is not None:
@@ -293,7 +302,9 @@ def train(
             raise InputError("from_run takes recipe and options from the run; give only numbers to change")
         parent = from_run if isinstance(from_run, Run) else load_run(from_run)
         moved = parent.moved if data is None else _moved(parent.config, data, y)
-        with start.from_parent(parent.path, changes, out, data=moved, data_dir=data_dir) as prepared:
+        with start.from_parent(
+            parent.path, changes, out, data=moved, data_dir=data_dir, device=device
+        ) as prepared:
             return _trained(prepared, every, log, verbose, callbacks, moved)
     wanted = Wanted(recipe, changes, quality)
     if like is not None:
@@ -306,11 +317,12 @@ def train(
         if log or [*callbacks]:
             raise InputError("log and callbacks are of one run, and each fold has one; leave them out")
         folds = start.folds_of(found, wanted, reading, data_dir=data_dir, resume=resume, notice=told)
-        with start.folder(out, short_name(name), wanted.name("folds")) as path:
+        with on_device(device), start.folder(out, short_name(name), wanted.name("folds")) as path:
             return _folded(path, folds, reading.folds, every, verbose, rows)
     with _in_python():
         ready = found.to_train(wanted, reading, told)
-    with start.on_rows(ready, reading, out, data=name, data_dir=data_dir, resume=resume) as prepared:
+    where: Any = {"data": name, "data_dir": data_dir, "device": device}
+    with start.on_rows(ready, reading, out, resume=resume, **where) as prepared:
         return _trained(prepared, every, log, verbose, callbacks, rows)
 
 

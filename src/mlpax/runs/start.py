@@ -11,6 +11,7 @@ from typing import NamedTuple
 from mlpax.data.packed import is_input
 from mlpax.data.reading import Reading
 from mlpax.data.sources import MEMORY, InMemory, Ready, Table, ToTrain, Wanted, short_name, source
+from mlpax.engine.devices import backend_on, on_device
 from mlpax.errors import InputError, Notice
 from mlpax.recipes import Recipe
 from mlpax.runs.folds import train_folds
@@ -75,10 +76,10 @@ def folder(out: Path | None, data: str, recipe: str) -> Generator[Path]:
 @contextmanager
 def on_rows(
     ready: Ready, reading: Reading, out: Path | None, *, data: str, data_dir: str | Path | None = None,
-    resume: bool = False,
+    resume: bool = False, device: str | None = None,
 ) -> Generator[Prepared]:  # fmt: skip
     """Yield a run on rows that are ready, in `out` or a new folder named by `data`."""
-    with folder(out, short_name(data), ready.name) as path:
+    with on_device(device), folder(out, short_name(data), ready.name) as path:
         begin = partial(
             train, path, ready.dataset, ready.recipe, recipe_name=ready.name, data_dir=_absolute(data_dir),
             options=reading, resume=resume,
@@ -94,6 +95,7 @@ def from_parent(
     *,
     data: str | Path | InMemory | None = None,
     data_dir: str | Path | None = None,
+    device: str | None = None,
 ) -> Generator[Prepared]:
     """Yield a run that goes on from the last state of another. `data` are its own, if they have moved."""
     config, recipe = child_of(parent, changes)
@@ -107,7 +109,7 @@ def from_parent(
     else:
         moved = Path(data).resolve()
         dataset = dataclasses.replace(rows_of(config, where, moved), name=str(moved))
-    with folder(out, short_name(config.dataset), config.recipe_name) as path:
+    with on_device(device), folder(out, short_name(config.dataset), config.recipe_name) as path:
         begin = partial(
             train, path, dataset, recipe, recipe_name=config.recipe_name, data_dir=config.data_dir,
             options=config.options, parent=parent,
@@ -115,14 +117,17 @@ def from_parent(
         yield Prepared(path, recipe, begin, recipe.epochs - int(str(changes["epochs"])))
 
 
-def again(run: Path, moved: Path | InMemory | None = None) -> Prepared:
-    """Return a run that goes on where it was interrupted."""
+@contextmanager
+def again(run: Path, moved: Path | InMemory | None = None, device: str | None = None) -> Generator[Prepared]:
+    """Yield a run that goes on where it was interrupted."""
     config = read_config(run)
+    backend_on(device, config.backend)  # which may refuse
     begin = partial(
         train, run, rows_of(config, moved=moved), config.recipe, recipe_name=config.recipe_name,
         data_dir=config.data_dir, options=config.options, resume=True,
     )  # fmt: skip
-    return Prepared(run, config.recipe, begin, config.parent.epochs if config.parent else 0)
+    with on_device(device):
+        yield Prepared(run, config.recipe, begin, config.parent.epochs if config.parent else 0)
 
 
 def options_of(run: Path) -> Reading:
