@@ -98,7 +98,7 @@ def test_a_regression_from_file_to_prediction(mlpax, houses):
     assert (code, err) == (0, "")
     assert held.splitlines()[1].startswith("rooms")
     assert held != out
-    assert mlpax("plot", "run")[1] == "run/curves.png\nrun/predicted.png\n"
+    assert mlpax("plot", "run")[1] == "run/curves.png\nrun/predicted.png\nrun/residuals.png\n"
 
 
 def test_an_ensemble_from_file_to_prediction(mlpax, houses):
