@@ -150,7 +150,9 @@ def test_the_example_times_its_ways_in_turn(tmp_path):
 def test_a_cell_that_trains_runs_twice(tmp_path, monkeypatch):
     """As in a notebook: the second time is another run, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    (cell,) = (code for page in PAGES for code in blocks(page, "python") if 'train("digits", epochs=20)' in code)
+    (cell,) = (
+        code for page in PAGES for code in blocks(page, "python") if 'train("digits", epochs=20)' in code
+    )
     exec(cell, {})
     exec(cell, {})
     assert sorted(path.name for path in tmp_path.glob("runs/*")) == ["digits-default-1", "digits-default-2"]

@@ -350,16 +350,21 @@ def test_importance_shuffles_what_the_network_sees_of_a_column():
     kind = np.where((frame["town"] == "a").to_numpy(), "yes", "no")
     model = TableClassifier(settings=SETTINGS, random_state=0).fit(frame, kind).model_
     assert model.columns.embeddings
-    found = {row.column: row for row in model.importance(frame, kind, repeats=2, seed=3)}
-    assert found.keys() == {"town", "code", "x", "day"}
-    assert max(found, key=lambda name: found[name].loss) == "town"
-    whole, shuffle = model.evaluate(frame, kind)["accuracy"], np.random.default_rng(3)
-    for name in ("town", "x", "day", "code"):  # in the inputs' order: codes are last
-        losses = []
-        for _ in range(2):
-            cells = frame[name].gather(shuffle.permutation(n))
-            losses.append(whole - model.evaluate(frame.with_columns(cells), kind)["accuracy"])
-        assert found[name].loss == pytest.approx(np.mean(losses))
+    for score, sign in ((None, -1), ("accuracy", 1)):
+        found = {row.column: row for row in model.importance(frame, kind, repeats=2, seed=3, score=score)}
+        assert found.keys() == {"town", "code", "x", "day"}
+        assert max(found, key=lambda name: found[name].loss) == "town"
+        name_of_score = score or "log_loss"
+        whole, shuffle = model.evaluate(frame, kind)[name_of_score], np.random.default_rng(3)
+        for name in ("town", "x", "day", "code"):  # in the inputs' order: codes are last
+            losses = []
+            for _ in range(2):
+                cells = frame[name].gather(shuffle.permutation(n))
+                shuffled = model.evaluate(frame.with_columns(cells), kind)[name_of_score]
+                losses.append(sign * (whole - shuffled))
+            assert found[name].loss == pytest.approx(np.mean(losses), abs=1e-7)
+    with pytest.raises(InputError, match="unknown score 'rmse'; choose one of: log_loss, accuracy"):
+        model.importance(frame, kind, score="rmse")
     with pytest.raises(InputError, match=r"repeats 0 is outside \[1, inf\)"):
         model.importance(frame, kind, repeats=0)
 

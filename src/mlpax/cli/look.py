@@ -189,12 +189,16 @@ def importance(
     data: Annotated[str | None, typer.Argument(help="A table [the run's held-out rows].")] = None,
     *,
     repeats: Annotated[int, typer.Option(help="Number of shuffles per column.")] = 5,
+    score: Annotated[
+        str | None,
+        typer.Option(help="What to measure: log_loss or accuracy of classes [log_loss], rmse of values."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Picture to write [importance.png in the run].")] = None,
     moved: Moved = None,
     json_: Json = False,
     **settings: Setting | None,
 ) -> None:
-    """Show how much the score drops when a column is shuffled."""
+    """Show how much worse the score gets when a column is shuffled."""
     from mlpax import plots
     from mlpax.model.model_file import load
     from mlpax.runs.examples import examples
@@ -205,8 +209,9 @@ def importance(
     out = out or (run if run.is_dir() else run.parent) / "importance.png"
     check_out(out)
     X, y, *_ = examples(model, run, data, None, moved, reading_of(settings), say)
-    rows = model.importance_of(X, y, repeats=repeats)
-    what = f"{'rise' if model.score_name == 'rmse' else 'loss'} of {model.score_name}"
+    rows = model.importance_of(X, y, repeats=repeats, score=score)
+    name = model.score_name if score is None else score
+    what = f"{'loss' if name in ('accuracy', 'r2') else 'rise'} of {name.replace('_', ' ')}"
     plots.save(plots.importance(rows, what), out)
     if json_:
         show_json([row._asdict() for row in rows])

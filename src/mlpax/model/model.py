@@ -21,7 +21,7 @@ from mlpax.data.kinds import as_text
 from mlpax.data.numerals import Numerals
 from mlpax.engine.forward import Layers, Network, has_accelerator, outputs, softmax
 from mlpax.engine.rows import Scaling
-from mlpax.errors import InputError, RowError
+from mlpax.errors import InputError, RowError, unknown
 from mlpax.model.schema import FORMAT, Classes, checked, columns_of, parsed, shapes_of
 from mlpax.model.tensors import head
 
@@ -32,6 +32,7 @@ __all__ = ["FORMAT", "Calibration", "Intervals", "Model", "Network", "Target", "
            "disagreement", "whole_text"]  # fmt: skip
 
 Figures = scores.Classification | scores.Regression | scores.Several
+TINY = np.finfo(np.float32).tiny  # a probability whose logarithm is finite
 
 # The start of a text that a spreadsheet takes for a formula, unless the whole text is a number.
 FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
@@ -534,13 +535,13 @@ class Model:
 
     @property
     def score_name(self) -> str:
-        """The figure that `importance` measures."""
+        """The figure that `importance` measures, unless it is told another."""
         if self.task == "classification":
-            return "accuracy"
+            return "log_loss"
         return "rmse" if len(self.targets) == 1 else "r2"
 
     def importance(
-        self, X: object, y: np.ndarray, *, repeats: int = 5, seed: int = 0
+        self, X: object, y: np.ndarray, *, repeats: int = 5, seed: int = 0, score: str | None = None
     ) -> list[scores.Importance]:
         """Return how much worse the score gets when a column is shuffled (Breiman 2001), largest first.
 
@@ -553,16 +554,19 @@ class Model:
         repeats : int, default 5
             Number of shuffles of each column. The mean and the deviation are taken over them.
         seed : int, default 0
+        score : {"log_loss", "accuracy", "rmse"}, optional
+            Of a classification the log loss by default: it also tells of columns that move a probability, but
+            no row across a boundary between classes. Of a regression the RMSE.
 
         Raises
         ------
         InputError
-            If the model takes no table, or if `repeats` is below 1; see also `outputs`.
+            If the model takes no table, it has no such score, or `repeats` is below 1; see also `outputs`.
         """
-        return self.importance_of(self.inputs(X), y, repeats=repeats, seed=seed)
+        return self.importance_of(self.inputs(X), y, repeats=repeats, seed=seed, score=score)
 
     def importance_of(
-        self, inputs: np.ndarray, y: np.ndarray, *, repeats: int = 5, seed: int = 0
+        self, inputs: np.ndarray, y: np.ndarray, *, repeats: int = 5, seed: int = 0, score: str | None = None
     ) -> list[scores.Importance]:
         """Return the same for rows as `inputs` returns them."""
         if self.columns is None:
@@ -570,15 +574,19 @@ class Model:
         if repeats < 1:
             raise InputError(f"repeats {repeats} is outside [1, inf)")
         truth = self._labels(np.asarray(y)) if self.classes else np.asarray(y, np.float32)
-        name = self.score_name
-        sign = -1 if name == "rmse" else 1
-        return scores.importance(
-            inputs,
-            self.places,
-            lambda inputs: sign * self.score(self.forward(inputs), truth)[name],
-            repeats=repeats,
-            seed=seed,
-        )
+        name = self.score_name if score is None else score
+        options = ("log_loss", "accuracy") if self.classes else (self.score_name,)
+        if name not in options:
+            raise unknown("score", name, options)
+        rows = np.arange(len(truth))
+
+        def goodness(inputs: np.ndarray) -> float:
+            outputs = self.forward(inputs)
+            if name == "log_loss":
+                return float(np.log(np.maximum(self.probabilities(outputs)[rows, truth], TINY)).mean())
+            return self.score(outputs, truth)[name] * (-1 if name == "rmse" else 1)
+
+        return scores.importance(inputs, self.places, goodness, repeats=repeats, seed=seed)
 
     @property
     def places(self) -> dict[str, list[int]]:

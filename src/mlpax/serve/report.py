@@ -539,7 +539,7 @@ def _columns_that_matter(
     if not important:
         return
     model, rows = sample[0].model, sum(len(part.y) for part in sample)
-    what = f"{'rise' if model.score_name == 'rmse' else 'loss'} of {titled(model.score_name)}"
+    what = f"{'loss' if model.score_name == 'r2' else 'rise'} of {titled(model.score_name)}"
     yield figure(
         f"{prefix}figure-importance",
         plots.importance(important, what),
