@@ -5,13 +5,17 @@
 the docstrings. The side bar is made from the lists of links in `index.md`.
 """
 
+import base64
 import inspect
+import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 from generate import MODULES, is_constant, public_names, shown
+from run_notebook import cells
 from sphinx.cmd.build import main as sphinx
 
 DOCS = Path(__file__).resolve().parent
@@ -47,6 +51,9 @@ def prepare(pages: Path) -> None:
     shutil.copytree(DOCS / "images", pages / "images")
     for page in [*DOCS.glob("*.md"), *(ROOT / file for file in NAMES)]:
         (pages / on_site(page)).write_text(relinked(page.read_text(), page.parent))
+    (pages / "notebooks").mkdir()
+    for notebook in (DOCS / "notebooks").glob("*.ipynb"):
+        (pages / on_site(notebook)).write_text(notebook_page(notebook, pages / "notebooks"))
     index = pages / "index.md"
     index.write_text(with_side_bar(index.read_text()))
     (pages / "reference.md").write_text(reference())
@@ -57,7 +64,8 @@ def on_site(page: Path) -> str:
     name = page.relative_to(ROOT).as_posix()
     if name in NAMES:
         return NAMES[name]
-    return page.relative_to(DOCS).as_posix() if page.is_relative_to(DOCS) else ""
+    name = page.relative_to(DOCS).as_posix() if page.is_relative_to(DOCS) else ""
+    return name.replace(".ipynb", ".md")
 
 
 def relinked(text: str, folder: Path) -> str:
@@ -74,6 +82,26 @@ def relinked(text: str, folder: Path) -> str:
         return f"[{words}]({page}{anchor})" if page else words
 
     return re.sub(r"\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)", link, text)
+
+
+def notebook_page(notebook: Path, folder: Path) -> str:
+    """Run a notebook, and return it as a page with the outputs; pictures are written to `folder`."""
+    ran = subprocess.run(
+        [sys.executable, DOCS / "run_notebook.py", notebook], check=True, stdout=subprocess.PIPE, text=True
+    )
+    of_cells = iter(json.loads(ran.stdout))
+    parts: list[str] = []
+    for kind, source in cells(notebook):
+        language = "" if source.startswith("!") else "python"  # a command
+        parts.append(source if kind == "markdown" else f"```{language}\n{source}\n```")
+        for output in next(of_cells) if kind == "code" else []:
+            if "png" in output:
+                name = f"{notebook.stem}-{len(parts)}.png"
+                (folder / name).write_bytes(base64.b64decode(output["png"]))
+                parts.append(f"![What the lines above draw]({name})")
+            else:
+                parts.append(f"```text\n{output['text']}```")
+    return "\n\n".join(parts) + "\n"
 
 
 def with_side_bar(index: str) -> str:

@@ -1,6 +1,7 @@
 """What the README and the docs say works as written."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 PAGES = [ROOT / "README.md", *DOCS]
 ALL = [*PAGES, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY"))]
 WORDS = 700  # of the README, code and tables included
@@ -30,6 +32,19 @@ def test_python_runs(page, tmp_path):
     result = subprocess.run(
         [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True
     )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_articles_python_of_other_libraries_runs(tmp_path):
+    """Blocks marked `py` need what mlpax does not."""
+    for name in ("flax", "equinox"):
+        pytest.importorskip(name, reason="needs pip install 'mlpax[docs]'")
+    page = ROOT / "docs" / "article.md"
+    every = re.findall(r"^```(?:py|python)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert len(every) == len(blocks(page, "python")) + 2
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(every))
+    result = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
@@ -129,6 +144,33 @@ def test_every_page_is_reached_from_the_index_and_the_index_from_the_readme():
     linked = set(re.findall(r"\]\(([\w-]+\.md)", (ROOT / "docs" / "index.md").read_text()))
     assert linked == {page.name for page in DOCS} - {"index.md"}
     assert "](docs/index.md)" in (ROOT / "README.md").read_text()
+
+
+def test_every_notebook_is_reached_from_the_index():
+    linked = re.findall(r"\]\(notebooks/([\w-]+\.ipynb)\)", (ROOT / "docs" / "index.md").read_text())
+    assert sorted(linked) == [notebook.name for notebook in NOTEBOOKS]
+    assert len(linked) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_runs(notebook):
+    """Every code cell runs without a warning, and the last one shows something."""
+    command = [sys.executable, "-W", "error", ROOT / "docs" / "run_notebook.py", notebook]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)[-1]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_is_kept_without_outputs(notebook):
+    """So that a change shows as a change of the text."""
+    record = json.loads(notebook.read_text(encoding="utf-8"))
+    code = [cell for cell in record["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert record["cells"][0]["cell_type"] == "markdown"
+    assert set(record["metadata"]) == {"kernelspec", "language_info"}
+    assert "".join(record["cells"][0]["source"]).startswith("# ")
 
 
 def test_the_tables_are_those_of_the_results():
