@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test lint format docs site bench dist clean
+.PHONY: train test test-oldest lint format docs site bench dist clean
 
 # Train on the bundled digits; every other argument goes in ARGS: make train ARGS="mnist --epochs 8"
 train: .venv/installed
@@ -11,11 +11,25 @@ train: .venv/installed
 test: .venv/developed
 	$(BIN)/python -m pytest $(ARGS)
 
-# Style, then types.
+# A part of the tests that calls every dependency, with the oldest versions that pyproject.toml allows.
+OLDEST = tests/test_recipes.py tests/test_scores.py tests/test_plots.py tests/engine/test_losses.py \
+  tests/engine/test_training.py tests/data/test_kinds.py tests/data/test_tables.py tests/data/test_formats.py \
+  tests/estimators/test_mlp.py tests/model/test_model.py tests/model/test_onnx.py tests/serve/test_requests.py \
+  tests/cli/test_main.py
+test-oldest:
+	test -d .venv-oldest || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
+	  --editable '.[dask,export,log,serve]' beartype httpx2 hypothesis jsonschema pandas pyarrow pytest pytest-xdist safetensors
+	.venv-oldest/bin/python -m pytest $(OLDEST) $(ARGS)
+
+# Style, then types, then the files for the code host.
 lint: .venv/developed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/wish.yml
+	$(BIN)/zizmor --offline --quiet --persona pedantic .github
 
 format: .venv/developed
 	$(BIN)/ruff format .
@@ -53,7 +67,7 @@ dist: .venv/developed
 	ls -l dist
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv .venv-oldest build dist
 
 # The environment is made again when what it is made from changes.
 NATIVE = $(wildcard src/mlpax/engine/native/*.cpp src/mlpax/engine/native/*.h)
