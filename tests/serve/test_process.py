@@ -195,6 +195,27 @@ def test_what_is_no_http(model_file):
         assert ask_once(port)[0] == 200
 
 
+def test_a_request_behind_another_takes_no_answer_away(model_file):
+    """A client sends a large request, and half of the next head, in one piece."""
+    body = BODY.encode().ljust(100_000)
+    head = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    whole = head + b"content-length: %d\r\n" % len(body)
+    with server(model_file, "--timeout", "0.5") as (_, port):
+        for last, statuses in (
+            (b"connection: close\r\n\r\n" + body, [b"200", b"200"]),
+            (b"a: b\r\n" * 20_000, [b"200", b"431"]),
+            (b"no header\r\n\r\n", [b"200", b"400"]),
+            (b"", [b"200", b"408"]),
+        ):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+                sock.sendall(whole + b"\r\n" + body + whole[:40])
+                sock.sendall(whole[40:] + last)
+                found = b""
+                while part := sock.recv(65536):
+                    found += part
+            assert re.findall(rb"HTTP/1.1 (\d+)", found) == statuses
+
+
 def test_a_body_that_is_too_large_is_answered_before_it_is_sent(model_file):
     """The client sends all of it, and then reads the error: no reset."""
     with server(model_file, "--max-body", "1KB") as (_, port):

@@ -1,5 +1,6 @@
 """What is answered, and what is refused: by the application, without a network."""
 
+import asyncio
 import io
 import json
 import random
@@ -7,6 +8,7 @@ import struct
 import time
 import zlib
 
+import httpx2 as httpx
 import numpy as np
 import polars as pl
 import pytest
@@ -17,13 +19,19 @@ from served_models import (
     array_model,
     client,
     folds_model,
+    linear,
     picture_model,
     table_model,
     text_model,
 )
 
+from mlpax.data.columns import Columns, Date, Number
+from mlpax.data.numerals import Numerals
+from mlpax.model.model import Model, Network, Target
+from mlpax.serve.app import Service, application
 from mlpax.serve.batches import Calls
-from mlpax.serve.requests import Asked, Refusal, answer, asked_in_json
+from mlpax.serve.options import Options
+from mlpax.serve.requests import Asked, Refusal, answer, asked_in_json, frame_of
 from mlpax.serve.served import Served
 
 JSON = {"content-type": "application/json"}
@@ -89,6 +97,35 @@ def test_a_range_for_models_of_folds():
     """The mean of 103 and 105; 91 of 100 scores (0, 1, ...) lie below 90, and the spread is 1."""
     found = post(client(folds_model()), {"records": [ROW], "interval": 0.9}).json()["predictions"][0]
     assert found == {"prediction": 104.0, "low": 14.0, "high": 194.0}
+
+
+def read_as_numbers(column, *cells):
+    """Return what a column reads of cells of JSON that share a request."""
+    model = Model((linear(*[0] * column.features),), (Target("y", "regression"),), columns=Columns((column,)))
+    served = Served(model, None)
+    body = {"records": [{column.name: cell} for cell in cells]}
+    frame = frame_of(served, asked_in_json(served, json.dumps(body).encode(), 10).rows)
+    return column.read(frame[column.name])[:, 0].tolist()
+
+
+def test_numbers_beside_texts_are_the_same_numbers():
+    """Seconds beside a time of day, and numbers beside a bound in a column with decimal commas."""
+    clock = Number("at", 43200.0, 3600.0, clock=True)
+    assert read_as_numbers(clock, 43200, "12:30", -1.5, 1e9) == [43200, 45000, -1.5, 1e9]
+    bounds = Number("dose", 1.0, 1.0, numerals=Numerals(decimal=",", thousands=".", bounds=True))
+    assert read_as_numbers(bounds, 1.234, "<0,5", 1e-7, 12345.5) == [1.234, 0.5, 1e-7, 12345.5]
+
+
+def test_boolean_classes_have_the_names_of_json():
+    columns = Columns((Number("age", 40.0, 1.0),))
+    network = Network([(np.array([[0, 1]], np.float32), np.zeros(2, np.float32))])
+    model = Model((network,), (Target("y", "classification", (False, True)),), columns=columns)
+    app = client(model)
+    found = post(app, {"records": [{"age": 41}]}).json()["predictions"][0]
+    assert found["prediction"] is True
+    assert found["probabilities"].keys() == {"false", "true"}
+    schema = app.get("/openapi.json").json()["components"]["schemas"]["Prediction"]
+    assert schema["properties"]["probabilities"]["required"] == ["false", "true"]
 
 
 def test_rows_of_arrays():
@@ -345,6 +382,20 @@ def test_hostile_names_take_no_time():
     assert time.monotonic() - start < 10
 
 
+def test_a_fault_in_the_last_of_many_rows_is_found_soon():
+    """Each cell by itself would take 12 seconds."""
+    numbers = [Number(f"n{i}", 0.0, 1.0) for i in range(40)]
+    columns = Columns((*numbers, Date("since", "", (0.0,) * 6, (1.0,) * 6)))
+    served = Served(Model((linear(*[0] * 46),), (Target("y", "regression"),), columns=columns), None)
+    cells = {column.name: [1.0] * 10_000 for column in numbers}
+    asked = Asked(cells | {"since": ["2024-01-01"] * 9_999 + ["soon"]}, 10_000)
+    start = time.monotonic()
+    (found,) = answer(served, [asked])
+    assert (found.field, time.monotonic() - start < 5) == ("records[9999].since", True)
+    assert "'soon', which is no date" in str(found)
+    assert "row" not in str(found)
+
+
 def test_texts_among_numbers_take_no_memory():
     """NumPy would make an array of texts, each as long as the longest."""
     refused(post(client(picture_model()), {"rows": [[0, 0, "x" * 1_000_000, 0, 0, 0]]}), 422, "rows[0][2]")
@@ -486,6 +537,34 @@ def test_more_than_may_wait(monkeypatch):
     assert found.headers["retry-after"] == "1"
 
 
+def test_bodies_count_until_their_answers(monkeypatch):
+    """While one waits for the model, another that would take more than may be held is refused."""
+    monkeypatch.setattr("mlpax.serve.bodies.HELD", 1)
+    model = Service(Served(array_model(), None), Options(max_body=1000), print, print)
+    answered, waiting = model.calls.answer, asyncio.Event()
+
+    async def slow(*asked):
+        await waiting.wait()
+        return await answered(*asked)
+
+    async def ask_three():
+        transport = httpx.ASGITransport(application(model))
+        body = json.dumps({"rows": [[1, 2, 3]]}).ljust(600)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=JSON) as own:
+            first = asyncio.create_task(own.post("/predict", content=body))
+            while not model.held.bytes:
+                await asyncio.sleep(0.01)
+            second = await own.post("/predict", content=body)
+            waiting.set()
+            return [await first, second, await own.post("/predict", content=body)]
+
+    monkeypatch.setattr(model.calls, "answer", slow)
+    first, second, third = asyncio.run(ask_three())
+    assert predictions(first) == predictions(third) == [6]
+    refused(second, 503, None, "large requests")
+    assert model.held.bytes == 0
+
+
 def test_a_fault_of_the_server_tells_nothing(monkeypatch):
     said = []
     app = client(table_model(), said=said)
@@ -513,8 +592,6 @@ def test_a_new_model_answers_at_once():
 
 
 def test_requests_for_two_models_do_not_share_a_call():
-    import asyncio
-
     async def both():
         calls = Calls(10)
         served = [Served(array_model(), None), Served(folds_model(), None)]

@@ -573,7 +573,7 @@ class Model:
             raise InputError("this model takes no table, and so has no columns")
         if repeats < 1:
             raise InputError(f"repeats {repeats} is outside [1, inf)")
-        truth = self._labels(np.asarray(y)) if self.classes else np.asarray(y, np.float32)
+        truth: np.ndarray = self._labels(np.asarray(y)) if self.classes else np.asarray(y, np.float32)
         name = self.score_name if score is None else score
         options = ("log_loss", "accuracy") if self.classes else (self.score_name,)
         if name not in options:

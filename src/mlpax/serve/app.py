@@ -118,8 +118,15 @@ def _json(answer: object) -> Response:
 
 
 async def _predict(service: Service, request: Request) -> Response:
+    body: Body = request.scope["body"]
+    try:
+        return await _predictions(service, request, body)
+    finally:
+        service.held.bytes -= body.taken
+
+
+async def _predictions(service: Service, request: Request, own: Body) -> Response:
     served = service.served
-    own: Body = request.scope["body"]
     kind, _, _ = own.headers.get(b"content-type", b"").decode("latin-1").partition(";")
     kind = kind.strip().lower()
     content = await own.read(service.options, service.held)

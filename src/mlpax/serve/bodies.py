@@ -24,7 +24,7 @@ def shown(value: bytes) -> str:
 
 @dataclass
 class Held:
-    """The bytes of all bodies that are in memory now."""
+    """The bytes of all bodies that are read or wait for their answers. Their rows take several times more."""
 
     bytes: int = 0
 
@@ -42,6 +42,8 @@ class Body:
         Whether there is more to come.
     awaited : bool
         Whether the client waits for a word before it sends the body (`Expect: 100-continue`).
+    taken : int
+        Bytes that `read` has added to `Held`. Who reads the body takes them off when its rows are gone.
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -51,6 +53,7 @@ class Body:
         self.stated = math.inf if chunked else int(stated)
         self.left = self.stated > 0
         self.awaited = self.left and b"expect" in self.headers
+        self.taken = 0
         self._receive = receive
 
     async def receive(self) -> Message:
@@ -66,7 +69,7 @@ class Body:
         Raises
         ------
         Refusal
-            If the body is compressed, too large or too slow, or if too many are in memory.
+            If the body is compressed, too large or too slow, or if too many bodies are in memory.
         """
         encoding = self.headers.get(b"content-encoding", b"identity")
         if encoding != b"identity":
@@ -74,7 +77,7 @@ class Body:
                           " compression", "content-encoding")  # fmt: skip
         if self.stated > options.max_body and self.stated < math.inf:
             raise _too_large(options)
-        taken, chunks = 0, list[bytes]()
+        chunks = list[bytes]()
         try:
             async with asyncio.timeout(options.timeout):
                 while self.left or not chunks:
@@ -82,17 +85,15 @@ class Body:
                     if message["type"] == "http.disconnect":
                         raise ClientDisconnect
                     chunk: bytes = message.get("body", b"")
-                    taken, held.bytes = taken + len(chunk), held.bytes + len(chunk)
-                    if taken > options.max_body:
+                    self.taken, held.bytes = self.taken + len(chunk), held.bytes + len(chunk)
+                    if self.taken > options.max_body:
                         raise _too_large(options)
                     if held.bytes > HELD * options.max_body:
-                        raise Refusal(503, "too many large bodies are being read; send this one again later")
+                        raise Refusal(503, "too many large requests are waiting; send this one again later")
                     chunks.append(chunk)
         except TimeoutError:
             raise Refusal(408, f"the body took longer than {options.timeout:g} seconds; send it faster, or"
                           " fewer rows in a request") from None  # fmt: skip
-        finally:
-            held.bytes -= taken
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

@@ -110,6 +110,8 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.leaving = False  # the server ends: close after the next answer
         self.refused = False  # an error was sent; what still comes is thrown away
+        self.refusal: tuple[int, str] | None = None  # an error that follows the answers in progress
+        self.ended = False  # a request has ended among the bytes that came last
         self.head: int | None = 0  # bytes of an unfinished head; None between heads
         self.since = self.unsent_since = self.loop.time()
         self.unsent = 0
@@ -118,10 +120,11 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()  # not even a moment longer
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing() or self.refused:
+        if self.transport.is_closing() or self.refused or self.refusal:
             return
+        self.ended = False
         super().data_received(data)
-        if self.head is not None:
+        if self.head is not None and not self.ended:  # else most of the bytes may be of the request before
             self.head += len(data)
             if self.head > HEAD:
                 self._refuse(431, f"the headers are larger than {HEAD} bytes; send shorter ones")
@@ -136,14 +139,27 @@ class Protocol(HttpToolsProtocol):
         if self.leaving:
             self.cycle.keep_alive = False
 
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.ended = True
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.refusal and not self._answering():
+            self._refuse(*self.refusal)
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "the request is no HTTP/1.1; send it with an HTTP client")
 
     def leave(self) -> None:
         """Close the connection after the answer to the request that is in progress, or to the next one."""
         self.leaving = True
-        if self.cycle is not None and not self.cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison]
+        if self._answering():
             self.cycle.keep_alive = False
+
+    def _answering(self) -> bool:
+        """Return whether a request is in progress, or several that the client sent without waiting."""
+        return self.cycle is not None and not self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
 
     def sweep(self, seconds: float) -> None:
         """End the connection of a client that takes longer to send headers, or to read any of its answer."""
@@ -160,15 +176,17 @@ class Protocol(HttpToolsProtocol):
             self._refuse(408, f"the headers took longer than {seconds:g} seconds; send them faster")
 
     def _refuse(self, status: int, message: str, header: bytes = b"") -> None:
-        """Answer with an error, unless another answer is in progress.
+        """Answer with an error, after the answers to the requests that came before.
 
         The client closes the connection, or `sweep`. If the server closed it while the client still sends,
         the client would see a reset in place of the error.
         """
         if self.transport.is_closing() or self.refused:
             return
-        if self.cycle is not None and not self.cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison]
-            self.transport.close()
+        if self._answering():
+            if self.cycle.more_body:  # what is wrong is the body of the request in progress
+                self.transport.close()
+            self.refusal = status, message
             return
         text = error_body(message)
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(text)

@@ -217,7 +217,7 @@ def _prediction(served: Served) -> Json:
         value = number if len(model.targets) == 1 else {"type": "object", "additionalProperties": number}
         return _object({"prediction": value, "low": number, "high": number}, ["prediction"])
     label: Json = {"enum": list(model.classes)}
-    shares = _object({str(label): {"type": "number", "minimum": 0, "maximum": 1} for label in model.classes})
+    shares = _object({label: {"type": "number", "minimum": 0, "maximum": 1} for label in served.labels})
     found = {"prediction": label, "probabilities": shares, "set": {"type": "array", "items": label}}
     return _object(found, ["prediction", "probabilities"])
 

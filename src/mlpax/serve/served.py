@@ -80,6 +80,11 @@ class Served:
         return math.prod(shape) if shape else self.model.networks[0].features
 
     @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The classes as names in JSON: the class true is "true"."""
+        return (*(str(c).lower() if isinstance(c, bool) else str(c) for c in self.model.classes),)
+
+    @cached_property
     def takes(self) -> Record:
         """What a row is, as `GET /model` tells it."""
         shape = self.model.image_shape
