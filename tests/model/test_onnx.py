@@ -293,6 +293,21 @@ def test_a_graph_that_differs_from_its_model_is_told():
         onnx_graph.difference(model, onnx_graph.to_onnx(other))
 
 
+def test_a_graph_that_names_other_classes_is_told():
+    """The probabilities are right: only the labels are swapped, or the sets are empty."""
+    model = Model((Network(layers([3, 2])),), (Target(classes=("a", "b")),))
+    exported = onnx_graph.to_onnx(model)
+    labels = next(one for one in exported.graph.initializer if list(one.string_data) == [b"a", b"b"])
+    labels.string_data[:] = [b"b", b"a"]
+    with pytest.raises(MlpaxError, match="names other classes"):
+        onnx_graph.difference(model, exported)
+    own, _ = folded("classification")
+    exported = own.to_onnx(interval=0.7)
+    assert onnx_graph.difference(own.model_, exported, interval=0.7) < 1e-5
+    with pytest.raises(MlpaxError, match="names other classes"):
+        onnx_graph.difference(own.model_, exported, interval=0.9)
+
+
 def test_values_far_from_zero_are_compared_as_float32_holds_them():
     model = Model(
         (Network([(np.ones((3, 1), np.float32), np.full(1, 1e7, np.float32))]),), (Target(task="regression"),)

@@ -66,3 +66,11 @@ def test_the_page_shows_names_as_text():
     for text in ("&lt;script&gt;", "<code>POST /predict</code>", "Bonn, Köln, Ulm"):
         assert text in page
     assert json.dumps("city") in page.replace("&quot;", '"')
+
+
+def test_the_examples_bear_the_token():
+    headers = {"authorization": "Bearer secret"}
+    text = client(table_model(), token="secret").get("/docs", headers=headers).text
+    assert "authorization: Bearer $MLPAX_TOKEN" in text
+    assert "Bearer secret" not in text
+    assert "authorization" not in client(table_model()).get("/docs").text

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import polars as pl
 import pytest
+from served_models import client
 
 from mlpax.cli import main
 from mlpax.data.named_sets import load as load_set
@@ -170,9 +171,11 @@ def copied(runs, name, folder):
 
 
 @pytest.mark.parametrize("name", ["digits", "houses", "dear", "folds", "sweep"])
-def test_a_report_is_one_file_in_which_nothing_runs(pages, name):
+def test_a_report_is_one_file_in_which_nothing_runs(pages, runs, files, name):
     page = checked(pages[name])
     assert len(pages[name]) < 1_000_000
+    assert str(runs) not in pages[name]
+    assert str(files) not in pages[name]
     assert page.text("h1") == name
     assert page.text("title") == name
 
@@ -419,3 +422,22 @@ def test_settings_are_all_there(pages):
     page = checked(pages["digits"])
     names = [row[0].removesuffix(" (changed)") for t in page.tables if t[0][0] == "setting" for row in t[1:]]
     assert names == [f.name.replace("_", " ") for f in dataclasses.fields(Recipe)]
+
+
+def test_a_service_reports_the_model_that_answers_and_names_no_folder(runs, files, tmp_path):
+    """The file in the folder is damaged, and later the table is moved."""
+    folder = copied(runs, "houses", tmp_path)
+    model = load(folder)
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    app = client(model, path=folder)
+    assert app.get("/report").status_code == 200
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace(str(files), "/home/ann/secret"))
+    found = client(model, path=folder).get("/report").text
+    assert "no file or folder houses.csv" in found
+    assert "mlpax train houses.csv" in found
+    assert "secret" not in found
+    (folder / "config.json").write_text("{")
+    found = client(model, path=folder).get("/report")
+    assert found.status_code == 404
+    assert str(tmp_path) not in found.text

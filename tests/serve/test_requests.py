@@ -496,7 +496,9 @@ def test_a_token():
     refused(app.get("/model"), 401, "authorization", "no token")
     refused(app.get("/model", headers={"authorization": "Bearer a Secret"}), 401, "authorization", "wrong")
     assert app.get("/model").headers["www-authenticate"] == "Bearer"
-    assert app.get("/model", headers={"authorization": "Bearer a secret"}).status_code == 200
+    for scheme in ("Bearer", "bearer"):
+        assert app.get("/model", headers={"authorization": f"{scheme} a secret"}).status_code == 200
+    refused(app.get("/model", headers={"authorization": "Basic a secret"}), 401, "authorization", "wrong")
     assert app.get("/health").status_code == app.get("/page/docs.css").status_code == 200
 
 
@@ -508,6 +510,13 @@ def test_a_rate():
     assert found[3].headers["retry-after"] == "1"
     slow = client(table_model(), rate=0.01)
     assert [slow.get("/health").headers.get("retry-after") for _ in range(2)] == [None, "100"]
+
+
+def test_a_rate_also_limits_guesses_of_the_token():
+    app = client(table_model(), token="a secret", rate=2)
+    found = [app.get("/model", headers={"authorization": f"bearer {i}"}) for i in range(4)]
+    assert [one.status_code for one in found[:2]] == [401, 401]
+    refused(found[3], 429, None, "2 requests a second")
 
 
 def test_the_name_of_another_host():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from served_models import client
 
 from mlpax.data.named_sets import load as load_set
 from mlpax.errors import InputError
@@ -39,6 +40,9 @@ def test_samples_are_held_out_rows_and_a_third_is_wrong(mlpax, digits):
     assert {tuple(x.ravel()) for one, x in zip(found, X, strict=True) if not one.right} == set(surest)
     assert len({tuple(x.ravel()) for x in X}) == 24
     assert samples(Path("run")) == found
+    Path("run/model.safetensors").write_bytes(b"damaged")
+    answered = client(model, path=Path("run")).get("/samples").json()["samples"]
+    assert [one["prediction"] for one in answered] == [one.prediction for one in found]
 
 
 def test_data_that_are_gone_are_said(mlpax, digits, tmp_path):
@@ -54,3 +58,7 @@ def test_data_that_are_gone_are_said(mlpax, digits, tmp_path):
     (tmp_path / "set").rename(tmp_path / "moved")
     with pytest.raises(InputError, match="set"):
         samples(Path("run"))
+    told = client(load("run"), path=Path("run")).get("/samples")
+    assert told.status_code == 404
+    assert str(tmp_path) not in told.text
+    assert "set" in told.text

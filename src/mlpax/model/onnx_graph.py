@@ -232,12 +232,15 @@ def difference(model: Model, exported: "onnx.ModelProto", *, interval: float | N
     InputError
         If onnxruntime is not installed.
     MlpaxError
-        If the difference is above 0.0001.
+        If the difference is above 0.0001, or if the graph names other classes.
     """
     rows = made_up(model, EXAMPLES)
     found = _run(exported, rows)
     if model.classes:
-        largest = float(np.abs(found["probabilities"] - model.predict_proba(rows)).max())
+        p = model.predict_proba(rows)
+        largest = float(np.abs(found["probabilities"] - p).max())
+        if largest <= TOLERANCE:
+            _check_classes(model, found, p, interval)
     else:
         values = model.outputs(rows).astype(np.float64)
         off = [np.abs(found["prediction"].reshape(values.shape) - values)]
@@ -248,6 +251,19 @@ def difference(model: Model, exported: "onnx.ModelProto", *, interval: float | N
     if not largest <= TOLERANCE:
         raise MlpaxError(f"the ONNX graph differs from the model by {largest:.1e}; this is an error in mlpax")
     return largest
+
+
+def _check_classes(model: Model, found: Feeds, p: np.ndarray, interval: float | None) -> None:
+    """Raise an error if a graph names other classes than the probabilities mean, rounding aside."""
+    second, first = np.sort(p, axis=1)[:, -2:].T
+    sure = first - second > 2 * TOLERANCE
+    differ = found["prediction"][sure] != np.asarray(model.classes)[p.argmax(axis=1)][sure]
+    if interval is not None:
+        bound = 1 - _intervals(model).quantile(interval)
+        clear = np.abs(p - bound) > TOLERANCE
+        differ = np.append(differ, found["set"][clear] != (p >= bound)[clear])
+    if differ.any():
+        raise MlpaxError("the ONNX graph names other classes than the model; this is an error in mlpax")
 
 
 def _run(exported: "onnx.ModelProto", rows: np.ndarray | Mapping[str, np.ndarray]) -> Feeds:

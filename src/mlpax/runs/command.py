@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+from collections.abc import Iterable
+from pathlib import Path, PureWindowsPath
 from shlex import quote
 from typing import cast
 
@@ -11,7 +13,7 @@ from mlpax.recipes import BEST, QUALITIES, RECIPES, TASKS, Recipe, named
 from mlpax.runs.run_files import Config
 from mlpax.space import written
 
-__all__ = ["command_of", "differing", "words_of"]
+__all__ = ["anywhere", "command_of", "differing", "without_folders", "words_of"]
 
 MOST = 10**9  # training rows; no recipe changes beyond
 
@@ -97,3 +99,35 @@ def command_of(config: Config, rows: int | None = None, task: str | None = None)
         else:
             words += [f"--{flag}", quote(written(value))]
     return " ".join([*words, "--backend", config.backend])
+
+
+def anywhere(config: Config) -> Config:
+    """Return the settings of a run with files and folders named by their last part, to be shown to others."""
+    dataset = _last_part(config.dataset)
+    if dataset in SOURCES and dataset != config.dataset:
+        dataset = f"./{dataset}"  # a file or folder, not the known set of this name
+    valid = config.options.valid_data
+    return dataclasses.replace(
+        config,
+        dataset=dataset,
+        data_dir=config.data_dir and _last_part(config.data_dir),
+        options=dataclasses.replace(config.options, valid_data=valid and _last_part(valid)),
+    )
+
+
+def without_folders(text: str, paths: Iterable[str | Path | None]) -> str:
+    """Return a text with each of these paths as its last part.
+
+    Examples
+    --------
+    >>> without_folders("no file or folder /home/ann/houses.csv", ["/home/ann/houses.csv"])
+    'no file or folder houses.csv'
+    """
+    for path in sorted({str(path) for path in paths if path}, key=len, reverse=True):
+        for whole in (str(Path(path).resolve()), path):
+            text = text.replace(whole, _last_part(path)) if "/" in whole or "\\" in whole else text
+    return text
+
+
+def _last_part(path: str) -> str:
+    return PureWindowsPath(path).name or path

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,9 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlpax.data.images import decoded
-from mlpax.errors import MlpaxError, Notice
+from mlpax.errors import InputError, MlpaxError, Notice
+from mlpax.runs.command import without_folders
+from mlpax.runs.run_files import read_config
 from mlpax.serve.batches import Calls, is_quick
 from mlpax.serve.bodies import Body, Held, shown
 from mlpax.serve.door import door
@@ -238,7 +241,7 @@ async def _samples(service: Service, request: Request) -> Response:
     def made() -> Response:
         from mlpax.serve.samples import samples
 
-        return _json({"samples": [dataclasses.asdict(one) for one in samples(served.path)]})
+        return _json({"samples": [dataclasses.asdict(one) for one in samples(served.path, served.model)]})
 
     return await _once(service, "samples", made)
 
@@ -252,7 +255,9 @@ async def _report(service: Service, request: Request) -> Response:
         from mlpax.serve.report import report
 
         return Response(
-            report(served.path), media_type="text/html", headers={"content-security-policy": REPORT}
+            report(served.path, model=served.model),
+            media_type="text/html",
+            headers={"content-security-policy": REPORT},
         )
 
     return await _once(service, "report", made)
@@ -274,8 +279,17 @@ async def _once(service: Service, name: str, make: Callable[[], Response]) -> Re
     except Exception as error:
         service.made.pop(name, None)  # the data may be back at the next request
         if isinstance(error, MlpaxError):
-            raise Refusal(404, str(error)) from None
+            text = without_folders(str(error), _paths(service.served.path))
+            raise Refusal(404, text) from None
         raise
+
+
+def _paths(run: Path) -> list[str | Path | None]:
+    """Return the folders and files of a run that an error may name."""
+    with suppress(InputError):
+        config = read_config(run)
+        return [run, config.dataset, config.data_dir, config.options.valid_data]
+    return [run]
 
 
 async def _openapi(service: Service, request: Request) -> Response:
@@ -285,7 +299,8 @@ async def _openapi(service: Service, request: Request) -> Response:
 async def _docs(service: Service, request: Request) -> Response:
     found = document(service.served, service.options)
     return Response(
-        docs_page(service.served, found, str(request.base_url).rstrip("/")), media_type="text/html"
+        docs_page(service.served, found, str(request.base_url).rstrip("/"), service.options),
+        media_type="text/html",
     )
 
 

@@ -4,7 +4,7 @@ import hmac
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -32,7 +32,6 @@ POLICIES = (
     b" base-uri 'none'; form-action 'self'; object-src 'none'"
 )
 
-Handler = Callable[[Scope, Body, Send], Awaitable[None]]
 Check = Callable[[Scope], None]
 
 
@@ -116,10 +115,10 @@ def _checks(options: Options) -> list[Check]:
     found: list[Check] = []
     if options.is_loopback or options.names:
         found.append(_host_check(options))
-    if options.token:
-        found.append(_token_check(options.token))
     if options.rate:
         found.append(_rate_check(options.rate))
+    if options.token:  # after the rate, which so limits how often a client may guess
+        found.append(_token_check(options.token))
     return found
 
 
@@ -141,13 +140,14 @@ def _host_check(options: Options) -> Check:
 
 
 def _token_check(token: str) -> Check:
-    wanted = f"Bearer {token}".encode()
+    wanted = token.encode()
 
     def check(scope: Scope) -> None:
         if scope["path"] in OPEN or scope["path"].startswith("/page/"):
             return
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        if not hmac.compare_digest(given, wanted):
+        scheme, _, own = given.partition(b" ")
+        if scheme.lower() != b"bearer" or not hmac.compare_digest(own.strip(), wanted):
             said = "the token is wrong" if given else "the request bears no token"
             raise Refusal(401, f"{said}; send the header Authorization: Bearer TOKEN", "authorization")
 

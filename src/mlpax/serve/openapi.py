@@ -225,7 +225,7 @@ def _prediction(served: Served) -> Json:
 # The page
 
 
-def docs_page(served: Served, found: Json, address: str) -> str:
+def docs_page(served: Served, found: Json, address: str, options: Options) -> str:
     """Return the HTML page of an OpenAPI document, without scripts or foreign files.
 
     Parameters
@@ -235,10 +235,15 @@ def docs_page(served: Served, found: Json, address: str) -> str:
         As `document` returns.
     address : str
         Of the server, for the examples.
+    options : Options
     """
     info, paths = cast(Json, found["info"]), cast("dict[str, dict[str, Json]]", found["paths"])
     title = escape(str(info["title"]))
-    body = [f"<h1>{title}</h1>", f"<p>{escape(str(info['description']))}</p>", _calls(served, address)]
+    body = [
+        f"<h1>{title}</h1>",
+        f"<p>{escape(str(info['description']))}</p>",
+        _calls(served, address, options),
+    ]
     if served.kind == "table":
         body.append(_columns(served))
     rows = [
@@ -259,9 +264,11 @@ def docs_page(served: Served, found: Json, address: str) -> str:
     )
 
 
-def _calls(served: Served, address: str) -> str:
+def _calls(served: Served, address: str, options: Options) -> str:
     """Return example calls."""
     call = f"curl {quote(address + '/predict')}"
+    if options.token:
+        call += ' \\\n  -H "authorization: Bearer $MLPAX_TOKEN"'
     calls = [f"{call} \\\n  -H 'content-type: application/json' \\\n  -d '{_short_example(served)}'"]
     if served.kind == "picture":
         calls.insert(0, f"{call} \\\n  -H 'content-type: image/png' --data-binary @picture.png")

@@ -19,7 +19,7 @@ from mlpax.model.dependence import Dependence, partial_dependence
 from mlpax.model.model import Model
 from mlpax.model.model_file import load
 from mlpax.recipes import Recipe
-from mlpax.runs.command import command_of, differing
+from mlpax.runs.command import anywhere, command_of, differing, without_folders
 from mlpax.runs.figures import answers, figures_of
 from mlpax.runs.own_rows import Held, held_out, own_rows
 from mlpax.runs.run_files import (
@@ -74,10 +74,12 @@ def report(
     data_dir: Path | None = None,
     moved: Path | None = None,
     notice: Notice = lambda text: None,
+    model: Model | None = None,
 ) -> str:
     """Return a report of a run, or of a sweep with its best run, as the text of one HTML file.
 
-    The file needs no other file, runs no script and loads nothing. The same run gives the same text.
+    The file needs no other file, runs no script and loads nothing. The same run gives the same text. It names
+    files and folders without the folders around them, because it is made to be sent to others.
 
     Parameters
     ----------
@@ -90,6 +92,8 @@ def report(
     notice : callable, optional
         Called with a line if the data are not there any more, or have changed. The report then says so, and
         lacks what needs the rows.
+    model : Model, optional
+        The network of the run. By default the one in the folder, which may have been replaced.
 
     Raises
     ------
@@ -104,7 +108,7 @@ def report(
     name = run.resolve().name
     foot = f"Written by mlpax {__version__}."
     if os.path.lexists(run / "config.json"):
-        known = _known(run, data_dir, moved, notice)
+        known = _known(run, data_dir, moved, notice, model)
         return page(name, _lead(known), _sections(known), foot)
     if not os.path.lexists(run / "sweep.json"):
         raise InputError(
@@ -178,9 +182,12 @@ class _Known:
         return Path(self.config.dataset).name
 
 
-def _known(run: Path, data_dir: Path | None, moved: Path | None, notice: Notice) -> _Known:
+def _known(
+    run: Path, data_dir: Path | None, moved: Path | None, notice: Notice, model: Model | None = None
+) -> _Known:
     config, about = read_config(run), read_json(run / "config.json")
-    model = load(run) if os.path.lexists(run / "model.safetensors") else None
+    if model is None and os.path.lexists(run / "model.safetensors"):
+        model = load(run)
     notices, held, dataset, lacks = list[str](), list[Held](), None, ""
     try:
         dataset = own_rows(run, data_dir, moved, notices.append)
@@ -190,9 +197,11 @@ def _known(run: Path, data_dir: Path | None, moved: Path | None, notice: Notice)
     except (InputError, OSError) as error:
         dataset, held, lacks = None, [], str(error)
         notice(f"{lacks}; the report lacks what needs the rows")
+    paths = [run, data_dir, moved, config.dataset, config.data_dir, config.options.valid_data]
+    told = [without_folders(text, paths) for text in notices]
     return _Known(
-        run, config, summary(run), read_result(run), str(about.get("started", "")),
-        str(about.get("python", "")), model, dataset, held, notices, lacks,
+        run, anywhere(config), summary(run), read_result(run), str(about.get("started", "")),
+        str(about.get("python", "")), model, dataset, held, told, without_folders(lacks, paths),
     )  # fmt: skip
 
 
@@ -805,7 +814,9 @@ def _reproduce(known: _Known) -> Section:
     return section(
         "reproduce",
         "How to reproduce",
-        paragraph(f"This line trains the same network on the same data.{of_fold}"),
+        paragraph(
+            f"This line trains the same network on the same data, in the folder that holds the data.{of_fold}"
+        ),
         code(command_of(config, known.rows, known.task)),
         paragraph(f"{promise} Other versions of the packages may change the last digits."),
         table("Versions", (), rows),

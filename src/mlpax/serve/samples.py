@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlpax.model.model import Model
 from mlpax.model.model_file import load
 from mlpax.runs.own_rows import own_rows
 from mlpax.seeds import rng
@@ -38,19 +39,25 @@ class Sample:
     right: bool
 
 
-def samples(run: Path) -> list[Sample]:
+def samples(run: Path, model: Model | None = None) -> list[Sample]:
     """Return up to 24 of the pictures that a run has held out, in random order.
 
     A third of them are the surest mistakes of the network, if it made so many. The others are a random
     choice of the pictures that it is right about. The same run always gives the same pictures. A training
     on folds has held out no rows from its network, and gives none.
 
+    Parameters
+    ----------
+    run : path
+    model : Model, optional
+        What predicts. By default the model in the folder.
+
     Raises
     ------
     InputError
         If the data of the run have moved, or changed since the training.
     """
-    model, dataset = load(run), own_rows(run)
+    model, dataset = model or load(run), own_rows(run)
     X, y = dataset.held_out
     if not len(y):
         return []

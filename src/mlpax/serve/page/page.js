@@ -62,7 +62,7 @@ function showTabs(model) {
 /** Show the report of the run in a frame, which is loaded when it is first looked at. */
 async function showReport(model) {
   const panel = find("panel-run");
-  if (panel.childElementCount) return;
+  if (panel.hasChildNodes()) return;
   if (!model.report || hasToken()) {
     panel.append(
       model.report
@@ -102,6 +102,7 @@ async function start() {
   } catch (error) {
     if (error.status !== 401) return failed(error);
     find("token").hidden = false;
+    find("docs").hidden = true; // a link cannot send the token
     find("about").textContent = "";
     return failed(hasToken() ? error : null); // the token was wrong
   }
@@ -114,9 +115,13 @@ async function start() {
   return show(find("panel-try"), model, failed);
 }
 
-find("token").addEventListener("submit", (event) => {
+find("token").addEventListener("submit", async (event) => {
   event.preventDefault();
+  const button = find("token").querySelector("button");
+  if (button.disabled) return;
+  button.disabled = true;
   setToken(find("token-text").value);
-  start();
+  await start();
+  button.disabled = false;
 });
 start();
