@@ -16,6 +16,11 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect, sync_playwright
 
+from mlpax.data.columns import Columns, Number
+from mlpax.data.numerals import Numerals
+from mlpax.engine.forward import Network
+from mlpax.model.model import Model, Target
+
 CHROMIUM = shutil.which("chromium")
 STROKES = Path(os.environ.get("MLPAX_DATA_DIR", ""), "../strokes.json")
 
@@ -357,3 +362,28 @@ def test_a_service_with_a_token_asks_for_it(browser, digits_run):
         assert leading(page) == "7"
         page.click("#tab-run")
         expect(page.locator("#panel-run")).to_contain_text("asks for a token")
+
+
+def test_times_bounds_and_what_is_no_number(browser, tmp_path):
+    columns = Columns((
+        Number("at", 45000.0, 3600.0, clock=True), Number("dose", 1.0, 1.0, numerals=Numerals(bounds=True)),
+        Number("age", 40.0, 1.0),
+    ))  # fmt: skip
+    network = Network([(np.array([[0, 1]] * 4, np.float32), np.zeros(2, np.float32))])
+    goal = Target("late", "classification", (False, True))
+    Model((network,), (goal,), columns=columns).save(tmp_path / "times.safetensors")
+    with serving(tmp_path / "times.safetensors") as address, opened(browser, address) as page:
+        settle(page)
+        assert page.get_by_label("at").input_value() == "12:30"
+        page.get_by_label("at").fill("13:30")
+        expect(page.locator("#contributions")).to_contain_text("13:30")
+        settle(page)
+        share = page.locator("#bars .first .value").inner_text()
+        assert page.locator("#answer").inner_text().split() == ["true", *share.split()]
+        page.get_by_label("dose").fill("<0.5")
+        expect(page.locator("#contributions")).to_contain_text("<0.5")
+        page.get_by_label("age").press_sequentially("1e")
+        expect(page.locator(".fault").nth(2)).to_have_text("This is no number. Write one such as 12.5.")
+        page.get_by_label("age").fill("41")
+        expect(page.locator("[aria-invalid]")).to_have_count(0)
+        assert page.locator("#contributions").inner_text().count("missing") == 0

@@ -5,6 +5,7 @@ import io
 import json
 import random
 import struct
+import threading
 import time
 import zlib
 
@@ -28,6 +29,7 @@ from served_models import (
 from mlpax.data.columns import Columns, Date, Number
 from mlpax.data.numerals import Numerals
 from mlpax.model.model import Model, Network, Target
+from mlpax.serve import app as app_module
 from mlpax.serve.app import Service, application
 from mlpax.serve.batches import Calls
 from mlpax.serve.options import Options
@@ -158,6 +160,50 @@ def test_what_each_column_contributed():
     assert found["predictions"][0]["prediction"] == pytest.approx(103 + age, rel=1e-5)
 
 
+def test_what_each_number_of_an_array_contributed():
+    found = post(client(array_model()), {"rows": [[1, -3, 2]], "explain": True}).json()
+    assert [(one["column"], one["value"]) for one in found["explanation"]["contributions"]] == [
+        ("x1", -3), ("x2", 2), ("x0", 1)
+    ]  # fmt: skip
+
+
+def test_an_explanation_keeps_no_prediction_waiting(monkeypatch):
+    model = Service(Served(array_model(), None), Options(), print, print)
+    plain, started, goes_on = app_module._explanation, threading.Event(), threading.Event()
+
+    def slow(*asked):
+        started.set()
+        assert goes_on.wait(10)
+        return plain(*asked)
+
+    async def ask_both():
+        transport = httpx.ASGITransport(application(model))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as own:
+            first = asyncio.create_task(own.post("/predict", json={"rows": [[1, 2, 3]], "explain": True}))
+            while not started.is_set():
+                await asyncio.sleep(0.01)
+            second = await own.post("/predict", json={"rows": [[1, 2, 3]] * 100})
+            goes_on.set()
+            return await first, second
+
+    monkeypatch.setattr(app_module, "_explanation", slow)
+    first, second = asyncio.run(ask_both())
+    assert predictions(second) == [6] * 100
+    assert first.json()["explanation"]["base"] == 0
+
+
+def test_too_many_columns_to_explain():
+    """3000 columns would take 18 million inputs."""
+    app = client(Model((linear(*[1] * 3000),), (Target("", "regression"),)))
+    start = time.monotonic()
+    refused(post(app, {"rows": [[0] * 3000], "explain": True}), 422, "explain", "3000 columns")
+    assert time.monotonic() - start < 2
+    app = client(Model((linear(*[1] * 1000),), (Target("", "regression"),)))
+    found = post(app, {"rows": [[*range(1000)]], "explain": True}).json()["explanation"]
+    assert found["contributions"][0]["contribution"] == pytest.approx(999, rel=1e-5)
+    assert "16 random orders" in found["method"]
+
+
 def test_what_each_pixel_contributed():
     """Hiding the first pixel takes the class from 1 / (1 + 1/e^2) to 1/2."""
     found = post(client(picture_model()), {"rows": [[200, 0, 0, 0, 0, 0]], "explain": True}).json()
@@ -243,6 +289,32 @@ def test_the_model_tells_no_folders():
     assert client(model).get("/model").json()["provenance"] == {"dataset": "houses.csv"}
 
 
+def test_times_and_bounds_are_typed_as_text():
+    """The default of a time is a time, and the model answers it."""
+    columns = Columns((
+        Number("at", 45000.0, 3600.0, clock=True), Number("took", 360_000_001.0, 1.0, clock=True),
+        Number("before", -61.0, 1.0, clock=True),
+        Number("dose", 0.5, 1.0, numerals=Numerals(bounds=True)),
+    ))  # fmt: skip
+    model = Model((linear(*[0] * 5),), (Target("y", "regression"),), columns=columns)
+    told = client(model).get("/model").json()["input"]["columns"]
+    assert [(one["default"], one["text"]) for one in told] == [
+        ("12:30", "time"), ("PT360000001S", "time"), ("-00:01:01", "time"), (0.5, "bound")
+    ]  # fmt: skip
+    cells = {one["name"]: one["default"] for one in told}
+    assert predictions(post(client(model), {"records": [cells]})) == [0]
+    refused(
+        post(client(model), {"records": [cells | {"at": "soon"}]}), 422, "records[0].at", "12:30, seconds"
+    )
+    refused(post(client(model), {"records": [cells | {"dose": "0.5 mg"}]}), 422, "records[0].dose", "<0.5")
+
+
+def test_a_mark_before_the_body_is_no_fault():
+    """Some programs begin UTF-8 with a byte order mark."""
+    body = b"\xef\xbb\xbf" + json.dumps({"rows": [[1, 2, 3]]}).encode()
+    assert predictions(post(client(array_model()), body)) == [6]
+
+
 def test_the_kinds_of_inputs():
     assert client(array_model()).get("/model").json()["input"] == {"kind": "array", "features": 3}
     found = client(picture_model((2, 3, 3))).get("/model").json()["input"]
@@ -325,7 +397,7 @@ FAULTS = {  # a body for a table, the status, the field, and what the message sa
     "a long number": (record(age=LONG), 422, "records[1].age", "3.4e+38"),
     "an object in a cell": (record(city={}), 422, "records[1].city", "a JSON object"),
     "a number as a date": (record(since=5), 422, "records[1].since", "5", "a date as text"),
-    "no date": (record(since="soon"), 422, "records[1].since", "'soon'", "no date"),
+    "no date": (record(since="soon"), 422, "records[1].since", "'soon'", "no date; give a date such as"),
     "one of two dates": (record(since="03/04/2024"), 422, "records[1].since", "2024-04-03 or 2024-03-04"),
     "a misspelled column": (
         {"records": [{"agge": 1, "city": "Ulm", "since": None}]}, 422, "records[0].age", '"agge"'),
@@ -406,6 +478,9 @@ def test_an_interval_beyond_the_rows_of_the_folds():
         post(client(folds_model()), {"records": [ROW], "interval": 0.999}), 422, "interval", "0.999", "999"
     )
     refused(post(client(folds_model()), {"records": [ROW], "interval": 1}), 422, "interval", "(0, 1)")
+    long = post(client(folds_model()), {"records": [ROW], "interval": LONG})
+    refused(long, 422, "interval", "(0, 1)")
+    assert len(long.content) < 300
 
 
 def test_rows_that_the_model_refuses():

@@ -17,6 +17,7 @@ MOST_HIDDEN = 2**24  # inputs of all pictures with hidden pixels; more are hidde
 EVERY_ORDER = 4  # columns of which every order is taken
 PAIRS = 32  # orders of the columns, and as many reversed ones
 ROWS = 20_000  # that the orders may take
+MOST = 2**24  # inputs of all these rows; an order and its reverse of more would take half a minute
 AT_ONCE = 2**22  # inputs of a call
 SEED = 0
 
@@ -73,7 +74,8 @@ def explain(model: Model, inputs: np.ndarray) -> Explanation:
     Raises
     ------
     InputError
-        If there is more than one row; see also `Model.outputs`.
+        If there is more than one row, or a table has too many columns: about 2,800 of numbers are explained.
+        See also `Model.outputs`.
 
     Examples
     --------
@@ -134,7 +136,7 @@ def _of_columns(score: Score, inputs: np.ndarray, model: Model) -> Explanation:
     """Return Shapley values: each order of the columns leads from the typical row to this one."""
     places, typical = _columns_of(model)
     columns = list(places)
-    orders = _orders(len(columns))
+    orders = _orders(len(columns), len(typical))
     contributions, base = np.zeros(len(columns)), 0.0
     at_once = max(1, AT_ONCE // ((len(columns) + 1) * len(typical)))
     for start in range(0, len(orders), at_once):
@@ -169,16 +171,21 @@ def _columns_of(model: Model) -> tuple[dict[str, list[int]], np.ndarray]:
     return model.places, np.array(list(itertools.chain(*typical)), np.float32)
 
 
-def _orders(columns: int) -> list[tuple[int, ...]]:
+def _orders(columns: int, features: int) -> list[tuple[int, ...]]:
     """Return all orders of few columns; of many random ones, each with its reverse.
 
     The errors of an order and of its reverse partly cancel (antithetic sampling).
     """
     if columns <= EVERY_ORDER:
         return list(itertools.permutations(range(columns)))
+    of_pair = 2 * (columns + 1)  # rows
+    if of_pair * features > MOST:
+        raise InputError(
+            f"the model has {columns} columns, too many to explain an answer by; predict without explaining"
+        )
     generator = np.random.default_rng(SEED)
     found: list[tuple[int, ...]] = []
-    for _ in range(max(1, min(PAIRS, ROWS // (2 * (columns + 1))))):
+    for _ in range(max(1, min(PAIRS, ROWS // of_pair, MOST // (of_pair * features)))):
         order = tuple(generator.permutation(columns).tolist())
         found += [order, order[::-1]]
     return found

@@ -141,7 +141,8 @@ async def _predictions(service: Service, request: Request, own: Body) -> Respons
     found = await service.calls.answer(served, asked)
     service.figures.rows.inc(asked.count)
     if asked.explain:
-        found["explanation"] = await service.calls.run(partial(_explanation, served, asked))
+        explain = partial(_explanation, served, asked)
+        found["explanation"] = await service.calls.run(explain, service.calls.explaining)
     if asked.pixels and isinstance(asked.rows, np.ndarray):
         found["pixels"] = asked.rows.reshape(served.model.image_shape or (-1,)).tolist()
     return _json(found) if asked.count <= FEW_ROWS else await service.calls.run(partial(_json, found))
@@ -198,12 +199,18 @@ def _explanation(served: Served, asked: Asked) -> Record:
     """Return what each input of the one row contributed."""
     from mlpax.model.explain import explain
 
-    found = explain(served.model, inputs_of(served, [asked]))
+    try:
+        found = explain(served.model, inputs_of(served, [asked]))
+    except InputError as error:
+        raise Refusal(422, str(error), "explain") from None
     each: list[object] = found.contributions.tolist()
     if found.columns:
-        cells = asked.rows if isinstance(asked.rows, dict) else {}
+        if isinstance(asked.rows, dict):
+            row: Record = {name: cells[0] for name, cells in asked.rows.items()}
+        else:
+            row = {f"x{i}": value for i, value in enumerate(asked.rows[0].tolist())}
         each = [
-            {"column": name, "value": cells.get(name, [None])[0], "contribution": own}
+            {"column": name, "value": row[name], "contribution": own}
             for name, own in zip(found.columns, found.contributions.tolist(), strict=True)
         ]
     return {"method": found.method, "base": found.base, "contributions": each}

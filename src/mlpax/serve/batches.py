@@ -48,6 +48,7 @@ class Calls:
         self.most, self.others = most, 0
         self.jobs = list[Job]()
         self.thread = ThreadPoolExecutor(1, "model")
+        self.explaining = ThreadPoolExecutor(1, "explanations")  # which take a hundred times longer
         self.quick = self.busy = self.planned = False
 
     @property
@@ -74,12 +75,12 @@ class Calls:
             raise found
         return found
 
-    async def run(self, function: Callable[[], Result]) -> Result:
-        """Return what a function returns that takes long, from the thread of the calls."""
+    async def run(self, function: Callable[[], Result], thread: ThreadPoolExecutor | None = None) -> Result:
+        """Return what a function returns that takes long, from the thread of the calls or another."""
         self._check()
         self.others += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self.thread, function)
+            return await asyncio.get_running_loop().run_in_executor(thread or self.thread, function)
         finally:
             self.others -= 1
 

@@ -75,6 +75,7 @@ def run(path: Path, options: Options, notice: Notice, log: Notice, ready: Callab
         ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
         Server(config, service, seen).run(sockets=[sock])
         service.calls.thread.shutdown()
+        service.calls.explaining.shutdown()
 
 
 def listening(options: Options) -> socket.socket:

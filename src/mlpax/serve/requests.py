@@ -118,7 +118,7 @@ def _fields(served: Served) -> str:
 def _object(body: bytes) -> Record:
     """Return the JSON object of a body."""
     try:
-        whole: object = DECODER.decode(body.decode())
+        whole: object = DECODER.decode(body.decode("utf-8-sig"))
     except Refusal:
         raise
     except UnicodeDecodeError:
@@ -176,6 +176,8 @@ def _interval(served: Served, value: object) -> float | None:
     if own is None:
         raise Refusal(422, "this model was not trained on folds, which intervals need; leave interval out"
                       " or train with --folds 5", "interval")  # fmt: skip
+    if not 0 < value < 1:
+        raise Refusal(422, f"interval is {_seen(value)}; give a share in (0, 1), such as 0.9", "interval")
     try:
         own.quantile(value)
     except InputError as error:
@@ -420,8 +422,23 @@ def _refusal(served: Served, asked: Asked, error: InputError) -> Refusal:
         if found := _first_fault(column, frame[name]):
             i, own = found
             text = f"{own.before}{own.after}" if isinstance(own, RowError) else str(own)
-            return Refusal(422, text.replace(" in,", ",").replace(" in;", ";"), f"records[{i}].{name}")
+            text = text.replace(" in,", ",").replace(" in;", ";")
+            remedy = "" if ";" in text else f"; give {_wanted(column)}"
+            return Refusal(422, f"{text}{remedy}", f"records[{i}].{name}")
     return Refusal(422, str(error), f"records[{error.row}]" if isinstance(error, RowError) else None)
+
+
+def _wanted(column: Number | Date | Category) -> str:
+    """Return what a cell of a column may be, where a text that it does not read was sent."""
+    match column:
+        case Date():
+            return "a date such as 2024-12-31, or null"
+        case Number(clock=True):
+            return "a time such as 12:30, seconds as a number, or null"
+        case Number():
+            return "a number without quotes, a bound such as <0.5, or null"
+        case _:
+            return "a text, or null"
 
 
 def _first_fault(column: Number | Date | Category, cells: "pl.Series") -> tuple[int, InputError] | None:

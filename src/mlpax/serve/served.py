@@ -156,6 +156,10 @@ def _column(column: Input) -> Record:
     if isinstance(column, Number):
         shown = float(f"{column.median:.6g}")
         facts["default"] = int(shown) if shown.is_integer() and abs(shown) < WHOLE else shown
+        if column.clock:
+            facts |= {"default": _time(column.median), "text": "time"}
+        elif column.numerals.bounds:
+            facts["text"] = "bound"
     elif isinstance(column, Date):
         facts["default"] = _day(column.medians[0])
     elif isinstance(column, Text):
@@ -163,6 +167,15 @@ def _column(column: Input) -> Record:
     else:
         facts |= {"levels": list(column.levels[:MOST_LEVELS]), "default": column.levels[0]}
     return facts | {"missing": column.missing}
+
+
+def _time(seconds: float) -> str:
+    """Return a time of day or a length of time as a column of times reads it, in whole seconds."""
+    whole = round(abs(seconds))
+    if whole >= 100_000 * 3600:
+        return f"{'-' if seconds < 0 else ''}PT{whole}S"
+    clock = f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
+    return f"{'-' if seconds < 0 else ''}{clock.removesuffix(':00') if whole % 60 == 0 else clock}"
 
 
 def _day(days: float) -> str | None:

@@ -8,6 +8,7 @@ const PAUSE = 150; // milliseconds without typing, before the answer
 const LONGER = 500; // and before the contributions, which may take a second
 const SHOWN = 15; // contributions
 const COVERAGE = 0.9;
+const BAD = Symbol("no number"); // of a field; the browser does not tell what was typed
 
 /** Fill the panel. `failed` shows an error that no field is to blame for. */
 export async function showTable(panel, model, failed) {
@@ -20,21 +21,32 @@ export async function showTable(panel, model, failed) {
   find("row").append(...fields.map((own) => own.part));
   if (model.input.kind !== "table") find("row-hint").hidden = true;
   let interval = model.intervals ? COVERAGE : null;
+  let explained = true;
 
   const answer = newest(panel, async (explain) => {
+    const bad = fields.filter((own) => own.value() === BAD);
+    if (bad.length) {
+      for (const own of fields) own.blame(bad.includes(own) ? "This is no number. Write one such as 12.5." : "");
+      return failed(null);
+    }
     const rows =
       model.input.kind === "table"
         ? { records: [Object.fromEntries(fields.map((own) => [own.name, own.value()]))] }
         : { rows: [fields[0].value()] };
     let error = null;
     try {
-      show(await ask("predict", { ...rows, interval, explain }));
+      show(await ask("predict", { ...rows, interval, explain: explain && explained }));
     } catch (found) {
       error = found;
     }
     if (error?.field === "interval") {
       interval = null; // the folds had too few rows for this coverage
       return answer(explain);
+    }
+    if (error?.field === "explain") {
+      explained = false; // there are too many columns
+      find("why-title").textContent = "There are too many columns to say what each value contributed";
+      return answer(false);
     }
     const blamed = fields.find((own) => own.isAt(error?.field));
     for (const own of fields) own.blame(own === blamed ? error.message : "");
@@ -134,9 +146,12 @@ function field(column, number) {
   if (column.kind === "category" && column.levels.length > CHOICES) part.append(listOf(column, id));
 
   function value() {
-    if (input.validity.badInput) return input.value || "no number";
-    if (input.value === "") return null;
-    return column.kind === "number" && input.type === "number" ? Number(input.value) : input.value;
+    if (input.validity.badInput) return BAD;
+    const text = input.value.trim();
+    if (text === "") return null;
+    // seconds, and a number in a column that also has bounds, may be typed without more
+    const plain = column.kind === "number" && (input.type === "number" || /^[-+]?\d+(\.\d+)?$/.test(text));
+    return plain ? Number(text) : input.value;
   }
 
   const isAt = (where) => where === `records[0].${column.name}`;
@@ -163,7 +178,9 @@ function inputOf(column, id) {
   if (column.kind === "text") return Object.assign(element("textarea"), { rows: 4, placeholder: "missing" });
   const input = element("input");
   Object.assign(input, { autocomplete: "off", placeholder: "missing" });
-  if (column.kind === "number") Object.assign(input, { type: "number", step: "any" });
+  if (column.kind === "number" && !column.text) Object.assign(input, { type: "number", step: "any" });
+  if (column.text === "time") input.placeholder = "missing, or as 12:30";
+  if (column.text === "bound") input.placeholder = "missing, or as 0.5 or <0.5";
   if (column.kind === "date") input.placeholder = "missing, or as 2024-12-31";
   if (column.kind === "category") input.setAttribute("list", `${id}-levels`);
   input.value = column.default ?? "";
