@@ -28,7 +28,7 @@ def server(path, *options, **environment):
     )
     try:
         line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        found = re.search(r"http://[\d.]+:(\d+)", line)
         assert found, (line, process.stderr.read() if process.poll() is not None else "")
         yield process, int(found[1])
     finally:
@@ -253,10 +253,38 @@ def test_what_cannot_be_served_is_one_line(model_file, tmp_path):
         (("--host", "300.1.1.1"), "cannot listen on 300.1.1.1"),
         (("--log", "xml"), "json"),
         (("--max-body", "ten"), "10MB"),
+        (("--cors", "example.org"), "https://example.org"),
+        (("--cors", "*"), "https://example.org"),
+        (("--cors", "https://example.org/page"), "no origin"),
+        (("--allow-host", "http://x:80"), "the name alone"),
+        (("--allow-host", "x:80"), "the name alone"),
     ):
         done = run(model_file, *options)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert part in done.stderr
+
+
+def test_a_token_that_no_client_could_send(model_file):
+    done = run(model_file, MLPAX_TOKEN="a\nb")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("mlpax: MLPAX_TOKEN holds characters that no header can bear; ")
+
+
+def test_names_and_origins_are_compared_as_browsers_write_them(model_file):
+    """The name in any case; the server's own address without an option; an origin with a slash at its end."""
+    options = ("--host", "0.0.0.0", "--allow-host", "Models.Example", "--cors", "https://Example.org/")
+    with server(model_file, *options, MLPAX_TOKEN=" a secret\n") as (_, port):
+        for host, status in (("models.EXAMPLE:80", 200), ("127.0.0.1", 200), ("evil.example", 400)):
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+                token = {"authorization": "Bearer a secret"}
+                connection.request(
+                    "GET", "/model", headers={"host": host, "origin": "https://example.org"} | token
+                )
+                answer = connection.getresponse()
+                assert answer.status == status
+                assert answer.getheader("access-control-allow-origin") == "https://example.org"
+                text = answer.read().decode()
+        assert "one of 127.0.0.1, ::1, localhost, models.example, or allow" in text
 
 
 def test_another_host_is_warned_of_and_the_token_is_asked_for(model_file):

@@ -1,6 +1,7 @@
 """The command that answers over HTTP: `serve`."""
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -63,9 +64,9 @@ def serve(
         rate,
         queue,
         timeout,
-        token,
-        cors,
-        (*(allow_host or ()),),
+        _token(token),
+        _origin(cors),
+        (*map(_name, allow_host or ()),),
         log_,
     )
     notice = _event if log_ else say
@@ -85,6 +86,32 @@ def serve(
 
 def _event(text: object) -> None:
     log(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": str(text)}))
+
+
+def _token(text: str) -> str:
+    """Return a token without blanks around it."""
+    own = text.strip()
+    if not (own.isascii() and own.isprintable()) or (text and not own):
+        raise InputError(f"{TOKEN} holds characters that no header can bear; use letters, digits and signs")
+    return own
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers write it."""
+    own = text.lower().removesuffix("/")
+    if own and not re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d+)?", own):
+        raise InputError(f"--cors {text!r} is no origin; give one, as https://example.org")
+    return own
+
+
+def _name(text: str) -> str:
+    """Return the name of a host as the server compares it."""
+    own = text.lower().strip("[]")
+    if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:]*:[0-9a-f:]*:[0-9a-f:.]*", own):
+        raise InputError(
+            f"--allow-host {text!r} is no name of a host; give the name alone, as models.example"
+        )
+    return own
 
 
 def _bytes(text: str) -> int:

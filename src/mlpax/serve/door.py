@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mlpax.errors import MlpaxError, Notice, escaped
+from mlpax.errors import MlpaxError, Notice, escaped, listed
 from mlpax.serve.bodies import Body, drain, shown
 from mlpax.serve.figures import Figures
 from mlpax.serve.options import LOOPBACK, Options
@@ -127,14 +127,16 @@ def _host_check(options: Options) -> Check:
 
     Otherwise a foreign page could have its own name lead to this machine, and read the answers.
     """
-    names = {*LOOPBACK, options.host, *options.names}
+    names = {*LOOPBACK, options.host.lower(), *(name.lower() for name in options.names)}
+    known = listed(sorted(name for name in names if name not in ("0.0.0.0", "::")))
 
     def check(scope: Scope) -> None:
         host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
         name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
-        if name.strip("[]") not in names:
+        name, (address, _) = name.strip("[]").lower(), scope.get("server") or ("", None)
+        if name not in names and name != address:  # a page cannot have an address lead elsewhere
             raise Refusal(400, f"the host {shown(host.encode('latin-1'))} is not this server's; address it as"
-                          f" {options.host}, or allow the name with --allow-host", "host")  # fmt: skip
+                          f" one of {known}, or allow the name with --allow-host", "host")  # fmt: skip
 
     return check
 

@@ -62,6 +62,7 @@ def run(path: Path, options: Options, notice: Notice, log: Notice, ready: Callab
         # Pillow warns of oddities in pictures that it reads nonetheless.
         warnings.simplefilter("ignore")
         logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of damaged forms
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # and it of damaged requests
         gc.collect()
         gc.freeze()  # a collection that looks at all that was loaded takes 50 ms
         sys.setswitchinterval(0.001)  # seconds for which the model's thread may keep the event loop waiting
