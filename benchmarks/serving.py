@@ -63,6 +63,8 @@ def server(command: list[str], port: int) -> Generator[int]:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json").close()
                 break
             time.sleep(0.1)
+        else:
+            raise RuntimeError(f"{' '.join(command)} does not answer after 30 seconds")
         yield process.pid
     finally:
         process.terminate()

@@ -102,14 +102,23 @@ def valid(rng: random.Random, kind: str) -> Request:
     """Return a request that the model answers."""
     rows = rng.choice((1, 1, 1, 1, 8, 200))
     if kind == "picture":
-        if rng.random() < 0.2:
+        draw = rng.random()
+        if draw < 0.1:
             return picture(rng), "image/png", False
-        return (
-            json.dumps({"rows": [[rng.randrange(17) for _ in range(64)] for _ in range(rows)]}).encode(),
-            JSON,
-            False,
-        )
-    return json.dumps({"records": [record(rng) for _ in range(rows)]}).encode(), JSON, False
+        if draw < 0.2:
+            return form(picture(rng))
+        body: dict[str, Any] = {"rows": [[rng.randrange(17) for _ in range(64)] for _ in range(rows)]}
+    else:
+        body = {"records": [record(rng) for _ in range(rows)]}
+    if rows == 1 and rng.random() < 0.05:
+        body["explain"] = True
+    return json.dumps(body).encode(), JSON, False
+
+
+def form(content: bytes) -> Request:
+    """Return a picture as a browser sends the file of a form."""
+    head = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    return head + content + b"\r\n--x--\r\n", "multipart/form-data; boundary=x", False
 
 
 def record(rng: random.Random) -> dict[str, Any]:
@@ -140,6 +149,7 @@ def malformed(rng: random.Random, kind: str) -> Request:
     faults: tuple[Callable[[random.Random, str], Request], ...] = (
         bytes_changed,
         value_changed,
+        question_changed,
         other_kind,
         nonsense,
     )
@@ -187,6 +197,13 @@ def value_changed(rng: random.Random, kind: str) -> Request:
             one[rng.choice(("g", "y", "aa", ""))] = 1
     records = [record(rng) for _ in range(rng.randrange(3))] + [one]
     return json.dumps({"records": records}).encode(), JSON, True
+
+
+def question_changed(rng: random.Random, kind: str) -> Request:
+    """Return a request that asks what the model does not answer: it was not trained on folds."""
+    whole: dict[str, Any] = {"records": [record(rng)] * 2} if kind == "table" else {"rows": [[0] * 64] * 2}
+    more = rng.choice(({"interval": 0.9}, {"interval": rng.choice(WRONG)}, {"explain": True}, {"explain": 1}))
+    return json.dumps(whole | more).encode(), JSON, True
 
 
 def other_kind(rng: random.Random, kind: str) -> Request:
@@ -269,15 +286,10 @@ class Load:
         while not self.stop.is_set():
             draw = rng.random()
             if draw < 0.01:
-                content, type, method, path = (
-                    b"",
-                    "",
-                    "GET",
-                    rng.choice(("/model", "/metrics", "/health", "/docs")),
-                )
-                status, last = (
-                    client.send(content, type, path, method) if path in ("/model", "/health") else ("", False)
-                )
+                path = rng.choice(("/", "/model", "/metrics", "/health", "/docs", "/openapi.json"))
+                status, last = client.send(b"", "", path, "GET")
+                if status != "200":
+                    self.wrong.append(f"{kind}: {status} for {path}")
             else:
                 content, type, sure = valid(rng, kind) if draw < 0.9 else malformed(rng, kind)
                 status, last = client.send(content, type)
@@ -285,10 +297,9 @@ class Load:
                     self.wrong.append(f"{kind}: {status} for a valid request")
                 elif draw >= 0.9 and sure and not status.startswith("4"):
                     self.wrong.append(f"{kind}: {status} for a malformed request")
-            if status:
-                self.ends[status] += 1
-                if not (status == "200" or (status.startswith("4") and len(status) == 3)):
-                    self.wrong.append(f"{kind}: {status}")
+            self.ends[status] += 1
+            if not (status == "200" or (status.startswith("4") and len(status) == 3)):
+                self.wrong.append(f"{kind}: {status}")
             if last and self.stop.is_set():
                 return
 

@@ -273,6 +273,10 @@ def test_the_form_of_a_table(browser, table):
         parts = [numbers(page, f"#contributions li:nth-child({i}) .value")[0] for i in range(1, 5)]
         assert base + sum(parts) == pytest.approx(price, abs=1)
         assert "Shapley" in page.locator("#method").inner_text()
+        page.get_by_label("street").fill("Street 5")
+        expect(page.get_by_text("The model does not know this value.")).to_be_visible()
+        page.get_by_label("street").fill("street 5")
+        expect(page.get_by_text("The model does not know this value.")).to_have_count(0)
         page.get_by_label("built").fill("no day")
         expect(page.get_by_label("built")).to_have_attribute("aria-invalid", "true")
         fault = page.get_by_label("built").get_attribute("aria-describedby")

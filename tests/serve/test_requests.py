@@ -95,6 +95,16 @@ def test_numbers_and_booleans_are_levels_as_a_table_writes_them():
     assert cells == [["3"], ["3"], ["2.5"], ["true"], ["x"], [None]]
 
 
+def test_levels_that_the_model_does_not_know_are_told():
+    """The levels are texts that begin with a capital. A missing one is known, also as a mark such as NA."""
+    app = client(table_model())
+    rows = [ROW, ROW | {"city": "ulm"}, ROW | {"city": None}, ROW | {"city": "NA"}, ROW | {"city": True}]
+    found = post(app, {"records": rows}).json()
+    assert found["unknown"] == ["records[1].city", "records[4].city"]
+    assert post(app, {"records": [ROW]}).json().keys() == {"predictions"}
+    assert len(post(app, {"records": [ROW | {"city": "x"}] * 200}).json()["unknown"]) == 100
+
+
 def test_a_range_for_models_of_folds():
     """The mean of 103 and 105; 91 of 100 scores (0, 1, ...) lie below 90, and the spread is 1."""
     found = post(client(folds_model()), {"records": [ROW], "interval": 0.9}).json()["predictions"][0]

@@ -344,6 +344,11 @@ class Category:
         return np.array([*self.levels, "", ""], object)[codes]
 
     @functools.cached_property
+    def known(self) -> frozenset[str | None]:
+        """The texts that are not "other": levels, other spellings of them, and those of a missing cell."""
+        return frozenset(self._numbers)
+
+    @functools.cached_property
     def _numbers(self) -> dict[str | None, int]:
         """The number of each text that is known: 0 .. levels - 1, and levels + 1 if a cell is missing."""
         levels = list(enumerate(self.levels))

@@ -146,6 +146,11 @@ def _predict(served: Served, options: Options) -> Json:
     answer = _object(
         {
             "predictions": {"type": "array", "items": _ref("Prediction")},
+            "unknown": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "The fields of the first 100 categories that the model does not know.",
+            },
             "pixels": {"type": "array", "description": "An uploaded picture as the network sees it."},
             "explanation": _ref("Explanation"),
         },

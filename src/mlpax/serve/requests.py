@@ -1,6 +1,7 @@
 """Turn the body of a request into rows for a model, and the model's answers into JSON."""
 
 import difflib
+import itertools
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Refusal", "answer", "asked_in_json", "frame_of", "inputs_of"]
 
 SHOWN = 60  # characters of a value in a message
+MOST_UNKNOWN = 100  # categories of a request that an answer names
 LOOKED_AT = 100  # unknown names, for one that is similar to the missing one
 FIELDS = ("records", "rows", "interval", "explain")
 
@@ -61,6 +63,8 @@ class Asked:
         Whether to tell what each input contributed.
     pixels : bool
         Whether the row is an uploaded picture, to be shown as the network sees it.
+    unknown : tuple of str
+        The fields of the first categories that the model does not know.
     """
 
     rows: "Cells | np.ndarray"
@@ -68,6 +72,7 @@ class Asked:
     interval: float | None = None
     explain: bool = False
     pixels: bool = False
+    unknown: tuple[str, ...] = ()
 
 
 # The body
@@ -103,7 +108,8 @@ def asked_in_json(served: Served, body: bytes, most_rows: int) -> Asked:
     if explain and len(rows) > 1:
         raise Refusal(422, f"explain is for one row, and {name} has {len(rows)}; send one", "explain")
     if name == "records":
-        return Asked(_cells(served, rows), len(rows), interval, explain)
+        cells = _cells(served, rows)
+        return Asked(cells, len(rows), interval, explain, unknown=_unknown(served, cells))
     plain = body.count(b'"') == 2 * len(whole) and not any(
         word in body for word in (b"true", b"false", b"null")
     )
@@ -200,6 +206,17 @@ def _cells(served: Served, rows: list[object]) -> Cells:
             _check_names(served, cast(Record, row), i)
     records = cast("list[Record]", rows)
     return {name: _column(column, [record[name] for record in records]) for name, column in inputs.items()}
+
+
+def _unknown(served: Served, cells: Cells) -> tuple[str, ...]:
+    """Return the fields of the first categories that the model does not know."""
+    fields = (
+        f"records[{i}].{name}"
+        for name, known in served.known.items()
+        for i, cell in enumerate(cells[name])
+        if cell not in known
+    )
+    return (*itertools.islice(fields, MOST_UNKNOWN),)
 
 
 def _check_names(served: Served, record: Record, i: int) -> None:
@@ -398,7 +415,7 @@ def _answers(served: Served, asked: Sequence[Asked]) -> Iterator[Record]:
         own = predictions[start:end]
         if each.interval is not None:
             _add_ranges(served, outputs[:, start:end], each.interval, own)
-        yield {"predictions": own}
+        yield {"predictions": own, "unknown": [*each.unknown]} if each.unknown else {"predictions": own}
         start = end
 
 

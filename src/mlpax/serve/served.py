@@ -63,6 +63,16 @@ class Served:
         return {column.name: column for column in self.model.columns.varying} if self.model.columns else {}
 
     @cached_property
+    def known(self) -> dict[str, frozenset[str | None]]:
+        """The texts of each category that the model, or the network of a fold, knows."""
+        model, found = self.model, dict[str, frozenset[str | None]]()
+        for columns in (model.columns, *model.fold_columns) if model.columns else ():
+            for column in columns.varying:
+                if isinstance(column, Category):
+                    found[column.name] = found.get(column.name, frozenset()) | column.known
+        return {name: known for name, known in found.items() if name in self.inputs}
+
+    @cached_property
     def ignored(self) -> frozenset[str]:
         """The columns that a record may have, and that are no input."""
         columns = self.model.columns.columns if self.model.columns else ()

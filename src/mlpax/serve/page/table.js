@@ -33,9 +33,11 @@ export async function showTable(panel, model, failed) {
       model.input.kind === "table"
         ? { records: [Object.fromEntries(fields.map((own) => [own.name, own.value()]))] }
         : { rows: [fields[0].value()] };
-    let error = null;
+    let [error, unknown] = [null, []];
     try {
-      show(await ask("predict", { ...rows, interval, explain: explain && explained }));
+      const found = await ask("predict", { ...rows, interval, explain: explain && explained });
+      show(found);
+      unknown = found.unknown ?? [];
     } catch (found) {
       error = found;
     }
@@ -49,7 +51,10 @@ export async function showTable(panel, model, failed) {
       return answer(false);
     }
     const blamed = fields.find((own) => own.isAt(error?.field));
-    for (const own of fields) own.blame(own === blamed ? error.message : "");
+    for (const own of fields) {
+      own.blame(own === blamed ? error.message : "");
+      own.note?.(unknown.some(own.isAt) ? "The model does not know this value." : "");
+    }
     return failed(blamed ? null : error);
   });
   let timers = [];
@@ -142,7 +147,8 @@ function field(column, number) {
   input.id = id;
   const fault = element("p", "fault");
   fault.id = `${id}-fault`;
-  part.append(label, input, fault);
+  const hint = element("p", "hint");
+  part.append(label, input, fault, hint);
   if (column.kind === "category" && column.levels.length > CHOICES) part.append(listOf(column, id));
 
   function value() {
@@ -155,7 +161,10 @@ function field(column, number) {
   }
 
   const isAt = (where) => where === `records[0].${column.name}`;
-  return { part, name: column.name, isAt, value, blame: blamer(input, fault) };
+  const note = (text) => {
+    hint.textContent = text;
+  };
+  return { part, name: column.name, isAt, value, note, blame: blamer(input, fault) };
 }
 
 function blamer(input, fault) {
