@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 
-from mlpax.data.columns import Date, Input, LeftOut, Number, Text
+from mlpax.data.columns import Category, Date, Input, LeftOut, Number, Text
 from mlpax.errors import InputError
 from mlpax.model.model import Model
 
