@@ -294,7 +294,7 @@ def frame_of(served: Served, cells: Cells) -> "pl.DataFrame":
     return pl.DataFrame([_series(column, cells[name]) for name, column in served.inputs.items()])
 
 
-def _series(column: Number | Date | Category, cells: list[object]) -> "pl.Series":
+def _series(column: Input, cells: list[object]) -> "pl.Series":
     """Return a column; numbers beside texts, such as `<0.5` or `12:30`, become text."""
     import polars as pl
 
@@ -445,7 +445,7 @@ def _refusal(served: Served, asked: Asked, error: InputError) -> Refusal:
     return Refusal(422, str(error), f"records[{error.row}]" if isinstance(error, RowError) else None)
 
 
-def _wanted(column: Number | Date | Category) -> str:
+def _wanted(column: Input) -> str:
     """Return what a cell of a column may be, where a text that it does not read was sent."""
     match column:
         case Date():
@@ -458,7 +458,7 @@ def _wanted(column: Number | Date | Category) -> str:
             return "a text, or null"
 
 
-def _first_fault(column: Number | Date | Category, cells: "pl.Series") -> tuple[int, InputError] | None:
+def _first_fault(column: Input, cells: "pl.Series") -> tuple[int, InputError] | None:
     """Return the row of the first cell that a column does not read, and what the column says of the cell.
 
     A column of thousands of cells is read in halves. Cell by cell it would take minutes.
