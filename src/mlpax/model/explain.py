@@ -57,7 +57,7 @@ def explain(model: Model, inputs: np.ndarray) -> Explanation:
     values of this row, one column after the other, in many random orders. The contribution of a column is
     the mean change of the answer when the column takes its value. The contributions add up to the
     difference between the answer for this row and the answer for the typical row. A typical row has the
-    median of each number and no known category. Up to 4 columns, every order is taken once.
+    median of each number, no known category and no known word. Up to 4 columns, every order is taken once.
 
     Parameters
     ----------
