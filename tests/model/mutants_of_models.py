@@ -18,8 +18,9 @@ import numpy as np
 import scipy.special
 
 import mlpax
-from mlpax.data.columns import Category, Columns, Date, LeftOut, Number
+from mlpax.data.columns import Category, Columns, Date, LeftOut, Number, Text
 from mlpax.data.numerals import Numerals
+from mlpax.data.text import Vocabulary
 from mlpax.engine.rows import Scaling
 from mlpax.errors import MlpaxError
 from mlpax.model.model import Calibration, Model, Network, Target
@@ -63,7 +64,7 @@ def _layers(generator: np.random.Generator, *sizes: int) -> list[tuple[np.ndarra
 
 @functools.cache
 def whole() -> list[bytes]:
-    """Files of every kind: pictures, several networks, a table with an embedding, an exp link, format 1."""
+    """Files of every kind: pictures, several networks, an embedding, text, an exp link, format 1."""
     generator = np.random.default_rng(0)
     recipe, said = {"hidden": [4], "seed": 3, "patience": None}, {"valid_accuracy": 0.5}
     levels = tuple(sorted(f"level {i}" for i in range(70)))
@@ -71,6 +72,8 @@ def whole() -> list[bytes]:
         Number("size", 1.5, 2.0, True), Date("day", "day-first", (0.0,) * 6, (1.0,) * 6),
         Category("town", levels), Category("side", ("left", "right")), LeftOut("id", "id"),
     ))  # fmt: skip
+    vocabulary = Vocabulary(("good", "bad"), (" go",), (2, 1, 2), 3)
+    texts = Columns((Text("note", vocabulary, (0.5,), True, directions=np.ones((3, 1), np.float32)),))
     table = Network(_layers(generator, 11, 5, 2), "silu", [generator.normal(size=(72, 2)).astype(np.float32)])
     models = [
         Model((Network(_layers(generator, 6, 4, 3), "tanh"),), (Target(classes=("cat", "dog", "owl")),),
@@ -79,6 +82,7 @@ def whole() -> list[bytes]:
                Network(_layers(generator, 6, 5, 7, 3), ("selu", "mish"))),
               (Target(classes=(3, 5, 9)),), provenance={"dataset": "made up"}),
         Model((table,), (Target("price", "classification", (True, False)),), columns=columns, recipe=recipe),
+        Model((Network(_layers(generator, 2, 3, 1)),), (Target("price", "regression"),), columns=texts),
         Model((Network(_layers(generator, 3, 4, 2), "logistic"),),
               (Target("", "regression", (), "exp"),) * 2),
     ]  # fmt: skip
