@@ -32,7 +32,7 @@ __all__ = ["FORMAT", "Calibration", "Intervals", "Model", "Network", "Target", "
            "disagreement", "whole_text"]  # fmt: skip
 
 Figures = scores.Classification | scores.Regression | scores.Several
-TINY = np.finfo(np.float32).tiny  # a probability whose logarithm is finite
+TINY = float(np.finfo(np.float32).tiny)  # a probability whose logarithm is finite
 
 # The start of a text that a spreadsheet takes for a formula, unless the whole text is a number.
 FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
@@ -583,7 +583,8 @@ class Model:
         def goodness(inputs: np.ndarray) -> float:
             outputs = self.forward(inputs)
             if name == "log_loss":
-                return float(np.log(np.maximum(self.probabilities(outputs)[rows, truth], TINY)).mean())
+                of_truth = np.asarray(self.probabilities(outputs))[rows, truth.astype(int)]
+                return float(np.log(np.maximum(of_truth, TINY)).mean())
             return self.score(outputs, truth)[name] * (-1 if name == "rmse" else 1)
 
         return scores.importance(inputs, self.places, goodness, repeats=repeats, seed=seed)

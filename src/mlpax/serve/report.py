@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 
 from mlpax import __version__, plots
+from mlpax.bootstrap import intervals_of_classes
 from mlpax.data.columns import Category, Column, Date, LeftOut, Number, Text
 from mlpax.data.dataset import Dataset
 from mlpax.data.sources import short_name
@@ -370,20 +371,26 @@ def _scores(known: _Known) -> Section | None:
     rows = len(truth)
     if known.model.classes:
         figures = classification(truth, found, known.model.classes)
+        intervals = intervals_of_classes(truth, found, known.model.classes)
         by_class = _by_class(known.model.classes, truth, figures["f1"])
     else:
         figures, by_class = known.model.figures(found, truth), None
+        intervals = known.model.score_intervals(found, truth)
         if "targets" in figures:
             of_one = [
                 (name, *map(own.get, ("rmse", "mae", "r2"))) for name, own in figures["targets"].items()
             ]
             by_class = table("Scores of each target", ("target", "RMSE", "MAE", "R²"), of_one)
-    lines = [(titled(name), value) for name, value in figures.items() if isinstance(value, float)]
+    lines = [
+        (titled(name), value, " to ".join(map(shown, intervals.get(name, ()))))
+        for name, value in figures.items()
+        if isinstance(value, float)
+    ]
     return section(
         "scores",
         "Scores",
         paragraph(_which_rows(known)),
-        table(f"Scores of {_rows(rows)}", (), lines),
+        table(f"Scores of {_rows(rows)}", ("score", "value", "95 % interval"), lines),
         by_class,
     )
 
