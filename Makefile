@@ -20,7 +20,7 @@ test-oldest:
 	test -d .venv-oldest || $(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
 	  --editable '.[dask,export,log,serve]' beartype httpx2 hypothesis jsonschema pandas pyarrow pytest pytest-xdist safetensors
-	.venv-oldest/bin/python -m pytest $(OLDEST) $(ARGS)
+	.venv-oldest/bin/python -m pytest $(OLDEST) -o filterwarnings=default $(ARGS)  # old versions warn of new ones
 
 # Style, then types, then the files for the code host.
 lint: .venv/developed

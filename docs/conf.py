@@ -19,7 +19,7 @@ autodoc_typehints = "none"  # the sections of the docstrings tell types and shap
 napoleon_google_docstring = False
 napoleon_use_param = False  # several parameters may share a description
 napoleon_use_rtype = False
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]  # several may share a description, too
 
 html_theme = "furo"
 html_title = f"mlpax {version}"
