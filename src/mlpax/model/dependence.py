@@ -27,8 +27,8 @@ class Dependence(NamedTuple):
     values : array of shape (values,)
         Numbers, dates (datetime64) or levels (text).
     means : array of shape (values, answers)
-        Of a classification the probability of each class, of two classes only of the second; of a regression
-        the value.
+        For a classification, the probability of each class; if there are two, only that of the second. For a
+        regression, the value.
     """
 
     column: str
