@@ -437,6 +437,9 @@ def test_a_service_reports_the_model_that_answers_and_names_no_folder(runs, file
     assert "no file or folder houses.csv" in found
     assert "mlpax train houses.csv" in found
     assert "secret" not in found
+    hidden = client(model, path=folder, report=False)
+    assert hidden.get("/model").json()["report"] is False
+    assert "--no-report" in hidden.get("/report").json()["error"]["message"]
     (folder / "config.json").write_text("{")
     found = client(model, path=folder).get("/report")
     assert found.status_code == 404

@@ -43,6 +43,10 @@ def serve(
         list[str] | None, typer.Option(help="Another name under which clients address the server.")
     ] = None,
     log_: Annotated[str, typer.Option("--log", help="Write a line for each request on stderr [json].")] = "",
+    report: Annotated[
+        bool,
+        typer.Option(help="Show the report of the run, which holds rows of its data, and held-out pictures."),
+    ] = True,
     token: Annotated[str, typer.Option(envvar=TOKEN, hidden=True)] = "",
 ) -> None:
     """Answer over HTTP with a trained network, and show a page to try it.
@@ -68,6 +72,7 @@ def serve(
         _origin(cors),
         (*map(_name, allow_host or ()),),
         log_,
+        report,
     )
     notice = _event if log_ else say
 

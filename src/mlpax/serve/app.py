@@ -224,25 +224,25 @@ async def _health(service: Service, request: Request) -> Response:
 
 
 async def _model(service: Service, request: Request) -> Response:
-    served = service.served
-    return _json(served.facts(report=_has_report(served), samples=_has_samples(served)))
+    facts = service.served.facts(report=_has_report(service), samples=_has_samples(service))
+    return _json(facts)
 
 
 async def _metrics(service: Service, request: Request) -> Response:
     return Response(service.figures.text(), media_type="text/plain; version=0.0.4")
 
 
-def _has_report(served: Served) -> bool:
-    return served.path.is_dir()
+def _has_report(service: Service) -> bool:
+    return service.options.report and service.served.path.is_dir()
 
 
-def _has_samples(served: Served) -> bool:
-    return served.path.is_dir() and served.kind == "picture"
+def _has_samples(service: Service) -> bool:
+    return _has_report(service) and service.served.kind == "picture"
 
 
 async def _samples(service: Service, request: Request) -> Response:
     served = service.served
-    if not _has_samples(served):
+    if not _has_samples(service):
         raise Refusal(404, "there are no samples; give the folder of a run that was trained on pictures")
 
     def made() -> Response:
@@ -255,8 +255,11 @@ async def _samples(service: Service, request: Request) -> Response:
 
 async def _report(service: Service, request: Request) -> Response:
     served = service.served
-    if not _has_report(served):
-        raise Refusal(404, "there is no report; give the folder of a run, not a model file")
+    if not _has_report(service):
+        why = (
+            "give the folder of a run, not a model file" if service.options.report else "--no-report hides it"
+        )
+        raise Refusal(404, f"there is no report; {why}")
 
     def made() -> Response:
         from mlpax.serve.report import report

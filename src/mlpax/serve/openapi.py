@@ -263,7 +263,7 @@ def docs_page(served: Served, found: Json, address: str, options: Options) -> st
     body.append('<p>The whole interface, for programs: <a href="/openapi.json">openapi.json</a>.</p>')
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
         f'<link rel="stylesheet" href="/page/docs.css"></head>'
         f"<body><main>{''.join(body)}</main></body></html>"
     )

@@ -33,6 +33,8 @@ class Options:
         More names under which clients may address the server.
     log : {"", "json"}
         Whether to write a line for each request on stderr.
+    report : bool
+        Whether to show the report of the run, and pictures that were held out.
     """
 
     host: str = "127.0.0.1"
@@ -46,6 +48,7 @@ class Options:
     cors: str = ""
     names: tuple[str, ...] = ()
     log: str = ""
+    report: bool = True
 
     @property
     def is_loopback(self) -> bool:

@@ -67,12 +67,12 @@ async function showReport(model) {
     panel.append(
       model.report
         ? "The report cannot be shown here while the service asks for a token. Run mlpax report where the run is."
-        : "There is no report, because the service was started with a model file. Start it with the folder of a run.",
+        : "There is no report, because the service was started with a model file or with --no-report.",
     );
     return;
   }
   const wait = document.createElement("p");
-  wait.textContent = "Making the report takes a few seconds…";
+  wait.textContent = "Making the report may take half a minute…";
   panel.append(wait);
   try {
     await ask("report");

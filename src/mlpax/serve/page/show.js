@@ -16,9 +16,12 @@ export function percent(share) {
 export function figure(value) {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-4 || size >= 1e9)) return value.toExponential(3);
   const digits = Math.max(0, 3 - Math.floor(Math.log10(size || 1)));
-  return Number(value.toFixed(digits)).toLocaleString("en", { maximumFractionDigits: digits });
+  const text =
+    size !== 0 && (size < 1e-4 || size >= 1e9)
+      ? value.toExponential(3)
+      : Number(value.toFixed(digits)).toLocaleString("en", { maximumFractionDigits: digits });
+  return text.replace(/^-/, "−");
 }
 
 /** Show the probability of each class as a bar. Of many classes show the likeliest. */

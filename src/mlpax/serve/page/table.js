@@ -79,6 +79,7 @@ export async function showTable(panel, model, failed) {
     find("answer").replaceChildren(...lines);
     if (probabilities) showBars(find("bars"), probabilities);
     showRange(found);
+    find("contributions").parentElement.classList.toggle("old", !explanation && explained);
     if (explanation) showContributions(explanation, several ? { prediction: answers[0][1] } : found);
     if (several) find("why-title").textContent = `What each value contributed to “${answers[0][0]}”`;
     say(shown.map((pair) => pair.join(", ")).join("; "));
