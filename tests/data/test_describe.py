@@ -87,3 +87,11 @@ def test_an_index_is_told():
     notices: list[str] = []
     describe(frame, notice=notices.append)
     assert "--column =drop" in options_of(notices)
+
+
+def test_a_target_that_is_refused_has_no_task():
+    frame = pl.DataFrame({"size": [1, 2, 3, 4], "price": ["1,234", "2,345", "3,456", "4,567"]})
+    targets, task, facts = describe(frame, Reading(target="price"))
+    assert (targets, task) == (("price",), "")
+    assert facts[1].remark.startswith("target; refused: column 'price' holds '1,234' in row 1, which may be")
+    assert describe(frame, Reading(target="price", thousands=","))[1] == "regression"

@@ -63,9 +63,9 @@ def describe(
         show_json(facts | {"notices": notices, "command": command})
         return
     size = f"{counted(frame.height, 'row')}, {counted(frame.width, 'column')}"
-    several = len(found.targets) > 1
-    names = " and ".join(map(repr, found.targets))
-    show(f"{size}; the target{'s are' if several else ' is'} {names}, a {found.task}")
+    are = "target is" if len(found.targets) == 1 else "targets are"
+    task = f", a {found.task}" if found.task else ""
+    show(f"{size}; the {are} {' and '.join(map(repr, found.targets))}{task}")
     table([found.facts[0]._fields, *found.facts])
     for text in notices:
         say(text)

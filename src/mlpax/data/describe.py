@@ -37,7 +37,7 @@ class Described(NamedTuple):
     """What `describe` tells of a table."""
 
     targets: tuple[str, ...]
-    task: str
+    task: str  # empty if the cells of the target are refused
     facts: list[Fact]
 
 
@@ -57,8 +57,8 @@ def describe(
     targets, reading = settled(frame, reading, notice)
     refused: dict[str, InputError] = {}
     kinds = tell_kinds(frame, reading, notice, refused)
-    tasks = dict.fromkeys(targets, reading.task or "regression")
-    for target in targets:
+    tasks = dict.fromkeys(targets, reading.task or "")
+    for target in (name for name in targets if name not in refused):
         try:
             tasks[target] = reading.task or infer_task(typed(frame[target], kinds[target]))
             labels = labels_of(frame[target], tasks[target], kinds[target])
@@ -70,7 +70,7 @@ def describe(
             refused.setdefault(target, error)
     inputs = frame.select(name for name in frame.columns if name not in {*targets, *refused})
     inputs = with_values(inputs, kinds)
-    remarks = {target: f"target of a {task}" for target, task in tasks.items()}
+    remarks = {target: f"target of a {task}" if task else "target" for target, task in tasks.items()}
     for target in [name for name, task in tasks.items() if task == "classification"]:
         remarks[target] += _shares(frame[target])
     with contextlib.suppress(InputError):  # no column is left
