@@ -107,7 +107,7 @@ def test_what_the_user_says_of_columns(mlpax, tmp_path):
     code, _, err = mlpax("predict", "run", "less.csv", "--out", "q.csv")
     assert (code, err) == (2, "mlpax: column 'name', which names the rows, is missing\n")
     for wrong, says in (
-        (("--column", "zip"), "column 'zip' has no kind; write zip=number|category|date|id|drop"),
+        (("--column", "zip"), "column 'zip' has no kind; write zip=number|category|date|text|id|drop"),
         (("--column", "zip=word"), "unknown kind of column 'zip' 'word'"),
         (("--column", "zap=number"), "no column 'zap' in the data; did you mean 'zip'?"),
         (("--drop", "sold"), "column 'sold' is the target, which is not left out"),

@@ -63,7 +63,7 @@ def test_each_fold_is_a_run_and_the_model_holds_all_networks(trained, tmp_path, 
 def test_a_training_on_folds_is_drawn(trained, tmp_path, mlpax):
     """The curves of the folds, and the values that each fold predicts of its own rows."""
     code, out, _ = mlpax("plot", "runs/houses-folds-1", "--out", "drawn")
-    assert (code, out.splitlines()) == (0, ["drawn/curves.png", "drawn/predicted.png"])
+    assert (code, out.splitlines()) == (0, ["drawn/curves.png", "drawn/predicted.png", "drawn/residuals.png"])
 
 
 def mlpax_load(tmp_path):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlpax.data.columns import Text
 from mlpax.data.dataset import Dataset
 from mlpax.data.sources import MEMORY, InMemory, Wanted, source
 from mlpax.errors import InputError, Notice
@@ -62,8 +63,18 @@ def rows_of(
         data = moved
     else:
         data = source(str(moved or config.dataset), data_dir or config.data_dir, memory=config.options.memory)
-    options = dataclasses.replace(config.options, strict=False)
-    dataset = data.to_train(Wanted(config.recipe), options, notice).dataset
+    options, lines = dataclasses.replace(config.options, strict=False), list[str]()
+    dataset = data.to_train(Wanted(config.recipe), options, lines.append).dataset
+    columns = dataset.columns.columns if dataset.columns else ()
+    texts = [c.name for c in columns if isinstance(c, Text) and c.name not in options.kinds]
+    if texts and dataset.fingerprint != config.fingerprint:  # the run may be older than columns of text
+        options = dataclasses.replace(options, column={**options.column, **dict.fromkeys(texts, "category")})
+        earlier = list[str]()
+        without = data.to_train(Wanted(config.recipe), options, earlier.append).dataset
+        if without.fingerprint == config.fingerprint:
+            dataset, lines = without, earlier
+    for text in lines:
+        notice(text)
     return dataclasses.replace(dataset, name=config.dataset)
 
 
