@@ -324,8 +324,14 @@ def same(model: Model, header: dict) -> None:
         assert target.numerals.to_json() == record.get("numerals", Numerals().to_json()), "other numerals"
     assert (model.columns is None) == (header["columns"] is None), "with or without columns"
     if model.columns and header["format"] == 2:
-        found = json.loads(json.dumps(model.columns.to_json()))
-        assert found == [OPTIONAL.get(c["kind"], {}) | c for c in header["columns"]], "other columns"
+        said = [OPTIONAL.get(c["kind"], {}) | c for c in header["columns"]]
+        found, said = (_as_floats(columns) for columns in (model.columns.to_json(), said))
+        assert found == said, "other columns"
+
+
+def _as_floats(columns: object) -> object:
+    """Return columns as JSON, with integers as float64, which is what the network computes with."""
+    return json.loads(json.dumps(columns), parse_int=float)
 
 
 def _exactly(value: object, other: object) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from mlpax.errors import Guess, InputError, RowError, counted
+from mlpax.errors import Guess, InputError, RowError, counted, shortened
 
 if TYPE_CHECKING:
     import polars as pl
@@ -342,7 +342,7 @@ class _Column(NamedTuple):
 
     def at(self, text: str) -> str:
         """Return a text with its first row."""
-        return f"{text!r} in row {cast(int, (self.present == text).arg_max()) + 1}"
+        return f"{shortened(text, 60)!r} in row {cast(int, (self.present == text).arg_max()) + 1}"
 
 
 def _taken_apart(present: "pl.Series", *, points: bool, commas: bool = False, bare: bool = True) -> _Column:
@@ -598,6 +598,8 @@ def tell_lost_digits(values: "pl.Series") -> list[str]:
     if not len(texts):
         return []
     name, row = values.name, cast(int, (values == texts[0]).arg_max()) + 1
-    text = f"column {name!r} holds {texts[0]!r} in row {row}, of whose digits the last are lost"
+    text = (
+        f"column {name!r} holds {shortened(texts[0], 60)!r} in row {row}, of whose digits the last are lost"
+    )
     category = f"--column {quote(f'{name}=category')} keeps them"
     return [Guess(f"{text}; {category}", f"--column {quote(f'{name}=number')}")]

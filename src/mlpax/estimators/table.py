@@ -226,7 +226,7 @@ def _column(y: Any) -> "pl.Series":
 
 def _is_wide(y: Any) -> bool:
     """Whether y has several columns."""
-    shape = np.shape(y)
+    shape = np.shape(np.asarray(y) if hasattr(y, "__array__") else y)
     return len(shape) == 2 and shape[1] > 1
 
 
