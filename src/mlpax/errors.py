@@ -26,6 +26,8 @@ UNSEEN = re.compile(
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
+LONGEST_CELL = 60  # characters of a cell or a name that a message shows
+
 Notice = Callable[[str], object]  # is called with each line that tells the user what was done
 
 
@@ -145,7 +147,7 @@ def counted(n: int, thing: str) -> str:
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
-def shortened(text: str, most: int) -> str:
+def shortened(text: str, most: int = LONGEST_CELL) -> str:
     """Return a text of at most this many characters; a longer one loses its middle.
 
     Names of runs differ at the end, names of columns at the start.

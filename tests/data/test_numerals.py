@@ -137,6 +137,9 @@ def test_more_of_them_are_refused_with_the_options():
     ):
         tell(many)
     assert told(many, forced=True)[1][-1] is None
+    with pytest.raises(InputError, match=r"such as '0\.74\.7[0-9.]+…[0-9.]+' in row 101; --column") as error:
+        tell([*cells, *["0" + ".74" * 500] * 5])  # no one types such an option
+    assert len(str(error.value)) < 300
 
 
 def test_codes_are_a_category_that_is_told():

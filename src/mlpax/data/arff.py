@@ -101,7 +101,7 @@ def _attributes(path: Path, lines: Iterator[tuple[int, str]]) -> list[Attribute]
             found[one.name] = one
         elif text and word != "@relation" and not text.startswith("%"):
             raise InputError(
-                f"{path} has {shortened(text, 60)!r} in line {number}, where ARFF has @attribute or @data"
+                f"{path} has {shortened(text)!r} in line {number}, where ARFF has @attribute or @data"
             )
     raise InputError(f"{path} has no line @data, below which ARFF has its rows")
 
@@ -120,7 +120,7 @@ def _attribute(path: Path, text: str, number: int) -> Attribute:
         if levels is not None:
             return Attribute(name, "level", frozenset(map(_bare, levels)))
     raise InputError(
-        f"{path} has {shortened(text, 60)!r} in line {number}; attributes that are read are numeric, string,"
+        f"{path} has {shortened(text)!r} in line {number}; attributes that are read are numeric, string,"
         " date, or one of {a, b}"
     )
 
@@ -193,7 +193,7 @@ def _typed(path: Path, one: Attribute, cells: list[str | None], numbers: list[in
     if (wrong & texts.is_not_null()).any():
         row = (wrong & texts.is_not_null()).arg_max() or 0
         raise InputError(
-            f"{path} has {shortened(texts[row], 60)!r} of {one.name!r} in line {numbers[row]}, which is not"
+            f"{path} has {shortened(texts[row])!r} of {one.name!r} in line {numbers[row]}, which is not"
             f" {wanted}"
         )
     return values

@@ -113,7 +113,7 @@ def tell_dates(values: "pl.Series", order: str | None = None, *, forced: bool = 
     if n_odd:
         row = cast(int, odd.arg_max())
         more = f" and {counted(n_odd - 1, 'other cell')}" if n_odd > 1 else ""
-        text = f"column {name!r} holds dates but {shortened(values[row], 60)!r} in row {row + 1}{more}"
+        text = f"column {name!r} holds dates but {shortened(values[row])!r} in row {row + 1}{more}"
         if not forced and too_many(n_odd, count):
             raise InputError(f"{text}; {number} takes these as missing, {category} takes all as categories")
         notices.append(Guess(f"{text}, taken as missing", number))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from mlpax.errors import Guess, InputError, RowError, counted, shortened
+from mlpax.errors import LONGEST_CELL, Guess, InputError, RowError, counted, shortened
 
 if TYPE_CHECKING:
     import polars as pl
@@ -342,7 +342,7 @@ class _Column(NamedTuple):
 
     def at(self, text: str) -> str:
         """Return a text with its first row."""
-        return f"{shortened(text, 60)!r} in row {cast(int, (self.present == text).arg_max()) + 1}"
+        return f"{shortened(text)!r} in row {cast(int, (self.present == text).arg_max()) + 1}"
 
 
 def _taken_apart(present: "pl.Series", *, points: bool, commas: bool = False, bare: bool = True) -> _Column:
@@ -550,9 +550,9 @@ def _as_category(column: _Column, clash: str, odd: "pl.DataFrame") -> Guess:
 
 
 def _missing_option(odd: "pl.DataFrame") -> str:
-    """Return the option that takes these cells as missing, if they are of one text."""
+    """Return the option that takes these cells as missing, if they are of one text that is soon typed."""
     text: str = odd["text"][0] if odd["text"].n_unique() == 1 else ""
-    return f"--missing {quote(text)}" if text and "," not in text else ""
+    return f"--missing {quote(text)}" if 0 < len(text) <= LONGEST_CELL and "," not in text else ""
 
 
 def _tell_odd(column: _Column, odd: "pl.DataFrame") -> list[str]:
@@ -598,8 +598,6 @@ def tell_lost_digits(values: "pl.Series") -> list[str]:
     if not len(texts):
         return []
     name, row = values.name, cast(int, (values == texts[0]).arg_max()) + 1
-    text = (
-        f"column {name!r} holds {shortened(texts[0], 60)!r} in row {row}, of whose digits the last are lost"
-    )
+    text = f"column {name!r} holds {shortened(texts[0])!r} in row {row}, of whose digits the last are lost"
     category = f"--column {quote(f'{name}=category')} keeps them"
     return [Guess(f"{text}; {category}", f"--column {quote(f'{name}=number')}")]

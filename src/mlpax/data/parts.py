@@ -89,7 +89,7 @@ class Schema:
             (self.first, part, [name for name in frame.columns if name not in self.types]),
         ):
             if names:
-                name = shortened(names[0], 60)
+                name = shortened(names[0])
                 raise InputError(
                     f"{one} lacks the column {name!r}, which {other} has; parts of a table have the same"
                     " columns"
@@ -101,7 +101,7 @@ class Schema:
             if dtype == pl.Null:
                 self.types[values.name] = values.dtype, part
             elif _kind(dtype) != _kind(values.dtype):
-                name = shortened(values.name, 60)
+                name = shortened(values.name)
                 raise InputError(
                     f"{part} holds {_kind(values.dtype)} in column {name!r}, and {seen} holds {_kind(dtype)};"
                     " write all parts alike"

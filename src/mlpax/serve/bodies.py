@@ -19,7 +19,7 @@ HELD = 20  # bodies of the largest size that may be in memory at once
 
 def shown(value: bytes) -> str:
     """Return a header's value for a message."""
-    return repr(shortened(escaped(value.decode("latin-1")), 60))
+    return repr(shortened(escaped(value.decode("latin-1"))))
 
 
 @dataclass
