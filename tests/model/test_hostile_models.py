@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mutants_of_models import attack, joined, parts, whole
+from mutants_of_models import FORMAT_1, attack, joined, parts, whole
 
 from mlpax.errors import InputError, ModelFileError
 from mlpax.model import model_file, schema, tensors
@@ -79,6 +79,16 @@ def test_what_readers_take_in_several_ways_is_refused(tmp_path, change, words):
         load(saved(tmp_path, text=change))
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) <= 500
+
+
+@pytest.mark.parametrize("scaling", [{"shift": 2**63, "scale": 1.0}, {"shift": 0, "scale": 2}])
+def test_codes_of_embeddings_are_not_scaled(tmp_path, scaling):
+    entries, header, data = parts((FORMAT_1 / "table.safetensors").read_bytes())
+    assert header["embeddings"]
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(joined(entries, json.dumps(header | {"scaling": scaling}), data))
+    with pytest.raises(ModelFileError, match="its scaling changes the codes of its embeddings"):
+        load(path)
 
 
 def test_text_of_other_planes_is_kept(tmp_path):

@@ -191,6 +191,8 @@ def columns_of(header: Header) -> tuple[Columns, ...]:
     _require(each * max(len(columns), 1) == len(networks), "its networks cannot be divided among its folds")
     for k, record in enumerate(networks):
         _check_network(record, columns[k // each] if columns else None, header["image_shape"])
+        plain = header["scaling"] == {"shift": 0, "scale": 1}
+        _require(plain or not record["embeddings"], "its scaling changes the codes of its embeddings")
         _check_targets(header["targets"], record["sizes"][-1])
     if intervals := header.get("intervals"):
         folds, found = intervals["folds"], intervals["scores"]
