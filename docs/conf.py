@@ -8,6 +8,7 @@ project = "mlpax"
 author = copyright = "The mlpax developers"
 version = release = mlpax.__version__
 language = "en"
+highlight_language = "text"  # most blocks are commands; those in Python say so
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 4  # as on the code host, whose links the pages hold

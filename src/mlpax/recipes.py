@@ -72,7 +72,8 @@ class Recipe:
     )
     inputs: Inputs = _setting(
         "standardize",
-        "how to scale the inputs: to mean 0 and deviation 1, by the largest training value, or not at all",
+        "how to scale the inputs: to mean 0 and deviation 1, by the largest training value, or not at all;"
+        " each column of a table is scaled by itself, whatever this is",
         options=Inputs,
     )
     epochs: int = _setting(4, "number of passes over the training rows", low=1, high=2**31)

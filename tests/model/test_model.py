@@ -571,3 +571,14 @@ def test_a_device_that_is_not_there_is_refused():
     model = Model((network,), (Target(classes=("a", "b")),), device="tpu")
     with pytest.raises(InputError, match=r"device='tpu', but JAX has no 'tpu' here; it has cpu"):
         model.predict(np.zeros((1, 2)))
+
+
+def test_a_notebook_shows_a_model_as_a_table():
+    model = load(FORMAT_1 / "table.safetensors")
+    html = dataclasses.replace(model, metrics={"valid_accuracy": 0.91234})._repr_html_()
+    parameters = sum(W.size + b.size for W, b in model.networks[0].params)
+    parameters += sum(E.size for E in model.networks[0].embeddings)
+    assert f"<th>parameters</th><td>{parameters:,}</td>" in html
+    assert "<th>valid accuracy</th><td>0.9123</td>" in html
+    many = dataclasses.replace(model, targets=(Target(classes=tuple(f"<{i}>" for i in range(12))),))
+    assert "&lt;8&gt;, &lt;9&gt;, …</td>" in many._repr_html_()

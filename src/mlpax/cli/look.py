@@ -288,7 +288,7 @@ def inspect(
         "task": model.task,
         "members": len(model.networks),
         "layers": list(model.sizes),
-        "parameters": sum(W.size + b.size for network in model.networks for W, b in network.params),
+        "parameters": sum(network.parameters for network in model.networks),
         "activation": model.activation,
         "classes": list(model.classes),
         "image": list(model.image_shape or ()),

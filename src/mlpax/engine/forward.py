@@ -54,6 +54,11 @@ class Network:
         return self.sizes[0] - sum(E.shape[1] - 1 for E in self.embeddings)
 
     @property
+    def parameters(self) -> int:
+        """How many numbers training finds: weights, biases and embeddings."""
+        return sum(W.size + b.size for W, b in self.params) + sum(E.size for E in self.embeddings)
+
+    @property
     def activations(self) -> tuple[str, ...]:
         """The name of each layer's activation. The last layer has none."""
         hidden = len(self.params) - 1

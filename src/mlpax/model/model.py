@@ -24,6 +24,7 @@ from mlpax.engine.rows import Scaling
 from mlpax.errors import InputError, RowError, unknown
 from mlpax.model.schema import FORMAT, Classes, checked, columns_of, parsed, shapes_of
 from mlpax.model.tensors import head
+from mlpax.wording import table_in_html
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,6 +41,7 @@ NUMBER = r"^[+-]?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?$"
 LARGEST = float(np.finfo(np.float32).max)
 QUANTILES = 1000
 LEVELS, LEAST_ROWS = 20, 20  # of the predicted values, and the rows of each
+MOST_SHOWN = 10  # classes in the table of a notebook
 CHUNK = 8192  # rows of a table at a time: bounds the memory of `write_predictions`
 
 
@@ -251,6 +253,23 @@ class Model:
     def __repr__(self) -> str:
         several = f"{len(self.networks)} x " if len(self.networks) > 1 else ""
         return f"Model({self.task}, {several}{' - '.join(map(str, self.sizes))}, {self.activation})"
+
+    def _repr_html_(self) -> str:
+        target = ", ".join(t.name for t in self.targets)
+        kinds = [column.kind for column in self.columns.columns] if self.columns else []
+        counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+        classes = [*map(str, self.classes[:MOST_SHOWN]), *["…"][: len(self.classes) > MOST_SHOWN]]
+        return table_in_html([
+            ("task", self.task),
+            ("target", target),
+            ("classes", ", ".join(classes)),
+            ("columns", counts),
+            ("networks", len(self.networks)),
+            ("layers", " - ".join(map(str, self.sizes))),
+            ("activation", self.activation),
+            ("parameters", f"{sum(network.parameters for network in self.networks):,}"),
+            *((name.replace("_", " "), f"{value:.4g}") for name, value in self.metrics.items()),
+        ])  # fmt: skip
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,7 +27,7 @@ from mlpax.runs.own_rows import held_out, own_rows
 from mlpax.runs.run import Every
 from mlpax.runs.run_files import Config, Result, read_config, read_history, read_result, summary
 from mlpax.runs.start import Prepared
-from mlpax.wording import epoch_line
+from mlpax.wording import epoch_line, table_in_html
 
 if TYPE_CHECKING:
     import polars as pl
@@ -180,8 +179,7 @@ class Run:
             (found.metric.replace("_", " ") or "score", "" if found.score is None else f"{found.score:.4g}"),
             ("seconds", f"{found.seconds:.1f}"),
         ]
-        cells = "".join(f"<tr><th>{escape(n)}</th><td>{escape(str(v))}</td></tr>" for n, v in rows if v != "")
-        return f"<table>{cells}</table>"
+        return table_in_html(rows)
 
 
 def load_run(path: str | Path, data: object = None, y: object = None) -> Run:

@@ -273,7 +273,7 @@ def _glance(known: _Known) -> Iterator[tuple[str, object]]:
     yield "epochs", known.summary.epochs
     yield "training time", f"{known.summary.seconds:.2f} s"
     if known.model is not None:
-        yield "parameters", _parameters(known.model)
+        yield "parameters", sum(network.parameters for network in known.model.networks)
 
 
 PARTS = {"fold_": "out-of-fold", "test_": "test", "valid_": "validation", "train_": "training"}
@@ -286,11 +286,6 @@ def _titled(name: str) -> str:
             return f"{word}{_titled(name.removeprefix(start))}"
     start = next((start for start in PARTS if name.startswith(start)), "")
     return f"{PARTS.get(start, '')} {titled(name.removeprefix(start))}".strip()
-
-
-def _parameters(model: Model) -> int:
-    layers = sum(W.size + b.size for network in model.networks for W, b in network.params)
-    return layers + sum(E.size for network in model.networks for E in network.embeddings)
 
 
 # ---- the sections of a run
