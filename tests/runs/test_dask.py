@@ -83,6 +83,18 @@ def test_a_killed_worker_loses_nothing(cluster, tmp_path, unbroken):
     assert len(journal) == 6
 
 
+def test_data_that_all_their_workers_have_lost_are_sent_again(cluster, tmp_path, unbroken):
+    address, workers, another = cluster
+    process = start("-c", SWEEP, tmp_path / "s", address)
+    process.stdout.readline()
+    for worker in workers:
+        worker.send_signal(signal.SIGKILL)
+    workers.append(another())
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert board(tmp_path / "s") == unbroken
+
+
 def test_driver_and_workers_killed(cluster, tmp_path, unbroken):
     """The same command goes on, and runs no finished group again."""
     address, workers, another = cluster

@@ -415,7 +415,8 @@ def test_a_run_whose_folder_another_took_writes_no_more(tmp_path):
 
     with pytest.raises(FileNotFoundError):  # told by the lock, or by the system if a write has begun
         run.train(tmp_path / "run", blobs(), RECIPE, on_epoch=on_epoch)
-    assert [p.name for p in (tmp_path / "run").iterdir()] == [LOCK]
+    # A write that was between the look at the lock and its first byte may still come; no other.
+    assert {p.name for p in (tmp_path / "run").iterdir()} in ({LOCK}, {LOCK, "metrics.csv"})
 
 
 @pytest.mark.parametrize("options", [{}, {"target": "price", "test": 0.2}])

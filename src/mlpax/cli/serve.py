@@ -60,20 +60,8 @@ def serve(
         raise InputError(f"mlpax serve needs {error.name}; pip install 'mlpax[serve]'") from None
     if log_ not in ("", "json"):
         raise unknown("log", log_, ["json"])
-    options = Options(
-        host,
-        port,
-        _bytes(max_body),
-        max_rows,
-        rate,
-        queue,
-        timeout,
-        _token(token),
-        _origin(cors),
-        (*map(_name, allow_host or ()),),
-        log_,
-        report,
-    )
+    checked = _token(token), _origin(cors), tuple(map(_name, allow_host or ()))
+    options = Options(host, port, _bytes(max_body), max_rows, rate, queue, timeout, *checked, log_, report)
     notice = _event if log_ else say
 
     def ready(address: str) -> None:

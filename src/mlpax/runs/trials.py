@@ -277,21 +277,30 @@ def on_dask(
         shared = client.scatter([packed], broadcast=True)[0]
         asked = {"recipe": dataclasses.asdict(base), "settings": settings, "seeds": seeds}
 
+        def submitted(groups: Sequence[Group]) -> dict[Any, Group]:
+            texts = [json.dumps(asked | {"group": group}) for group in groups]
+            futures = [client.submit(train_group, shared, t, pure=False, retries=RETRIES) for t in texts]
+            return dict(zip(futures, groups, strict=True))
+
         def work(groups: list[Group]) -> Iterator[list[Standing]]:
-            left = {
-                client.submit(
-                    train_group, shared, json.dumps(asked | {"group": group}), pure=False, retries=RETRIES
-                )
-                for group in groups
-            }
+            nonlocal shared
+            left, losses = submitted(groups), 0
             while left and not caught:
-                for future in [future for future in left if future.done()]:
-                    left.remove(future)
+                for future in [future for future in left if future.status in ("finished", "error")]:
+                    del left[future]
                     try:
                         found = json.loads(future.result())
                     except Exception as error:
                         raise MlpaxError(f"a group of trials failed on dask: {error}") from None
                     yield [Standing.from_json(record, settings) for record in found]
+                # The only worker that had the data was lost: dask cancels all that needs them.
+                if lost := [group for future, group in left.items() if future.cancelled()]:
+                    losses += 1
+                    if losses > RETRIES:
+                        raise MlpaxError(f"dask's workers were lost {losses} times, and the data with them")
+                    shared = client.scatter([packed], broadcast=True)[0]
+                    kept = {future: group for future, group in left.items() if not future.cancelled()}
+                    left = kept | submitted(lost)
                 time.sleep(LOOK)
             client.cancel([*left])
 
