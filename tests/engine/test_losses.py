@@ -177,7 +177,9 @@ def test_several_targets_of_classes_by_hand():
 def test_smoothing_of_several_targets_is_over_the_classes_of_each():
     logits, y = f32(LOGITS)[0], jnp.stack([jnp.asarray(LABELS % 3), jnp.zeros(7, int)], axis=1)
     mean = of_targets(cross_entropy, (3, 1))(logits, y, 0.3)
-    np.testing.assert_allclose(mean, cross_entropy(logits[:, :3], y[:, 0], 0.3) / 2, rtol=1e-6)  # one class alone has no loss
+    np.testing.assert_allclose(
+        mean, cross_entropy(logits[:, :3], y[:, 0], 0.3) / 2, rtol=1e-6
+    )  # one class alone has no loss
 
 
 def test_weighted_mean():

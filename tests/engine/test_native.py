@@ -125,7 +125,9 @@ def test_losses(loss, summed):
 def test_several_targets_of_classes(classes):
     figures = ("train_loss", "train_accuracy", "train_log_loss")
     sizes = (9, 40, sum(classes))
-    assert_same({"classes": classes, "activation": "tanh", "optimizer": "momentum", "figures": figures}, sizes)
+    assert_same(
+        {"classes": classes, "activation": "tanh", "optimizer": "momentum", "figures": figures}, sizes
+    )
     assert_same({"classes": classes, "optimizer": "sgd", "penalty": True}, (9, sum(classes)))
 
 

@@ -80,8 +80,8 @@ class Plan:
     loss : str
         A name of `mlpax.losses.LOSSES`.
     classes : tuple of int
-        Of several targets of classes, the number of classes of each. Their outputs stand beside each other, and
-        losses and metrics are means over the targets. Empty for one target, or for values.
+        Of several targets of classes, the number of classes of each. Their outputs stand beside each other,
+        and losses and metrics are means over the targets. Empty for one target, or for values.
     summed : bool
         Whether the gradient adds up the losses of several outputs, as scikit-learn's does. Their mean is
         the value in both cases.

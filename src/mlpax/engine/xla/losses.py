@@ -168,8 +168,8 @@ def of_targets(function: Callable[..., Array], classes: tuple[int, ...]) -> Call
     function : callable
         `function(logits, labels, *more) -> (batch,)` of one target.
     classes : tuple of int
-        The number of classes of each target, whose logits stand beside each other; the labels are (batch, targets).
-        Empty for one target: then the function itself is returned.
+        The number of classes of each target, whose logits stand beside each other; the labels are (batch,
+        targets). Empty for one target: then the function itself is returned.
     """
     if not classes:
         return function
