@@ -51,8 +51,8 @@ def joined(models: list[Model], held: list[Rows]) -> tuple[Model, dict[str, floa
     }
     temperatures = [model.calibration.temperatures for model in models if model.calibration]
     if temperatures:
-        mean = tuple(np.exp(np.mean(np.log(temperatures), axis=0)).tolist())
-        whole = dataclasses.replace(whole, calibration=Calibration(mean if len(mean) > 1 else mean[0]))
+        mean: list[float] = np.exp(np.mean(np.log(temperatures), axis=0)).tolist()
+        whole = dataclasses.replace(whole, calibration=Calibration(tuple(mean) if len(mean) > 1 else mean[0]))
     if len(first.targets) > 1:
         return whole, figures
     return dataclasses.replace(whole, intervals=Intervals.of_probabilities(of_truth[0], folds)), figures

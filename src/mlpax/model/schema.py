@@ -216,8 +216,8 @@ def _every_columns(header: Header) -> tuple[Columns, ...]:
     return tuple(Columns.from_json(own) for own in every)
 
 
-def _temperatures(found: float | list[float], targets: int) -> list[float]:
-    each = [*found] if isinstance(found, list) else [found]
+def _temperatures(found: float | list[float], targets: int) -> Sequence[float]:
+    each = found if isinstance(found, list) else [found]
     _require(len(each) == targets, "its temperatures are not one for each target")
     return each
 
@@ -311,9 +311,11 @@ def _fault(value: object, schema: Schema, where: str) -> str:
     if "$ref" in schema:
         schema = _schema().get("$defs", {})[schema["$ref"].removeprefix("#/$defs/")]
     if "anyOf" in schema:
-        if all(_fault(value, option, where) for option in schema["anyOf"]):
-            return f"{where} is {repr(value)[:80]}, which is none of the things that it may be"
-        return ""
+        faults = {_fault(value, option, where): option for option in schema["anyOf"]}
+        if "" in faults:
+            return ""
+        of_its_type = (fault for fault, own in faults.items() if "type" in own and ", not of" not in fault)
+        return next(of_its_type, f"{where} is {repr(value)[:80]}, which is none of the things that it may be")
     allowed = [schema["const"]] if "const" in schema else schema.get("enum")
     if allowed is not None:
         if value not in allowed or type(value) is not type(allowed[allowed.index(value)]):  # 1 is True

@@ -503,18 +503,9 @@ def _texts_of(known: _Known) -> set[str]:
 def _worst(held: Sequence[Held], columns: Sequence[str]) -> Html:
     """Return the worst predictions of a table's rows, with the values of some columns."""
     truth, found = answers(held)
-    every = np.arange(len(truth))
     model = held[0].model
-    if model.classes and len(model.targets) > 1:
-        head, worst, cells = _worst_of_targets(model, truth, found)
-    elif model.classes:
-        of_truth, best = found[every, truth], found.argmax(axis=1)
-        order = np.argsort(of_truth, kind="stable")
-        worst = order[(best != truth)[order]][:WORST]
-        head = ("rank", "true", "predicted", "probability of the true class")
-        cells = [
-            (str(model.classes[truth[i]]), str(model.classes[best[i]]), float(of_truth[i])) for i in worst
-        ]
+    if model.classes:
+        head, worst, cells = _worst_classes(model, truth, found)
     else:
         error = found - truth
         share = np.abs(error) / np.maximum(truth.std(axis=0), np.finfo(float).tiny)
@@ -534,23 +525,25 @@ def _worst(held: Sequence[Held], columns: Sequence[str]) -> Html:
     return table(caption, (*head, *columns), rows)
 
 
-def _worst_of_targets(
+def _worst_classes(
     model: Model, truth: np.ndarray, found: np.ndarray
 ) -> tuple[tuple[str, ...], np.ndarray, list[tuple[object, ...]]]:
-    """Return the head of the table, the rows, and the cells: of each row the target that is worst."""
-    every, parts = np.arange(len(truth)), model.by_target(found)
-    of_truth = np.stack([p[every, truth[:, k]] for k, p in enumerate(parts)], axis=1)
+    """Return the head of the table, the rows, and the cells: of each row its worst target."""
+    rows, parts, targets = np.arange(len(truth)), model.by_target(found), len(model.targets)
+    labels = truth.reshape(len(truth), targets)
+    of_truth = np.stack([p[rows, labels[:, k]] for k, p in enumerate(parts)], axis=1)
     best = np.stack([p.argmax(axis=1) for p in parts], axis=1)
-    right = best == truth
-    of_wrong = np.where(right, np.inf, of_truth)
+    of_wrong = np.where(best == labels, np.inf, of_truth)
     of, order = of_wrong.argmin(axis=1), np.argsort(of_wrong.min(axis=1), kind="stable")
-    worst = order[~right.all(axis=1)[order]][:WORST]
+    worst = order[(best != labels).any(axis=1)[order]][:WORST]
     cells: list[tuple[object, ...]] = []
     for i in worst:
-        classes = model.targets[of[i]].classes
-        names = (str(classes[labels[i, of[i]]]) for labels in (truth, best))
-        cells.append((model.names[of[i]], *names, float(of_truth[i, of[i]])))
-    return ("rank", "target", "true", "predicted", "probability of the true class"), worst, cells
+        k, classes = int(of[i]), model.targets[of[i]].classes
+        names = [model.names[k]] if targets > 1 else []
+        names += [str(classes[labels[i, k]]), str(classes[best[i, k]])]
+        cells.append((*names, float(of_truth[i, k])))
+    head = ("rank", *["target"] * (targets > 1), "true", "predicted", "probability of the true class")
+    return head, worst, cells
 
 
 def _values(part: Held, name: str) -> np.ndarray:
