@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Interval", "intervals_of_classes", "intervals_of_values"]
+__all__ = ["Interval", "intervals_of_classes", "intervals_of_targets", "intervals_of_values"]
 
 RESAMPLES = 1000
 FEWEST = 100  # resamples, of very many rows
@@ -74,6 +74,41 @@ def intervals_of_classes(
         return found
 
     return _intervals(weigh, rows, weight, seed)
+
+
+def intervals_of_targets(
+    labels: np.ndarray,
+    probabilities: Sequence[np.ndarray],
+    classes: Sequence[Sequence[object]],
+    names: Sequence[str],
+    weight: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Return a 95 % interval of each score of `scores.several_classes`; see `intervals_of_classes`.
+
+    Those of the target "a" are named `accuracy/a`, `log_loss/a` and so on.
+    """
+    rows, targets = labels.shape
+    right, loss = np.ones((rows, targets)), np.zeros((rows, targets))
+    for k, p in enumerate(probabilities):
+        of_truth = p[np.arange(rows), labels[:, k]].astype(np.float64) / p.sum(axis=1, dtype=np.float64)
+        loss[:, k] = -np.log(np.maximum(of_truth, np.finfo(np.float64).tiny))
+        right[:, k] = p.argmax(axis=1) == labels[:, k]
+    values = {
+        "accuracy": right.mean(axis=1),
+        "log_loss": loss.mean(axis=1),
+        "subset_accuracy": right.all(axis=1).astype(np.float64),
+    }
+
+    def weigh(w: np.ndarray) -> dict[str, float]:
+        return {name: float(w @ value / w.sum()) for name, value in values.items()}
+
+    found = _intervals(weigh, rows, weight, seed)
+    for k, name in enumerate(names):
+        of_one = intervals_of_classes(labels[:, k], probabilities[k], classes[k], weight, seed=seed)
+        found |= {f"{score}/{name}": interval for score, interval in of_one.items()}
+    return found
 
 
 def intervals_of_values(

@@ -17,10 +17,12 @@ from mlpax.space import written
 if TYPE_CHECKING:  # matplotlib takes half a second to import
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
-__all__ = ["calibration", "comparison", "confusion_matrix", "curves", "drawn", "epoch_times", "importance",
-           "kind_of", "learning_rates", "partial_dependence", "precision_recall", "predicted", "residuals",
-           "roc", "save", "sweep_curves", "sweep_scores", "weights", "worst_mistakes"]  # fmt: skip
+__all__ = ["calibration", "comparison", "confusion_matrices", "confusion_matrix", "curves", "drawn",
+           "epoch_times", "importance", "kind_of", "learning_rates", "partial_dependence", "precision_recall",
+           "predicted", "residuals", "roc", "save", "sweep_curves", "sweep_scores", "weights",
+           "worst_mistakes"]  # fmt: skip
 
 History = Sequence[Mapping[str, float]]
 Classes = Sequence[str] | Sequence[int]
@@ -345,32 +347,63 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: Classes) -
         raise InputError(
             f"{len(y_true)} labels and {len(y_pred)} predictions; they must be equal, at least one"
         )
-    from matplotlib.colors import PowerNorm
-
-    k = len(classes)
-    counts = np.bincount(k * np.asarray(y_true, int) + y_pred, minlength=k * k).reshape(k, k)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [_name(name) for name in classes]
-    longest = max(map(len, names))
-    side = max(4.0, 0.5 * min(k, 40) + 2) + 0.07 * longest
+    longest = max(len(_name(name)) for name in classes)
+    side = max(4.0, 0.5 * min(len(classes), 40) + 2) + 0.07 * longest
     figure, (axes,) = _figure(side + 0.8, side)
-    # On a square-root scale, a share of 1 % is visible beside the 98 % of the diagonal.
-    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
+    image = _confusion(axes, y_true, y_pred, classes)
     figure.colorbar(
         image, ax=axes, label="share of the true class", ticks=[0, 0.01, 0.1, 0.3, 0.6, 1], shrink=0.8
     )
+    return figure
+
+
+def _confusion(
+    axes: "Axes", y_true: np.ndarray, y_pred: np.ndarray, classes: Classes, target: str = ""
+) -> "AxesImage":
+    """Draw a confusion matrix on axes."""
+    from matplotlib.colors import PowerNorm
+
+    k, names = len(classes), [_name(name) for name in classes]
+    counts = np.bincount(k * np.asarray(y_true, int) + y_pred, minlength=k * k).reshape(k, k)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    # On a square-root scale, a share of 1 % is visible beside the 98 % of the diagonal.
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
     if k <= 20:
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 color = "white" if shares[row, column] > 0.35 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
     if k <= 40:
-        long = longest > 3
+        long = max(map(len, names)) > 3
         axes.set_xticks(range(k), names, rotation=45 if long else 0, ha="right" if long else "center")
         axes.set_yticks(range(k), names)
-    axes.set(xlabel="predicted", ylabel="true")
+    axes.set(xlabel=f"predicted {target}".strip(), ylabel=f"true {target}".strip())
     wrong = len(y_true) - int(np.trace(counts))
     axes.set_title(f"{wrong:,} of {len(y_true):,} wrong", fontsize=11)
+    return image
+
+
+def confusion_matrices(
+    y_true: np.ndarray, y_pred: np.ndarray, classes: Sequence[Classes], targets: Sequence[str]
+) -> "Figure":
+    """Draw the confusion matrix of each of several targets, in panels.
+
+    Parameters
+    ----------
+    y_true, y_pred : arrays of shape (rows, targets), int
+        Positions in the classes of each target.
+    classes : sequence of sequences
+    targets : sequence of str
+    """
+    across = min(len(targets), 3)
+    down = -(-len(targets) // across)
+    largest = max(map(len, classes))
+    side = max(3.4, 0.5 * min(largest, 20) + 2)
+    figure, panels = _figure(side * across, side * down, down, across)
+    for k, (axes, name) in enumerate(zip(panels, targets, strict=False)):
+        _confusion(axes, y_true[:, k], y_pred[:, k], classes[k], _name(name))
+    for axes in panels[len(targets) :]:
+        axes.set_axis_off()
     return figure
 
 

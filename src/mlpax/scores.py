@@ -6,11 +6,12 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
-__all__ = ["Classification", "Importance", "Regression", "Several", "calibration_error", "classification",
-           "importance", "regression", "several", "titled"]  # fmt: skip
+__all__ = ["Classification", "Importance", "Regression", "Several", "SeveralClasses", "calibration_error",
+           "classification", "importance", "regression", "several", "several_classes",
+           "titled"]  # fmt: skip
 
 TITLES = {"ece": "calibration error (ECE)", "roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE", "r2": "R²",
-          "f1_macro": "F1, mean of the classes"}  # fmt: skip
+          "f1_macro": "F1, mean of the classes", "subset_accuracy": "all targets right"}  # fmt: skip
 
 
 class _RocAuc(TypedDict, total=False):
@@ -42,6 +43,15 @@ class Several(TypedDict):
 
     r2: float
     targets: dict[str, Regression]
+
+
+class SeveralClasses(TypedDict):
+    """Figures of a classification of several targets, see `several_classes`."""
+
+    accuracy: float
+    log_loss: float
+    subset_accuracy: float
+    targets: dict[str, Classification]
 
 
 def titled(name: str) -> str:
@@ -143,6 +153,45 @@ def several(
         for name, y_true, y_found in zip(names, y.T, predicted.T, strict=True)
     }
     return {"r2": float(np.mean([own.get("r2", np.nan) for own in targets.values()])), "targets": targets}
+
+
+def several_classes(
+    labels: np.ndarray,
+    probabilities: Sequence[np.ndarray],
+    classes: Sequence[Sequence[object]],
+    names: Sequence[str],
+    weight: np.ndarray | None = None,
+) -> SeveralClasses:
+    """Return the scores of a classification of several targets.
+
+    Parameters
+    ----------
+    labels : array of shape (rows, targets), int
+        The true classes of each target, as numbers from 0.
+    probabilities : sequence of arrays of shape (rows, classes)
+        Of each target.
+    classes : sequence of sequences
+        The names of the classes of each target.
+    names : sequence of str
+        The names of the targets.
+    weight : array of shape (rows,), optional
+        How much each row counts.
+
+    Returns
+    -------
+    dict
+        `targets`, the figures of each, see `classification`; `accuracy` and `log_loss`, the means over the
+        targets; and `subset_accuracy`, the share of rows of which every target is right.
+    """
+    each = zip(names, labels.T, probabilities, classes, strict=True)
+    targets = {name: classification(own, p, of, weight) for name, own, p, of in each}
+    right = np.stack([p.argmax(axis=1) for p in probabilities], axis=1) == labels
+    return {
+        "accuracy": float(np.mean([own["accuracy"] for own in targets.values()])),
+        "log_loss": float(np.mean([own["log_loss"] for own in targets.values()])),
+        "subset_accuracy": float(np.average(right.all(axis=1), weights=weight)),
+        "targets": targets,
+    }
 
 
 def calibration_error(

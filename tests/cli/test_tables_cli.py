@@ -59,13 +59,53 @@ def test_several_targets_from_file_to_prediction(mlpax, houses):
     assert mlpax("resume", "run", "--quiet") == ENDED
 
 
-def test_targets_of_classes_are_refused_together(mlpax, houses):
-    several = "several targets must be numbers; to predict classes, train a run for each"
+def test_several_targets_of_classes_from_file_to_prediction(mlpax, houses):
+    rows = pl.read_csv("houses.csv").with_columns(large=pl.col("rooms") > 4)
+    rows = rows.with_columns(town=pl.when(pl.int_range(300) > 2).then("town"))  # the others lack one
+    rows.write_csv("two.csv")
+    told = "the task is classification: 'town' has 3 distinct classes, 'large' 2; --task says otherwise"
+    code, out, err = mlpax("describe", "two.csv", "--target", "town,large")
+    assert out.startswith("300 rows, 5 columns; the targets are 'town' and 'large', a classification\n")
+    assert out.splitlines()[-1] == "mlpax train two.csv --target town,large --task classification"
+    code, out, err = mlpax(
+        "train", "two.csv", "--target", "town,large", *QUICK, "--test", 0.2, "--out", "run"
+    )
+    assert (code, err.splitlines()[-2:]) == (0, [f"mlpax: {told}", "mlpax: dropped 3 rows without a target"])
+    assert "test accuracy" in out.splitlines()[-1]
+    figures = json.loads(mlpax("evaluate", "run", "--json")[1])
+    for name in ("accuracy", "log_loss"):
+        of_each = [own[name] for own in figures["targets"].values()]
+        assert figures[name] == pytest.approx(np.mean(of_each))
+    assert figures["targets"]["large"]["accuracy"] > 0.9
+    assert [line.split()[0] for line in mlpax("evaluate", "run", "two.csv")[1].splitlines()] == [
+        "accuracy", "log", "all", "target", "town", "large"
+    ]  # fmt: skip
+    assert mlpax("predict", "run", "two.csv", "--out", "p.csv")[1] == "p.csv: 300 predictions\n"
+    found = pl.read_csv("p.csv")
+    assert found.columns[:3] == [
+        "prediction_town",
+        "prediction_large",
+        f"probability_town={rows['town'].min()}",
+    ]
+    assert (found["prediction_large"] == rows["large"]).mean() > 0.9
+    assert json.loads(mlpax("inspect", "run", "--json")[1])["classes"]["large"] == [False, True]
+    assert "large: False, True" in mlpax("inspect", "run")[1]
+    assert re.match(r"column +rise of log loss +deviation\n", mlpax("importance", "run", "two.csv")[1])
+    assert "confusion.png" in mlpax("plot", "run")[1]
+    assert mlpax("report", "run")[0] == 0
+    page = (houses / "run/report.html").read_text()
+    assert "predict the columns “town” and “large” (3 and 2 classes)" in page
+    assert "Training rows of each class of large" in page
+    assert mlpax("resume", "run", "--quiet") == ENDED
+
+
+def test_targets_of_two_tasks_are_refused(mlpax, houses):
+    remedy = "train a run for each, or say with --task classification or --task regression what all are"
+    one = "class_weight 'balanced' is for one target, and there are 2; weigh the rows by a column"
     for options, message in (
-        (("--target", "price,town"), f"target 'town' is of classes, and 'price' of numbers; {several}"),
-        (("--target", "town,sold", "--column", "sold=category"), f"target 'town' is of classes; {several}"),
-        (("--target", "price,rooms", "--task", "classification"),
-         f"targets 'price', 'rooms' are to be classes; {several}"),
+        (("--target", "price,town"), f"target 'town' is of classes, and 'price' of numbers; {remedy}"),
+        (("--target", "town,sold", "--column", "sold=category", "--class-weight", "balanced"),
+         f"{one} (--weight), or train a run for each target"),
         (("--target", "price,room"), "no column 'room' in the data; did you mean 'rooms'?"),
         (("--target", "price,price"), "target 'price' is named twice; name it once"),
     ):  # fmt: skip

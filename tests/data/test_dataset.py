@@ -5,7 +5,16 @@ import pytest
 import scipy.sparse
 from sklearn.model_selection import train_test_split
 
-from mlpax.data.dataset import HoldOut, held_out, split, split_as_scikit_learn, stratified
+from mlpax.data.dataset import (
+    Dataset,
+    HoldOut,
+    combined,
+    from_arrays,
+    held_out,
+    split,
+    split_as_scikit_learn,
+    stratified,
+)
 from mlpax.errors import InputError
 from mlpax.seeds import rng
 
@@ -97,6 +106,29 @@ def test_each_row_is_in_one_part():
     alone = split(y, HoldOut(validation=0.25, seed=3))
     np.testing.assert_array_equal(alone.valid, stratified(y, 0.25, rng(3, "validation")))
     assert split(y, HoldOut(validation=0)).train.all()
+
+
+def test_combinations_of_classes_are_held_out_in_proportion():
+    y = np.repeat([[0, 0], [0, 1], [1, 0], [1, 1]], [40, 30, 20, 10], axis=0)
+    _, valid, test = split(y, HoldOut(validation=0.25, test=0.2, seed=3))
+    for part, counts in ((valid, [8, 6, 4, 2]), (test, [8, 6, 4, 2])):
+        assert np.unique(y[part], axis=0, return_counts=True)[1].tolist() == counts
+
+
+def test_rows_of_a_combination_of_their_own_are_told_by_their_rarest_class():
+    """Of 30 rows each has another combination, but every class of the first target has ten rows."""
+    y = np.stack([np.arange(30) % 3, np.arange(30) // 2, np.arange(30) // 3], axis=1)
+    labels = combined(y)
+    assert (np.bincount(labels)[labels] == 2).all()  # of the second target each class has two rows
+    assert split(y, HoldOut(validation=0.2)).valid.sum() == 6
+    alone = np.stack([np.arange(9), np.arange(9)], axis=1)
+    assert len({*combined(alone).tolist()}) == 1
+
+
+def test_the_classes_of_several_targets_travel():
+    rows = np.zeros((2, 1), np.float32), np.zeros((2, 2), np.int32)
+    own = Dataset("made up", *rows, *rows, ("a", "b"), targets=("x", "y"), more_classes=((False, True),))
+    assert from_arrays(*own.to_arrays()).each_classes == own.each_classes == (("a", "b"), (False, True))
 
 
 @pytest.mark.parametrize("by_class", [True, False])

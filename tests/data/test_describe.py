@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -87,6 +88,18 @@ def test_an_index_is_told():
     notices: list[str] = []
     describe(frame, notice=notices.append)
     assert "--column =drop" in options_of(notices)
+
+
+def test_several_targets_of_classes():
+    frame = classified(20, a=["x", "y"] * 10, b=[True, True, False, False] * 5, c=np.arange(20) * 1.5)
+    said = []
+    targets, task, facts = describe(frame, Reading(target=("a", "b")), said.append)
+    assert (targets, task) == (("a", "b"), "classification")
+    remarks = {fact.column: fact.remark for fact in facts}
+    assert remarks["a"] == "target of a classification: x 50%, y 50%"
+    assert "the task is classification: 'a' has 2 distinct classes, 'b' 2; --task says otherwise" in said
+    remarks = {fact.column: fact.remark for fact in describe(frame, Reading(target=("a", "c")))[2]}
+    assert "refused: target 'a' is of classes, and 'c' of numbers; train a run for each" in remarks["c"]
 
 
 def test_a_target_that_is_refused_has_no_task():

@@ -11,7 +11,7 @@ from mlpax.data.kinds import tell_kinds, typed
 from mlpax.data.reading import Reading
 from mlpax.data.tables import as_frame
 from mlpax.data.targets import classes_of, encode, index_of, infer_task, targets_of
-from mlpax.errors import InputError
+from mlpax.errors import InputError, options_of
 from small_data import classified, dataset_of
 
 
@@ -170,6 +170,64 @@ def test_rows_without_a_target_are_dropped_and_said():
     assert kept == [0, *range(3, 20)]
     pairs = zip(rows_of(dataset.X_train, dataset), dataset.y_train[:, 0].tolist(), strict=True)
     assert all(y[row] == value for row, value in pairs)
+
+
+def two_kinds(rows=60, **changes):
+    """A table of two targets of classes, `a` of three and `b` of two."""
+    frame = pl.DataFrame(
+        {"size": np.arange(rows) * 2.0, "a": list("xyz") * (rows // 3), "b": [0, 1] * (rows // 2)}
+    )
+    return frame.with_columns(**changes)
+
+
+def test_several_targets_of_classes():
+    said = []
+    frame = two_kinds(a=pl.when(pl.int_range(60) > 4).then("a"))
+    dataset = dataset_of(frame, target=("a", "b"), notice=said.append)
+    assert dataset.each_classes == (("x", "y", "z"), (0, 1))
+    assert dataset.y_train.dtype == np.int32
+    kept = rows_of(np.concatenate([dataset.X_train, dataset.X_valid]), dataset)
+    truth = np.concatenate([dataset.y_train, dataset.y_valid])
+    assert sorted(kept) == list(range(10, 120, 2))
+    for size, (a, b) in zip(kept, truth.tolist(), strict=True):
+        assert (a, b) == (size // 2 % 3, size // 2 % 2)
+    assert said == [
+        "the task is classification: 'a' has 3 distinct classes, 'b' 2; --task says otherwise",
+        "dropped 5 rows without a target",
+    ]
+    assert options_of(said) == ["--task classification"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "says"),
+    [
+        ({"b": pl.col("size") * 1.25}, {}, "target 'a' is of classes, and 'b' of numbers; train a run for each"),
+        ({"b": pl.lit(1)}, {"task": "classification"}, "target 'b' holds one class only, 1"),
+        ({}, {"class_weight": "balanced"}, "class_weight 'balanced' is for one target, and there are 2"),
+        ({"b": pl.when(pl.int_range(60) > 29).then("b"), "a": pl.when(pl.int_range(60) < 40).then("a")}, {},
+         "a target is missing in 50 of 60 rows, more than half; name fewer targets"),
+        ({"b": pl.when(pl.int_range(60) == 3).then(2).otherwise("b")}, {},
+         "class 2 of target 'b' has one row; give it more, or drop it"),
+    ],
+)  # fmt: skip
+def test_several_targets_of_classes_that_cannot_be_learned(changes, options, says):
+    with pytest.raises(InputError, match=says):
+        dataset_of(two_kinds(**changes), target=("a", "b"), **options)
+
+
+def test_several_targets_of_numbers_may_be_classes_if_the_user_says_so():
+    frame = two_kinds(a=pl.int_range(60) % 3 * 100)
+    reading = {"target": ("a", "b"), "task": "classification"}
+    assert dataset_of(frame, **reading).each_classes == ((0, 100, 200), (0, 1))
+    values = dataset_of(frame, target=("a", "b"), task="regression")
+    assert values.each_classes == ()
+    assert values.y_train.dtype == np.float64
+
+
+def test_several_targets_of_classes_of_a_table_to_validate_on():
+    reading = {"target": ("a", "b"), "task": "classification"}
+    held = dataset_of(two_kinds(), **reading, valid_frame=two_kinds(12))
+    assert held.y_valid.tolist() == [[i % 3, i % 2] for i in range(12)]
 
 
 def test_half_of_the_targets_may_lack_not_more():

@@ -32,7 +32,7 @@ struct Case {
     std::vector<Array<float>> W, b, moment[2], E, E_moment[2];
     std::vector<float *> E_at, E_moment_at[2];
     std::vector<Array<float>> scales;
-    std::vector<int32_t> codes, widths;
+    std::vector<int32_t> codes, widths, classes;
     int n, threads, columns;
 
     Case() {
@@ -98,7 +98,13 @@ struct Case {
         const long values = (long)n * features;
         Array<float> X(values, number), y(s.loss == CROSS_ENTROPY ? 0 : (long)n * outputs, [] { return (float)below(2); });
         Array<uint8_t> bytes(values, [] { return (uint8_t)below(256); });
-        Array<int32_t> labels(n, [&] { return below(outputs); }), order((long)course.epochs * n, [&] { return below(n); });
+        for (int left = outputs; left > 0 && (below(2) || !classes.empty()); left -= classes.back())
+            classes.push_back(1 + below(left));
+        if (classes.empty()) classes.push_back(outputs);
+        rows.targets = (int)classes.size(), rows.classes = classes.data();
+        long label = 0;
+        Array<int32_t> labels((long)n * rows.targets, [&] { return below(classes[label++ % classes.size()]); });
+        Array<int32_t> order((long)course.epochs * n, [&] { return below(n); });
         Array<float> weight(n, [] { return (float)below(3); }), rates((long)course.epochs * course.steps, [] { return .01f; });
         rows.bytes = !net.embeddings && below(2), rows.per_feature = below(2);
         encode(X);

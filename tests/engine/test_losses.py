@@ -19,6 +19,7 @@ from mlpax.engine.xla.losses import (
     cross_entropy,
     cross_entropy_loss,
     log_softmax,
+    of_targets,
     softmax,
     weighted_mean,
 )
@@ -160,6 +161,25 @@ def test_label_smoothing_is_cross_entropy_against_the_smoothed_target():
 
 
 # ---- means and metrics
+
+
+def test_several_targets_of_classes_by_hand():
+    """Probabilities 1/2, 1/4, 1/4 of the first target, and 3/4, 1/4 of the second."""
+    logits = jnp.log(jnp.array([[2.0, 1.0, 1.0, 3.0, 1.0]]))
+    labels = jnp.array([[0, 1]])
+    loss = of_targets(cross_entropy, (3, 2))
+    np.testing.assert_allclose(loss(logits, labels), [(np.log(2) + np.log(4)) / 2], rtol=1e-6)
+    gradient = jax.grad(lambda z: loss(z, labels)[0])(logits)
+    np.testing.assert_allclose(gradient, [[-0.25, 0.125, 0.125, 0.375, -0.375]], rtol=1e-6)  # (p - truth) / 2
+    assert of_targets(METRICS["accuracy"].values, (3, 2))(logits, labels).tolist() == [0.5]
+
+
+def test_smoothing_of_several_targets_is_over_the_classes_of_each():
+    logits, y = f32(LOGITS)[0], jnp.stack([jnp.asarray(LABELS % 3), jnp.zeros(7, int)], axis=1)
+    mean = of_targets(cross_entropy, (3, 1))(logits, y, 0.3)
+    np.testing.assert_allclose(
+        mean, cross_entropy(logits[:, :3], y[:, 0], 0.3) / 2, rtol=1e-6
+    )  # one class alone has no loss
 
 
 def test_weighted_mean():

@@ -38,7 +38,7 @@ BY_ADAM = ("adam", "adamw", "rmsprop", "lion")
 
 
 @functools.cache
-def data_for(loss, sizes=SIZES, pixels=False):
+def data_for(loss, sizes=SIZES, pixels=False, classes=()):
     """Rows, the last minibatch of them padded; some weigh nothing."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((ROWS, sizes[0])).astype(np.float32)
@@ -48,7 +48,7 @@ def data_for(loss, sizes=SIZES, pixels=False):
         scaling = {"shift": 100.0, "scale": 1 / 60}
     match loss:
         case "cross_entropy":
-            y = rng.integers(0, sizes[-1], ROWS)
+            y = rng.integers(0, classes or sizes[-1], (ROWS, len(classes)) if classes else ROWS)
         case "binary_cross_entropy":
             y = rng.integers(0, 2, (ROWS, sizes[-1])).astype(np.float32)
         case _:
@@ -98,7 +98,7 @@ def trained_by_xla(plan, hyper, data, sizes=SIZES, dtype=np.float32):
 def assert_same(settings, sizes=SIZES, pixels=False, dtype=np.float32):
     """The native library's float32 beside XLA's arithmetic."""
     plan, hyper = plan_and_hyper(**settings)
-    data = data_for(plan.loss, sizes, pixels)
+    data = data_for(plan.loss, sizes, pixels, plan.classes)
     ours, our_history = trained_natively(plan, hyper, data, sizes)
     theirs, their_history = trained_by_xla(plan, hyper, data, sizes, dtype)
     for (W, b), (V, c) in zip(ours.params, theirs.params, strict=True):
@@ -119,6 +119,25 @@ def test_losses(loss, summed):
     summed &= loss != "cross_entropy"
     assert_same({"loss": loss, "summed": summed, "activation": "tanh", "optimizer": "momentum",
                  "figures": ("train_loss",)})  # fmt: skip
+
+
+@pytest.mark.parametrize("classes", [(4, 2, 3), (2,) * 9, (20, 33, 2)], ids=str)
+def test_several_targets_of_classes(classes):
+    figures = ("train_loss", "train_accuracy", "train_log_loss")
+    sizes = (9, 40, sum(classes))
+    assert_same(
+        {"classes": classes, "activation": "tanh", "optimizer": "momentum", "figures": figures}, sizes
+    )
+    assert_same({"classes": classes, "optimizer": "sgd", "penalty": True}, (9, sum(classes)))
+
+
+def test_a_label_beyond_the_classes_of_its_target_is_refused():
+    plan, hyper = plan_and_hyper(classes=(2, 3))
+    params = draw_weights((4, 5), np.random.default_rng(0), "he")
+    y = np.tile([[1, 2], [2, 1]], (BATCH, 1))
+    data = place(np.zeros((len(y), 4), np.float32), y, batch_size=BATCH)
+    with pytest.raises(InputError, match="labels 1 to 2; the network has 2 classes"):
+        library.fit_of(data, plan, hyper, params, 0, 1)
 
 
 TERMS = ({}, {"penalty": True}, {"decay": True}, {"clipping": True},

@@ -249,6 +249,16 @@ def test_outputs_together(loss):
         )
 
 
+def test_outputs_together_of_several_targets_of_classes():
+    import jax.numpy as jnp
+
+    z, alive = np.random.default_rng(0).normal(size=(3, 7, 5)).astype(np.float32), np.ones(3, bool)
+    for xp in (np, jnp):
+        found = joined(xp.asarray(z), alive, Plan(classes=(3, 2)), xp)
+        parts = [joined(xp.asarray(part), alive, Plan(), xp) for part in (z[..., :3], z[..., 3:])]
+        np.testing.assert_array_equal(found, np.concatenate(parts, axis=-1))
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
 def test_figures_keep_the_axes_before_the_rows(metric):
     data, _ = rows()

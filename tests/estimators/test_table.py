@@ -7,13 +7,14 @@ import pytest
 import scipy.sparse
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
-from sklearn.metrics import r2_score
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import mlpax
 from mlpax import TableClassifier, TableRegressor
+from mlpax.engine.native import library
 from mlpax.errors import DataWarning, InputError
 from mlpax.model.fit_model import prepare
 from mlpax.recipes import table
@@ -177,8 +178,8 @@ def test_a_column_of_targets_is_the_targets(column):
     expected = model.fit(X, pl.Series("price", price)).predict(X)
     with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
         np.testing.assert_array_equal(model.fit(X, column(y)).predict(X), expected)
-    with pytest.raises(InputError, match=r"y has shape \(240, 2\); y should be a 1d array"):
-        TableClassifier().fit(X, np.c_[price, price])
+    with pytest.raises(InputError, match=r"y has shape \(240, 2, 1\); y should be a 1d array"):
+        TableClassifier().fit(X, np.c_[price, price][:, :, None])
 
 
 @pytest.mark.parametrize("kind", [np.asarray, pd.DataFrame, pl.DataFrame])
@@ -204,6 +205,54 @@ def test_several_targets_on_folds():
     assert model.predict(X).shape == (240, 2)
     with pytest.raises(InputError, match="intervals are of one target, and this model has several"):
         model.predict_interval(X)
+
+
+@pytest.mark.parametrize("wide", [pd.DataFrame, pl.DataFrame])
+def test_several_targets_of_classes(wide):
+    X, kind, price = frame()
+    y = wide({"kind": kind, "dear": np.where(price > np.median(price), 1, 0)})
+    model = TableClassifier(settings=SETTINGS, random_state=0).fit(X, y)
+    assert [classes.tolist() for classes in model.classes_] == [sorted({*kind}), [0, 1]]
+    p, predicted = model.predict_proba(X), model.predict(X)
+    assert [own.shape for own in p] == [(240, len({*kind})), (240, 2)]
+    for own, classes, found in zip(p, model.classes_, predicted.T, strict=True):
+        assert classes[own.argmax(axis=1)].tolist() == found.tolist()
+    assert model.score(X, y) == (predicted == np.asarray(y)).all(axis=1).mean() > 0.8
+    assert model.evaluate(X, y)["subset_accuracy"] == model.score(X, y)
+    assert {"valid_accuracy", "valid_log_loss"} < model.history_[-1].keys()
+    with pytest.raises(InputError, match=r"y has shape \(240,\); X has 240 rows of 2 targets"):
+        model.score(X, kind)
+
+
+def test_labels_of_which_a_row_may_have_several():
+    """The score is scikit-learn's subset accuracy, and the backends agree."""
+    X, _, price = frame()
+    y = np.c_[price > np.median(price), price > np.quantile(price, 0.3), np.arange(240) % 2 == 0].astype(int)
+    by = {
+        backend: TableClassifier(settings=BRIEF | {"backend": backend}, random_state=0).fit(X, y)
+        for backend in ("native", "xla")
+        if backend == "xla" or not library.missing()
+    }
+    for model in by.values():
+        assert model.score(X, y) == accuracy_score(y, model.predict(X))
+        for ours, theirs in zip(model.predict_proba(X), by["xla"].predict_proba(X), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    with pytest.raises(InputError, match="class_weight is for one target, and y has 3; give sample_weight"):
+        TableClassifier(class_weight="balanced").fit(X, y)
+    with pytest.raises(InputError, match="target 'y1' holds one class only, 1; there is nothing to learn"):
+        TableClassifier(settings=BRIEF).fit(X, np.c_[y[:, 0], np.ones(240, int)])
+
+
+def test_several_targets_of_classes_on_folds_and_by_weight():
+    X, kind, price = frame()
+    y = [[own, int(p > np.median(price))] for own, p in zip(kind, price, strict=True)]
+    weight = np.arange(240) % 3
+    model = TableClassifier(folds=2, members=2, settings=BRIEF, random_state=0).fit(X, y, weight)
+    assert model.fold_scores_.keys() == {"fold_accuracy", "fold_log_loss"}
+    assert model.classes_[1].tolist() == [0, 1]
+    assert [own.shape[:2] for own in model.predict_proba(X, members=True)] == [(4, 240)] * 2
+    with pytest.raises(InputError, match="intervals are of one target, and this model has several"):
+        model.predict_set(X)
 
 
 def test_several_targets_lack_no_cell():

@@ -64,7 +64,7 @@ def _layers(generator: np.random.Generator, *sizes: int) -> list[tuple[np.ndarra
 
 @functools.cache
 def whole() -> list[bytes]:
-    """Files of every kind: pictures, several networks, an embedding, text, an exp link, format 1."""
+    """Files of every kind: pictures, several networks or targets, an embedding, text, a link, format 1."""
     generator = np.random.default_rng(0)
     recipe, said = {"hidden": [4], "seed": 3, "patience": None}, {"valid_accuracy": 0.5}
     levels = tuple(sorted(f"level {i}" for i in range(70)))
@@ -83,6 +83,9 @@ def whole() -> list[bytes]:
               (Target(classes=(3, 5, 9)),), provenance={"dataset": "made up"}),
         Model((table,), (Target("price", "classification", (True, False)),), columns=columns, recipe=recipe),
         Model((Network(_layers(generator, 2, 3, 1)),), (Target("price", "regression"),), columns=texts),
+        Model((Network(_layers(generator, 3, 4, 5)),),
+              (Target("a", classes=("cat", "dog", "owl")), Target("b", classes=(False, True))),
+              calibration=Calibration((1.5, 0.7))),
         Model((Network(_layers(generator, 3, 4, 2), "logistic"),),
               (Target("", "regression", (), "exp"),) * 2),
     ]  # fmt: skip

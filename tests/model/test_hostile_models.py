@@ -272,4 +272,4 @@ def test_a_tiny_temperature_gives_probabilities_or_our_error():
 
 def test_whole_files_are_read():
     """The attacks begin at files that load."""
-    assert len(whole()) == 8
+    assert len(whole()) == 9

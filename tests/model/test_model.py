@@ -428,7 +428,7 @@ TARGET = {"name": "", "task": "classification", "classes": ["cat", "dog", "owl"]
         ("targets.0.classes", ["a", "b", 3], "classes"),
         ("targets.0.link", "exp", "link"),
         ("targets.0.name", 3, "name"),
-        ("targets", [TARGET, TARGET], "other targets beside a classification"),
+        ("targets", [TARGET, TARGET], "its classes do not fit its outputs"),
         ("scaling", {"shift": float("nan"), "scale": 1}, "NaN, which is not a finite number"),
         ("scaling", {"shift": 1}, "scaling"),
         ("scaling", {"shift": 1, "scale": 10**400}, "damaged"),

@@ -52,6 +52,15 @@ def folds_model():
     )  # fmt: skip
 
 
+def labels_model():
+    """Return a classification of two targets, by one number: `size`, and `new`, which is true from 1 on."""
+    columns = Columns((Number("x", 1.0, 1.0),))
+    W = np.array([[0, 0, 0, -1, 1]], np.float32)
+    b = np.log(np.array([2, 1, 1, 1, 1], np.float32))
+    targets = Target("size", classes=("s", "m", "l")), Target("new", classes=(False, True))
+    return Model((Network([(W, b)]),), targets, columns=columns)
+
+
 def picture_model(shape=(2, 3)):
     """Return a classification of pictures: the first class is as sure as the first pixel is bright."""
     weights = np.zeros((int(np.prod(shape)), 2), np.float32)

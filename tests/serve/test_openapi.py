@@ -10,13 +10,14 @@ from served_models import (
     array_model,
     client,
     folds_model,
+    labels_model,
     picture_model,
     table_model,
     text_model,
 )
 
 MODELS = {"table": table_model, "folds": folds_model, "picture": picture_model, "array": array_model,
-          "text": text_model}  # fmt: skip
+          "text": text_model, "labels": labels_model}  # fmt: skip
 
 
 @pytest.mark.parametrize("token", ["", "secret"])

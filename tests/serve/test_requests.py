@@ -20,6 +20,7 @@ from served_models import (
     array_model,
     client,
     folds_model,
+    labels_model,
     linear,
     picture_model,
     table_model,
@@ -175,6 +176,22 @@ def test_what_each_number_of_an_array_contributed():
     assert [(one["column"], one["value"]) for one in found["explanation"]["contributions"]] == [
         ("x1", -3), ("x2", 2), ("x0", 1)
     ]  # fmt: skip
+
+
+def test_several_targets_of_classes():
+    app = client(labels_model())
+    found = post(app, {"records": [{"x": 1.0}, {"x": 3.0}], "explain": False}).json()["predictions"]
+    assert [one["prediction"] for one in found] == [{"size": "s", "new": n} for n in (False, True)]
+    assert found[0]["probabilities"] == {
+        "size": {"s": 0.5, "m": 0.25, "l": 0.25},
+        "new": {"false": 0.5, "true": 0.5},
+    }
+    assert app.get("/model").json()["classes"] == {"size": ["s", "m", "l"], "new": [False, True]}
+    assert "size into 3 and new into 2 classes" in app.get("/openapi.json").json()["info"]["description"]
+    explained = post(app, {"records": [{"x": 3.0}], "explain": True}).json()["explanation"]
+    assert explained["base"] == 0.5  # of the first target, which no input moves
+    refused = post(app, {"records": [{"x": 1.0}], "interval": 0.9})
+    assert refused.status_code == 422
 
 
 def test_an_explanation_keeps_no_prediction_waiting(monkeypatch):

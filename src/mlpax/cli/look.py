@@ -105,8 +105,9 @@ def evaluate(
     numbers = [(name, value) for name, value in figures.items() if isinstance(value, (int, float))]
     table([(titled(name), value, between(intervals.get(name))) for name, value in numbers])
     if "targets" in figures:
-        of_one = [(name, *map(own.get, ("rmse", "mae", "r2"))) for name, own in figures["targets"].items()]
-        table([("target", "RMSE", "MAE", "R²"), *of_one], names=(0,))
+        names = ("accuracy", "log_loss", "roc_auc", "ece") if model.classes else ("rmse", "mae", "r2")
+        of_one = [(name, *map(own.get, names)) for name, own in figures["targets"].items()]
+        table([("target", *map(titled, names)), *of_one], names=(0,))
     if "confusion" in figures and len(model.classes) <= 20:
         show("", "F1, and the number of rows predicted as each class:")
         counts = zip(model.classes, figures["f1"].items(), figures["confusion"], strict=True)
@@ -290,7 +291,7 @@ def inspect(
         "layers": list(model.sizes),
         "parameters": sum(network.parameters for network in model.networks),
         "activation": model.activation,
-        "classes": list(model.classes),
+        "classes": model.named_classes,
         "image": list(model.image_shape or ()),
     }
     claims = {"metrics": model.metrics, "provenance": model.provenance, "recipe": model.recipe}
@@ -299,6 +300,9 @@ def inspect(
         return
     between = {"layers": " - ", "image": "x"}
     for name, value in facts.items():
+        if isinstance(value, dict):
+            each = cast("dict[str, list[object]]", value).items()
+            facts[name] = "; ".join(f"{target}: {', '.join(map(str, own))}" for target, own in each)
         if isinstance(value, (list, tuple)):
             facts[name] = between.get(name, ", ").join(map(str, cast("list[object]", value)))
     table([(name, value) for name, value in facts.items() if value != ""])

@@ -12,8 +12,8 @@ from mlpax.data.numerals import Numerals
 from mlpax.errors import InputError
 from mlpax.seeds import rng
 
-__all__ = ["ARRAYS", "Dataset", "HoldOut", "Split", "fold_numbers", "from_arrays", "held_out", "split",
-           "split_as_scikit_learn", "stratified", "validated"]  # fmt: skip
+__all__ = ["ARRAYS", "Dataset", "HoldOut", "Split", "combined", "fold_numbers", "from_arrays", "held_out",
+           "split", "split_as_scikit_learn", "stratified", "validated"]  # fmt: skip
 
 
 ARRAYS = ("X_train", "y_train", "X_test", "y_test", "X_valid", "y_valid", "weight", "weight_valid")
@@ -28,10 +28,10 @@ class Dataset:
     ----------
     name : str
     X_train, X_test : arrays of shape (rows, features), uint8 or float32
-    y_train, y_test : arrays of shape (rows,), int32, or (rows, targets), float64
-        Labels in 0 .. len(classes) - 1, or a regression's values.
+    y_train, y_test : arrays of shape (rows,), int32, or (rows, targets), int32 or float64
+        Labels in 0 .. len(classes) - 1, or those of several targets, or a regression's values.
     classes : tuple of int, str or bool
-        What each label stands for; empty for a regression.
+        What each label stands for, of several targets those of the first; empty for a regression.
     image_shape : tuple of int, optional
         (height, width) of a row, or (height, width, 3).
     X_valid, y_valid : arrays, optional
@@ -43,9 +43,11 @@ class Dataset:
     columns : Columns, optional
         The transform that made a table's inputs.
     targets : tuple of str
-        A table's columns to predict; a classification has one.
+        A table's columns to predict.
     numerals : tuple of Numerals
         How text writes the numbers of each target.
+    more_classes : tuple of tuples
+        What the labels of the second and later targets stand for, if they are classes.
     """
 
     name: str
@@ -63,6 +65,12 @@ class Dataset:
     columns: Columns | None = None
     targets: tuple[str, ...] = ("",)
     numerals: tuple[Numerals, ...] = (Numerals(),)
+    more_classes: tuple[tuple[int, ...] | tuple[str, ...], ...] = ()
+
+    @property
+    def each_classes(self) -> tuple[tuple[int, ...] | tuple[str, ...], ...]:
+        """The classes of each target; empty for a regression."""
+        return (self.classes, *self.more_classes) if self.classes else ()
 
     @property
     def held_out(self) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +96,10 @@ class Dataset:
         arrays = {name: array for name in ARRAYS if (array := getattr(self, name)) is not None}
         if self.columns is not None:
             arrays |= {f"{OF_COLUMNS}{name}": array for name, array in self.columns.arrays.items()}
-        about = {name: getattr(self, name) for name in ("name", "classes", "image_shape", "targets")}
+        about = {
+            name: getattr(self, name)
+            for name in ("name", "classes", "image_shape", "targets", "more_classes")
+        }
         about["columns"] = None if self.columns is None else self.columns.to_json()
         about["numerals"] = [numerals.to_json() for numerals in self.numerals]
         return arrays, json.dumps(about)
@@ -106,6 +117,7 @@ def from_arrays(arrays: dict[str, np.ndarray], about: str) -> Dataset:
         image_shape=None if shape is None else tuple(shape),
         columns=None if columns is None else Columns.from_json(columns).with_arrays(own),
         targets=tuple(found["targets"]),
+        more_classes=tuple(map(tuple, found["more_classes"])),
         numerals=tuple(map(Numerals.from_json, found["numerals"])),
     )
 
@@ -254,6 +266,33 @@ class HoldOut:
     fold_tests: bool = False
 
 
+def combined(y: np.ndarray) -> np.ndarray:
+    """Return one label for each row of labels of several targets, (rows,), by which rows can be held out.
+
+    A label is a combination of classes. A row whose combination has no other row gets the label of the class
+    that is rarest among its classes, and what has no other row even so gets one common label.
+
+    Parameters
+    ----------
+    y : array of shape (rows, targets), int
+
+    Examples
+    --------
+    >>> combined(np.array([[0, 1], [1, 1], [0, 1], [1, 0]]))
+    array([0, 7, 0, 7])
+    """
+    places = np.cumsum([0, *(y.max(axis=0)[:-1] + 1)])  # every class of every target has a number of its own
+    own = y + places
+    counts = np.bincount(own.ravel())
+    rarest = own[np.arange(len(y)), counts[own].argmin(axis=1)]
+    _, found, sizes = np.unique(y, axis=0, return_inverse=True, return_counts=True)
+    found = found.reshape(len(y))
+    alone = sizes[found] == 1
+    found = np.where(alone, len(sizes) + rarest, found)
+    alone &= np.bincount(found)[found] == 1
+    return np.where(alone, len(sizes) + len(counts), found)
+
+
 class Split(NamedTuple):
     """Masks of the rows: none is in two of them."""
 
@@ -269,11 +308,12 @@ def split(
 
     Parameters
     ----------
-    y : array of shape (rows,) or (rows, 1)
+    y : array of shape (rows,) or (rows, targets)
         Labels, or a regression's values.
     hold : HoldOut
     classes : bool, default True
-        Whether y holds classes. Each class is then held out in proportion.
+        Whether y holds classes. Each class is then held out in proportion; of several targets each
+        combination of classes, see `combined`.
     groups : array of shape (rows,), optional
         Each row's value of the column `hold.group`.
 
@@ -282,6 +322,7 @@ def split(
     InputError
         See `held_out`; or if the test rows leave one group only.
     """
+    y = combined(y) if classes and y.ndim > 1 else y
     valid, test = np.zeros((2, len(y)), bool)
     if hold.test:
         test = held_out(

@@ -7,7 +7,7 @@ from mlpax.data.columns import LeftOut, fit_columns
 from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed, with_values
 from mlpax.data.numerals import counts_of
 from mlpax.data.reading import Reading
-from mlpax.data.targets import OF_CLASSES, infer_task, labels_of, settled, tell_columns, tell_task
+from mlpax.data.targets import Labels, infer_task, labels_of, settled, tell_columns, tell_task, tell_tasks
 from mlpax.errors import InputError, Notice
 
 if TYPE_CHECKING:
@@ -57,17 +57,20 @@ def describe(
     targets, reading = settled(frame, reading, notice)
     refused: dict[str, InputError] = {}
     kinds = tell_kinds(frame, reading, notice, refused)
-    tasks = dict.fromkeys(targets, reading.task or "")
+    tasks, found = dict.fromkeys(targets, reading.task or ""), dict[str, Labels]()
     for target in (name for name in targets if name not in refused):
         try:
             tasks[target] = reading.task or infer_task(typed(frame[target], kinds[target]))
-            labels = labels_of(frame[target], tasks[target], kinds[target])
-            if len(targets) > 1 and labels.classes:
-                raise InputError(OF_CLASSES)
+            found[target] = labels_of(frame[target], tasks[target], kinds[target])
             if len(targets) == 1:
-                tell_task(target, labels, reading, notice)
+                tell_task(target, found[target], reading, notice)
         except InputError as error:
             refused.setdefault(target, error)
+    if len(targets) > 1:
+        try:
+            tell_tasks(found, reading, notice)
+        except InputError as error:
+            refused.update(dict.fromkeys(found, error))
     inputs = frame.select(name for name in frame.columns if name not in {*targets, *refused})
     inputs = with_values(inputs, kinds)
     remarks = {target: f"target of a {task}" if task else "target" for target, task in tasks.items()}

@@ -95,7 +95,7 @@ class Graph:
 
     def output(self, name: str, value: Value, type: str, shape: tuple[int | str, ...]) -> None:
         """Make a value an output of the graph. If an input has its name, the output's ends in `_`."""
-        while name in self.inputs:
+        while name in self.inputs or name in self.outputs:
             name += "_"
         self._nodes.append(self._onnx.helper.make_node("Identity", [value], [name], f"/{name}"))
         self.outputs[name] = type, shape

@@ -61,6 +61,8 @@ class Predicted(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def classes(self) -> tuple[Any, ...]: ...
+    @property
     def numerals(self) -> Numerals: ...
 
 
@@ -214,7 +216,7 @@ class Table:
         rows = frame
         for target in model.targets:
             check_column(rows, target.name)
-            cells = cells_of_target(rows[target.name], model.classes, target.numerals)
+            cells = cells_of_target(rows[target.name], target.classes, target.numerals)
             rows = rows.filter(cells.is_not_null())
         if rows.height == 0:
             shown = listed(map(repr, names))
@@ -226,10 +228,9 @@ class Table:
             weight = weights_of(rows, named, tell_kinds(rows.select(named), reading))
         elif named is not None:
             notice(f"{self.shown} has no column {named!r} of weights; all rows count the same")
-        known = rows.drop(named, strict=False) if named else rows
-        _tell_unknown_columns(model, known, notice)
-        numerals = [target.numerals for target in model.targets]
-        return Scored(model.inputs(rows), truth_of(rows, names, model.classes, numerals), weight)
+        _tell_unknown_columns(model, rows.drop(named, strict=False) if named else rows, notice)
+        known = [(target.name, target.classes, target.numerals) for target in model.targets]
+        return Scored(model.inputs(rows), truth_of(rows, known), weight)
 
     def to_predict(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Unlabelled:
         """Return the rows, read in batches where the file is large."""

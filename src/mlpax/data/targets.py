@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import repeat
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,16 +22,15 @@ from mlpax.recipes import TASKS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["OF_CLASSES", "Labels", "cells_of_target", "check_column", "classes_of", "encode", "from_frame",
-           "index_of", "infer_task", "labels_of", "targets_of", "truth_of",
-           "weights_of"]  # fmt: skip
+__all__ = ["Labels", "cells_of_target", "check_column", "classes_of", "encode", "from_frame",
+           "index_of", "infer_task", "labels_of", "targets_of", "tell_tasks",
+           "truth_of", "weights_of"]  # fmt: skip
 
 TARGETS = ("target", "label", "class", "y")  # the names a target usually has
 SPREADS = 1e-15, 1e19  # of a regression's values: float32 squares them
 LEAST_SPREAD = 1e-4  # of a regression's values to their mean: predictions are float32, of 7 digits
 FEW = 20  # distinct whole numbers close together are classes
 DENSE = 2 / 3  # of the whole numbers from the least to the largest class those that occur
-OF_CLASSES = "several targets must be numbers; to predict classes, train a run for each"
 WHOLE = r"(0|-?[1-9]\d{0,17})"  # as they are written; 007 is a name
 
 
@@ -90,8 +90,7 @@ def settled(frame: "pl.DataFrame", reading: Reading, notice: Notice) -> tuple[tu
     Raises
     ------
     InputError
-        If there is no column of a name that the user gives, a target is to be left out, or several are to be
-        classes.
+        If there is no column of a name that the user gives, or a target is to be left out.
     """
     targets = targets_of(frame, reading.target, notice)
     for name in reading.kinds:
@@ -101,8 +100,6 @@ def settled(frame: "pl.DataFrame", reading: Reading, notice: Notice) -> tuple[tu
             raise InputError(
                 f"column {target!r} is the target, which is not left out; --target names another"
             )
-    if len(targets) > 1 and reading.task == "classification":
-        raise InputError(f"targets {listed(map(repr, targets))} are to be classes; {OF_CLASSES}")
     column = dict(reading.column)
     index = index_of(frame, targets)
     if index is not None and index not in reading.kinds:
@@ -266,10 +263,7 @@ def from_frame(
     rows = frame.filter(present)
     if lacking := frame.height - len(y):
         notice(f"dropped {counted(lacking, 'row')} without a target")
-    if reading.class_weight and not classes:
-        raise InputError(
-            f"class_weight {reading.class_weight!r} is for classes; target {targets[0]!r} sets a regression"
-        )
+    _check_class_weight(reading.class_weight, targets, classes)
     groups = _groups(rows[hold.group]) if hold.group else None
     hold = hold if valid_frame is None else replace(hold, validation=0.0)
     train, validated, tested = split(y, hold, classes=bool(classes), groups=groups)
@@ -283,7 +277,10 @@ def from_frame(
     X_valid, y_valid, weight_valid = X[validated], y[validated], weights[validated]
     if valid_frame is not None:
         X_valid = columns(valid_frame)
-        y_valid = truth_of(valid_frame, targets, classes, [kinds[target].numerals for target in targets])
+        named = [
+            (name, of, kinds[name].numerals) for name, of in zip(targets, classes or repeat(()), strict=False)
+        ]
+        y_valid = truth_of(valid_frame, named)
         weight_valid = weights_of(valid_frame, reading.weight, kinds)
     for kind, of in (("training", weights[train]), ("validation", weight_valid)):
         if len(of) and not of.any():
@@ -292,13 +289,14 @@ def from_frame(
             )
     weight_held = (weights[tested] if tested.any() else weight_valid) if reading.weight else None
     if reading.class_weight:
-        of_class = _class_weights(reading.class_weight, classes, y[train])
+        of_class = _class_weights(reading.class_weight, classes[0], y[train])
         weights, weight_valid = weights * of_class[y], weight_valid * of_class[y_valid]
     held = [rows.filter(~train), *([] if valid_frame is None else [valid_frame])]
     used = [column.name for column in columns.varying]
     _tell_duplicates(rows.filter(train), held, [*used, *targets], notice)
     return Dataset(
-        name, X[train], y[train], X[tested], y[tested], classes, X_valid=X_valid, y_valid=y_valid,
+        name, X[train], y[train], X[tested], y[tested], classes[0] if classes else (), X_valid=X_valid,
+        y_valid=y_valid, more_classes=classes[1:],
         weight=weights[train], weight_valid=weight_valid, weight_held=weight_held, columns=columns,
         targets=targets,
         numerals=tuple(kinds[target].numerals for target in targets),
@@ -307,13 +305,16 @@ def from_frame(
 
 def _labels(
     frame: "pl.DataFrame", targets: Sequence[str], reading: Reading, kinds: dict[str, Kind], notice: Notice
-) -> tuple["pl.Series", tuple[Any, ...], np.ndarray]:
-    """Return which rows have all targets, the classes, and the labels or values of those rows.
+) -> tuple["pl.Series", tuple[tuple[Any, ...], ...], np.ndarray]:
+    """Return which rows have all targets, the classes of each, and the labels or values of those rows.
+
+    Of a regression there are no classes.
 
     Raises
     ------
     InputError
-        See `labels_of`; if one of several targets is of classes; or if more than half of the rows lack one.
+        See `labels_of`; if some targets are of classes and others of numbers; or if more than half of the
+        rows lack one.
     """
     import polars as pl
 
@@ -321,34 +322,57 @@ def _labels(
     if len(found) == 1:
         (target, labels), *_ = found.items()
         tell_task(target, labels, reading, notice)
-        return labels.present, labels.classes, labels.y
-    if classes := [name for name, labels in found.items() if labels.classes]:
-        others = [name for name in targets if name not in classes]
-        mixed = f", and {listed(map(repr, others))} of numbers" if others else ""
-        raise InputError(f"target {classes[0]!r} is of classes{mixed}; {OF_CLASSES}")
+        return labels.present, (labels.classes,) if labels.classes else (), labels.y
+    tell_tasks(found, reading, notice)
     values = np.full((frame.height, len(found)), np.nan)
     for i, labels in enumerate(found.values()):
-        values[labels.present.to_numpy(), i] = labels.y[:, 0]
+        values[labels.present.to_numpy(), i] = labels.y.reshape(len(labels.y))
     whole = np.asarray(~np.isnan(values).any(axis=1))
     lacking = np.count_nonzero(~whole)
     if 2 * lacking > len(whole):
         raise InputError(
             f"a target is missing in {lacking} of {len(whole)} rows, more than half; name fewer targets"
         )
-    for name, y in zip(targets, values[whole].T, strict=True):
-        _check_target(y[:, None], (), name)
-    return pl.Series("present", whole), (), values[whole]
+    classes = tuple(labels.classes for labels in found.values() if labels.classes)
+    values = values[whole].astype(np.int32) if classes else values[whole]
+    for name, of, y in zip(targets, classes or repeat(()), values.T, strict=False):
+        _check_target(y if of else y[:, None], of, name)
+    return pl.Series("present", whole), classes, values
 
 
-def truth_of(
-    frame: "pl.DataFrame", targets: Sequence[str], classes: tuple[Any, ...], numerals: Sequence[Numerals]
-) -> np.ndarray:
-    """Return the labels of rows, (rows,), or their values, (rows, targets); see `encode` for errors."""
+def tell_tasks(found: Mapping[str, Labels], reading: Reading, notice: Notice) -> None:
+    """Say that several targets are classes, unless the user has said so.
+
+    Raises
+    ------
+    InputError
+        If some are classes and others numbers: one network learns one task.
+    """
+    classes = [name for name, labels in found.items() if labels.classes]
+    others = [name for name in found if name not in classes]
+    if classes and others:
+        raise InputError(
+            f"target {classes[0]!r} is of classes, and {listed(map(repr, others))} of numbers; train a run"
+            " for each, or say with --task classification or --task regression what all are"
+        )
+    if classes and reading.task is None:
+        (first, own), *more = found.items()
+        counts = "".join(f", {name!r} {len(labels.classes)}" for name, labels in more)
+        has = f"{first!r} has {len(own.classes)} distinct classes{counts}"
+        text = f"the task is classification: {has}; --task says otherwise"
+        notice(Guess(text, "--task classification"))
+
+
+def truth_of(frame: "pl.DataFrame", targets: Sequence[tuple[str, tuple[Any, ...], Numerals]]) -> np.ndarray:
+    """Return the labels of rows, (rows,), or of several targets (rows, targets); or values, (rows, targets).
+
+    Each target is given as its name, its classes and its numerals; see `encode` for errors.
+    """
     found: list[np.ndarray] = []
-    for name, own in zip(targets, numerals, strict=True):
+    for name, classes, numerals in targets:
         check_column(frame, name)
-        found.append(encode(cells_of_target(frame[name], classes, own), classes))
-    return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+        found.append(encode(cells_of_target(frame[name], classes, numerals), classes))
+    return found[0] if len(found) == 1 else np.column_stack(found)
 
 
 def _class_weights(text: str, classes: Sequence[Any], y: np.ndarray) -> np.ndarray:
@@ -396,11 +420,22 @@ def _check_roles(frame: "pl.DataFrame", targets: Sequence[str], reading: Reading
         raise unknown("task", reading.task, TASKS)
 
 
-def _check_classes(y: np.ndarray, classes: Sequence[Any]) -> None:
-    """Refuse training rows that lack a class."""
-    if classes and len(np.unique(y)) < len(classes):
-        gone = next(c for i, c in enumerate(classes) if i not in y)
-        raise InputError(f"class {gone!r} has no training row after the split; choose another split")
+def _check_class_weight(weight: str | None, targets: Sequence[str], classes: Sequence[Any]) -> None:
+    if weight and not classes:
+        raise InputError(f"class_weight {weight!r} is for classes; target {targets[0]!r} sets a regression")
+    if weight and len(targets) > 1:
+        raise InputError(
+            f"class_weight {weight!r} is for one target, and there are {len(targets)}; weigh the rows by a"
+            " column (--weight), or train a run for each target"
+        )
+
+
+def _check_classes(y: np.ndarray, classes: Sequence[Sequence[Any]]) -> None:
+    """Refuse training rows that lack a class; without classes do nothing."""
+    for of_target, own in zip(y.reshape(len(y), -1).T, classes, strict=False):
+        if len(np.unique(of_target)) < len(own):
+            gone = next(c for i, c in enumerate(own) if i not in of_target)
+            raise InputError(f"class {gone!r} has no training row after the split; choose another split")
 
 
 def _inputs(frame: "pl.DataFrame", others: set[str | None], targets: Sequence[str]) -> "pl.DataFrame":

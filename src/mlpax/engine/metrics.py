@@ -1,5 +1,6 @@
 """Losses and metrics of rows in NumPy, as `xla.losses` has them in JAX."""
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +33,12 @@ def measure(name: str, outputs: np.ndarray, data: Data, plan: Plan) -> np.ndarra
     if plan.loss == "poisson_deviance" and name != "loss":
         outputs = np.exp(outputs)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a diverged network's
-        values = _values(plan.loss if name == "loss" else name, outputs, y)
+        metric = plan.loss if name == "loss" else name
+        if plan.classes:
+            parts = np.split(outputs, [*accumulate(plan.classes[:-1])], axis=-1)
+            values = np.mean([_values(metric, z, y[:, k]) for k, z in enumerate(parts)], axis=0)
+        else:
+            values = _values(metric, outputs, y)
         total = weight.sum(dtype=np.float64)
         if name == "r2":
             mean = (values * weight[:, None]).sum(axis=-2, dtype=np.float64) / total
@@ -93,11 +99,16 @@ def joined(outputs: "Numbers", alive: "Numbers", plan: Plan, xp: "ModuleType") -
         return xp.where(which, values, 0).sum(axis=0) / alive.sum()
 
     tiny = xp.finfo(xp.float32).tiny
+
+    def of_classes(logits: "Numbers") -> "Numbers":
+        p = xp.exp(logits - logits.max(axis=-1, keepdims=True))
+        return xp.log(xp.maximum(mean(p / p.sum(axis=-1, keepdims=True)), tiny))
+
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of those that do not count
         match plan.loss:
             case "cross_entropy":
-                p = xp.exp(outputs - outputs.max(axis=-1, keepdims=True))
-                return xp.log(xp.maximum(mean(p / p.sum(axis=-1, keepdims=True)), tiny))
+                ends = [*accumulate(plan.classes[:-1])]
+                return xp.concatenate([of_classes(z) for z in xp.split(outputs, ends, axis=-1)], axis=-1)
             case "binary_cross_entropy":
                 yes, no = (mean(xp.exp(-xp.logaddexp(0, -side * outputs))) for side in (1, -1))
                 return xp.log(xp.maximum(yes, tiny)) - xp.log(xp.maximum(no, tiny))

@@ -79,6 +79,9 @@ class Plan:
         One name for all hidden layers, or one for each.
     loss : str
         A name of `mlpax.losses.LOSSES`.
+    classes : tuple of int
+        Of several targets of classes, the number of classes of each. Their outputs stand beside each other,
+        and losses and metrics are means over the targets. Empty for one target, or for values.
     summed : bool
         Whether the gradient adds up the losses of several outputs, as scikit-learn's does. Their mean is
         the value in both cases.
@@ -109,6 +112,7 @@ class Plan:
     network: str | Objective = "dense"
     activation: str | tuple[str, ...] = "relu"
     loss: str = "cross_entropy"
+    classes: tuple[int, ...] = ()
     summed: bool = False
     figures: tuple[str, ...] = ()
     monitor: str = "loss"
@@ -139,6 +143,7 @@ def plan_of(
     validated: bool,
     loss: str = "cross_entropy",
     valid_metrics: tuple[str, ...] = (),
+    classes: tuple[int, ...] = (),
 ) -> Plan:
     """Return the plan of a recipe.
 
@@ -155,6 +160,8 @@ def plan_of(
         Of a dense or table network.
     valid_metrics : tuple of str, optional
         More names, measured on the validation rows alone.
+    classes : tuple of int, optional
+        See `Plan`.
 
     Raises
     ------
@@ -168,6 +175,7 @@ def plan_of(
         network=network,
         activation=recipe.activation if isinstance(network, str) else "relu",  # which only ours read
         loss=loss,
+        classes=classes,
         figures=figures,
         monitor=monitored(recipe.monitor, ("loss", *figures)),
         stopping="patience" if recipe.patience else "never",

@@ -57,7 +57,7 @@ class Data(NamedTuple):
     """
 
     X: np.ndarray  # (bucket, features), uint8 or float32; or uint32 of four pixels each, quicker to gather
-    y: np.ndarray  # (bucket,) int32 labels, or (bucket, outputs) float32
+    y: np.ndarray  # (bucket,) or (bucket, targets) int32 labels, or (bucket, outputs) float32
     weight: np.ndarray  # (bucket,) float32
     n: np.int32  # rows before the padding
     steps: np.int32  # minibatches of an epoch
@@ -91,7 +91,7 @@ def place(
     ----------
     X : array of shape (rows, features), uint8 or float
         uint8 stays as it is, a byte a pixel; all other types become `dtype`.
-    y : array of shape (rows,), int, or (rows, outputs), float
+    y : array of shape (rows,) or (rows, targets), int, or (rows, outputs), float
         Labels, or targets of a regression.
     batch_size : int
         Rows of a minibatch.

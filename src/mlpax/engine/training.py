@@ -100,6 +100,7 @@ def training_of(
     metrics: tuple[str, ...],
     loss: str = "cross_entropy",
     valid_metrics: tuple[str, ...] = (),
+    classes: tuple[int, ...] = (),
 ) -> Training:
     """Return how to train by a recipe on these rows; see `plan_of` for the other arguments.
 
@@ -117,8 +118,9 @@ def training_of(
                 f"batch_size {recipe.batch_size} is larger than the {name} data; choose 1 to {rows.n}"
             )
     plan = plan_of(
-        recipe, network, metrics, validated=valid is not None, loss=loss, valid_metrics=valid_metrics
-    )
+        recipe, network, metrics, validated=valid is not None, loss=loss, valid_metrics=valid_metrics,
+        classes=classes,
+    )  # fmt: skip
     orders = orders_of(data, recipe.seed) if recipe.shuffle else None
     if orders and recipe.own_orders and recipe.members > 1:
         orders = orders_of_members(data, member_seeds(recipe.seed, recipe.members))

@@ -88,9 +88,7 @@ class _Table(BaseEstimator):
                 raise InputError(
                     f"X has {count} {kind}(s) (shape={np.shape(X)}) while a minimum of {least} is required."
                 )
-        values = [_column(y)] if self._task == "classification" or not _is_wide(y) else _columns(y)
-        # A file's digits are numbers, these stay the text that they are.
-        values = [own.cast(pl.Categorical) if own.dtype == pl.String else own for own in values]
+        values = _targets(y, class_weight)
         if len(values[0]) != frame.height:
             raise InputError(f"X has {frame.height} rows but y has {len(values[0])}; they must be equal")
         self.n_features_in_ = frame.width
@@ -224,6 +222,20 @@ def _column(y: Any) -> "pl.Series":
     return values
 
 
+def _targets(y: object, class_weight: ClassWeight) -> "list[pl.Series]":
+    """Return the targets as columns, without missing cells."""
+    import polars as pl
+
+    values = _columns(y) if _is_wide(y) else [_column(y)]
+    if len(values) > 1 and class_weight is not None:
+        raise InputError(
+            f"class_weight is for one target, and y has {len(values)}; give sample_weight, or fit an"
+            " estimator for each"
+        )
+    # A file's digits are numbers, these stay the text that they are.
+    return [own.cast(pl.Categorical) if own.dtype == pl.String else own for own in values]
+
+
 def _is_wide(y: Any) -> bool:
     """Whether y has several columns."""
     shape = np.shape(np.asarray(y) if hasattr(y, "__array__") else y)
@@ -235,7 +247,10 @@ def _columns(y: Any) -> "list[pl.Series]":
     if hasattr(y, "columns"):
         found = as_frame(y).get_columns()
     else:
-        found = as_frame({f"y{i}": _cells(own) for i, own in enumerate(np.asarray(y).T)}).get_columns()
+        array = np.asarray(y)
+        if array.dtype.kind == "U" and not hasattr(y, "dtype"):  # a list of texts and numbers
+            array = np.asarray(y, object)
+        found = as_frame({f"y{i}": _cells(own) for i, own in enumerate(array.T)}).get_columns()
     for own in found:
         if missing := own.null_count():
             rows = counted(missing, "row")
@@ -290,6 +305,9 @@ def _free(name: str, frame: "pl.DataFrame") -> str:
 class TableClassifier(ClassifierMixin, _Table):
     """A classifier of table rows: numbers, categories, dates and missing cells as they are.
 
+    `fit` also takes several targets, as y of shape (rows, targets) or a table. One network then predicts all.
+    Columns of 0 and 1 are labels of which a row may have several.
+
     Parameters
     ----------
     recipe : str, default "table"
@@ -334,8 +352,8 @@ class TableClassifier(ClassifierMixin, _Table):
 
     Attributes
     ----------
-    classes_ : array
-        The classes, as they came.
+    classes_ : array, or list of arrays
+        The classes, as they came. Of several targets, those of each.
     n_features_in_ : int
     feature_names_in_ : array of str
         The columns; of an array there are none.
@@ -383,16 +401,30 @@ class TableClassifier(ClassifierMixin, _Table):
     def fit(self, X: object, y: object, sample_weight: object = None) -> "TableClassifier":
         """Train on a polars, pandas or pyarrow table, or an array, and its classes."""
         self._fit(X, y, sample_weight, self.class_weight)
-        self.classes_ = np.array(self.model_.classes)
+        each = [np.array(target.classes) for target in self.model_.targets]
+        self.classes_ = each if len(each) > 1 else each[0]
         return self
 
-    def predict_proba(self, X: object, *, members: bool = False) -> np.ndarray:
-        """Probability of each class, of shape (rows, classes).
+    def predict_proba(self, X: object, *, members: bool = False) -> Any:
+        """Probability of each class, of shape (rows, classes); of several targets a list of such arrays.
 
         With `members` those of each network, (members, rows, classes), without the temperature of their mean.
         """
         check_is_fitted(self)
-        return self.model_.predict_proba(X, members=members)
+        each = self.model_.by_target(self.model_.predict_proba(X, members=members))
+        return each if len(each) > 1 else each[0]
+
+    def score(self, X: object, y: Any, sample_weight: Any = None) -> float:
+        """Share of the rows that are predicted right; of several targets, all of them."""
+        check_is_fitted(self)
+        if len(self.model_.targets) == 1:
+            return super().score(X, y, sample_weight)
+        truth, found = np.asarray(y), self.predict(X)
+        if truth.shape != found.shape:
+            raise InputError(
+                f"y has shape {truth.shape}; X has {len(found)} rows of {found.shape[1]} targets"
+            )
+        return float(np.average((found == truth).all(axis=1), weights=sample_weight))
 
     def predict_set(self, X: object, coverage: float = 0.9) -> np.ndarray:
         """Classes that may be a row's, (rows, classes) of bool, with a probability of `coverage`.

@@ -27,8 +27,8 @@ class Dependence(NamedTuple):
     values : array of shape (values,)
         Numbers, dates (datetime64) or levels (text).
     means : array of shape (values, answers)
-        For a classification, the probability of each class; if there are two, only that of the second. For a
-        regression, the value.
+        For a classification, the probability of each class of the first target; if there are two, only that
+        of the second class. For a regression, the value.
     """
 
     column: str
@@ -130,7 +130,7 @@ def _mean_answers(model: Model, X: np.ndarray, places: list[int], values: np.nda
         rows = np.tile(X, (len(block), 1))
         rows[:, places] = np.repeat(block, len(X), axis=0)
         outputs = model.forward(rows)
-        found = model.probabilities(outputs) if model.classes else outputs
+        found = model.by_target(model.probabilities(outputs))[0] if model.classes else outputs
         means.append(found.reshape(len(block), len(X), -1).mean(axis=1, dtype=np.float64))
     joined = np.concatenate(means)
     return joined[:, 1:] if len(model.classes) == 2 else joined

@@ -62,7 +62,7 @@ def explain(model: Model, inputs: np.ndarray) -> Explanation:
     Parameters
     ----------
     model : Model
-        If a regression has several targets, the first one is explained.
+        If it has several targets, the first one is explained.
     inputs : array of shape (1, features)
         One row, as `Model.inputs` returns it.
 
@@ -88,7 +88,7 @@ def explain(model: Model, inputs: np.ndarray) -> Explanation:
     """
     if len(inputs) != 1:
         raise InputError(f"X has {len(inputs)} rows; explain one row at a time")
-    best = int(model.forward(inputs)[0].argmax()) if model.classes else 0
+    best = int(model.by_target(model.forward(inputs))[0][0].argmax()) if model.classes else 0
 
     def score(rows: np.ndarray) -> np.ndarray:
         outputs = model.forward(rows)

@@ -163,7 +163,8 @@ def _table(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
         squares = [np.average(of_target**2, weights=dataset.weight) for of_target in y.T]
         deviation = np.array([square**0.5 or 1.0 for square in squares])
     options: dict[str, Any] = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
-    outputs = len(dataset.classes) or len(dataset.targets)
+    of_each = tuple(map(len, dataset.each_classes))
+    outputs = sum(of_each) or len(dataset.targets)
     sizes = columns.dense, columns.embeddings, recipe.hidden, outputs
     embedded = [(n, embedding_size(n)) for n in columns.embeddings]
     units = columns.dense + sum(size for _, size in embedded), *recipe.hidden, outputs
@@ -196,7 +197,8 @@ def _table(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
     several = len(dataset.targets) > 1  # in units of their own
     metrics = ("accuracy", "log_loss") if dataset.classes else ("r2",) if several else ("rmse",)
     loss = "cross_entropy" if dataset.classes else "squared_error"
-    training = training_of(recipe, data, valid, "table", metrics, loss)
+    classes = of_each if several else ()
+    training = training_of(recipe, data, valid, "table", metrics, loss, classes=classes)
     recipe = recipe.replace(backend=training.backend)
     return Problem(
         data=data,
@@ -247,11 +249,12 @@ def _dense(params: Pytree, recipe: Recipe) -> Network:
 
 def _model(dataset: Dataset, recipe: Recipe, networks: list[Network], **more: Any) -> Model:
     task = "classification" if dataset.classes else "regression"
+    each = dataset.each_classes or ((),) * len(dataset.targets)
     return Model(
         networks=tuple(networks),
         targets=tuple(
-            Target(name, task, dataset.classes, numerals=numerals)
-            for name, numerals in zip(dataset.targets, dataset.numerals, strict=True)
+            Target(name, task, classes, numerals=numerals)
+            for name, classes, numerals in zip(dataset.targets, each, dataset.numerals, strict=True)
         ),
         recipe=dataclasses.asdict(recipe),
         **more,
@@ -276,9 +279,11 @@ def _check_file(untrained: Model) -> None:
 def _calibrated(model: Model, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Model:
     """Return the model with the temperature that makes held-out rows likeliest; without rows, as it is.
 
-    Label smoothing makes a network less sure than it may be. The temperature is never fitted on test rows.
+    Each of several targets gets a temperature of its own. Label smoothing makes a network less sure than it
+    may be. The temperature is never fitted on test rows.
     """
     if not len(y):
         return model
-    found = temperature(model.forward(X), y, weight)
-    return dataclasses.replace(model, calibration=Calibration(found))
+    each = zip(model.by_target(model.forward(X)), y.reshape(len(y), -1).T, strict=True)
+    found = [temperature(logits, labels, weight) for logits, labels in each]
+    return dataclasses.replace(model, calibration=Calibration(tuple(found) if len(found) > 1 else found[0]))

@@ -1,7 +1,6 @@
 """The models of several folds as one, which knows how far its networks err on new rows."""
 
 import dataclasses
-import math
 
 import numpy as np
 
@@ -42,17 +41,21 @@ def joined(models: list[Model], held: list[Rows]) -> tuple[Model, dict[str, floa
         figures = {"fold_rmse": float(np.sqrt(np.mean((predicted - truth[:, 0]) ** 2)))}
         return dataclasses.replace(whole, intervals=intervals), figures
     p = np.concatenate([m.probabilities(m.forward(X)) for m, (X, _) in zip(models, held, strict=True)])
-    hits: np.ndarray = p.argmax(axis=1) == truth
-    of_truth = p[np.arange(len(truth)), truth].astype(np.float64)
+    labels = truth.reshape(len(truth), -1).T
+    each = [(own, of.astype(int)) for own, of in zip(first.by_target(p), labels, strict=True)]
+    hits = np.stack([own.argmax(axis=1) == of for own, of in each])
+    of_truth = np.stack([own[np.arange(len(of)), of].astype(np.float64) for own, of in each])
     figures = {
         "fold_accuracy": float(hits.mean()),
         "fold_log_loss": float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean()),
     }
-    temperatures = [model.calibration.temperature for model in models if model.calibration]
+    temperatures = [model.calibration.temperatures for model in models if model.calibration]
     if temperatures:
-        mean = math.exp(float(np.mean(np.log(temperatures))))
-        whole = dataclasses.replace(whole, calibration=Calibration(mean))
-    return dataclasses.replace(whole, intervals=Intervals.of_probabilities(of_truth, folds)), figures
+        mean: list[float] = np.exp(np.mean(np.log(temperatures), axis=0)).tolist()
+        whole = dataclasses.replace(whole, calibration=Calibration(tuple(mean) if len(mean) > 1 else mean[0]))
+    if len(first.targets) > 1:
+        return whole, figures
+    return dataclasses.replace(whole, intervals=Intervals.of_probabilities(of_truth[0], folds)), figures
 
 
 def _scaled(model: Model) -> list[Network]:

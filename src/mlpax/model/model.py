@@ -15,7 +15,7 @@ import numpy as np
 
 from mlpax import scores
 from mlpax.atomic import atomic
-from mlpax.bootstrap import Interval, intervals_of_classes, intervals_of_values
+from mlpax.bootstrap import Interval, intervals_of_classes, intervals_of_targets, intervals_of_values
 from mlpax.data.columns import Columns, as_frame, inputs_beside
 from mlpax.data.kinds import as_text
 from mlpax.data.numerals import Numerals
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "Calibration", "Intervals", "Model", "Network", "Target", "check_weights",
            "disagreement", "whole_text"]  # fmt: skip
 
-Figures = scores.Classification | scores.Regression | scores.Several
+Figures = scores.Classification | scores.Regression | scores.Several | scores.SeveralClasses
 TINY = float(np.finfo(np.float32).tiny)  # a probability whose logarithm is finite
 
 # The start of a text that a spreadsheet takes for a formula, unless the whole text is a number.
@@ -55,7 +55,7 @@ class Target:
         The column of a table; empty if it has no name.
     task : {"classification", "regression"}
     classes : tuple of str, int or bool
-        What each output of a classification stands for; empty for a regression.
+        What each of its outputs stands for; empty for a regression, which has one output.
     link : {"identity", "exp"}
         What turns a regression's output into its value.
     numerals : Numerals
@@ -75,14 +75,19 @@ class Calibration:
 
     Attributes
     ----------
-    temperature : float
-        Divisor of the outputs before the softmax, above 0.
+    temperature : float or tuple of float
+        Divisor of the outputs before the softmax, above 0. Several targets have one each.
     fitted_on : {"validation"}
         To score these rows, leave the temperature out.
     """
 
-    temperature: float
+    temperature: float | tuple[float, ...]
     fitted_on: str = "validation"
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """The temperature of each target."""
+        return self.temperature if isinstance(self.temperature, tuple) else (self.temperature,)
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,7 @@ class Model:
     networks : tuple of Network
         Several answer with the mean of their probabilities, or of their values.
     targets : tuple of Target
-        One classification, or one regression for each output.
+        Classifications, whose outputs stand beside each other, or one regression for each output.
     scaling : Scaling
         The networks see `(X - shift) * scale`.
     image_shape : tuple of int, optional
@@ -327,6 +332,44 @@ class Model:
         """Return the outputs for rows as `inputs` returns them; see `outputs`."""
         return self.joined(self.of_members(X))
 
+    def by_target(self, values: np.ndarray) -> list[np.ndarray]:
+        """Return the outputs, or probabilities, of each target of a classification.
+
+        Parameters
+        ----------
+        values : array of shape (..., outputs)
+
+        Returns
+        -------
+        list of arrays of shape (..., classes)
+        """
+        ends = itertools.accumulate(len(target.classes) for target in self.targets[:-1])
+        return np.split(values, [*ends], axis=-1) if len(self.targets) > 1 else [values]
+
+    def _shares(self, logits: np.ndarray) -> np.ndarray:
+        """Return the softmax of each target's outputs, (rows, outputs)."""
+        if len(self.targets) == 1:
+            return softmax(logits)
+        return np.concatenate([softmax(of_target) for of_target in self.by_target(logits)], axis=1)
+
+    def _best(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the label of each row's likeliest class, (rows,), or of several targets (rows, targets)."""
+        if len(self.targets) == 1:
+            return outputs.argmax(axis=1)
+        return np.stack([of_target.argmax(axis=1) for of_target in self.by_target(outputs)], axis=1)
+
+    def named(self, labels: np.ndarray) -> np.ndarray:
+        """Return the classes that labels stand for, in their shape: (rows,), or (rows, targets) of several.
+
+        If the classes of the targets are of several types, the array is of Python objects.
+        """
+        if len(self.targets) == 1:
+            return np.asarray(self.classes)[labels]
+        every = [np.asarray(target.classes) for target in self.targets]
+        if len({classes.dtype.kind for classes in every}) > 1:
+            every = [np.array(target.classes, object) for target in self.targets]
+        return np.stack([own[column] for own, column in zip(every, labels.T, strict=True)], axis=1)
+
     def of_members(self, X: np.ndarray) -> np.ndarray:
         """Return the outputs of each network for the same rows, (members, rows, outputs)."""
         each = len(self.networks) // (1 + len(self.fold_columns))
@@ -356,7 +399,7 @@ class Model:
             return found[0]
         if self.task == "regression":
             return found.mean(axis=0, dtype=np.float64).astype(found.dtype)  # far from 0 float32 is coarse
-        mean = np.mean([softmax(logits) for logits in found], axis=0)
+        mean = np.mean([self._shares(logits) for logits in found], axis=0)
         return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
 
     def _values(self, network: Network, X: np.ndarray) -> np.ndarray:
@@ -383,11 +426,15 @@ class Model:
         Returns
         -------
         array of shape (rows, classes), float32
+            Those of several targets stand beside each other, see `by_target`.
         """
         if calibrated and self.calibration:
+            each = self.calibration.temperature
+            if isinstance(each, tuple):
+                each = np.repeat(each, [len(target.classes) for target in self.targets]).astype(np.float32)
             with np.errstate(over="ignore"):
-                outputs = outputs / self.calibration.temperature
-        found = softmax(outputs)
+                outputs = outputs / each
+        found = self._shares(outputs)
         if not np.isfinite(found).all():
             raise InputError("the model's outputs, or their quotients by its temperature, are not finite")
         return found
@@ -395,13 +442,14 @@ class Model:
     def predict_proba(self, X: object, *, calibrated: bool = True, members: bool = False) -> np.ndarray:
         """Return the probability of each class, (rows, classes); see `outputs` and `probabilities`.
 
-        With `members` those of each network, (members, rows, classes), without the temperature, which was
-        fitted on their mean.
+        The classes of several targets stand beside each other; `by_target` takes them apart. With `members`
+        those of each network, (members, rows, classes), without the temperature, which was fitted on their
+        mean.
         """
         if self.task != "classification":
             raise InputError("a regression has no probabilities; use predict")
         if members:
-            return np.stack([softmax(outputs) for outputs in self.of_members(self.inputs(X))])
+            return np.stack([self._shares(outputs) for outputs in self.of_members(self.inputs(X))])
         return self.probabilities(self.outputs(X), calibrated=calibrated)
 
     def predict_interval(self, X: object, coverage: float = 0.9) -> np.ndarray:
@@ -447,6 +495,7 @@ class Model:
     def predict(self, X: object, *, members: bool = False) -> np.ndarray:
         """Return the likeliest class of each row, or a regression's values; see `outputs`.
 
+        Of several targets there is a column for each, (rows, targets); see `named` for their classes.
         With `members` those of each network, with an axis of them before the rows.
         """
         if members:
@@ -455,20 +504,20 @@ class Model:
 
     def _predicted(self, outputs: np.ndarray) -> np.ndarray:
         if self.task == "classification":
-            return np.asarray(self.classes)[outputs.argmax(axis=1)]
+            return self.named(self._best(outputs))
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
     def score(self, outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """Return the accuracy for labels, of shape (rows,), or the RMSE for values, (rows, outputs).
 
-        Of several targets, whose units differ, it is the mean of their R².
+        Of several targets it is the mean of their accuracies, or of their R², since their units differ.
         """
-        if len(self.targets) > 1:
-            return {"r2": scores.several(y, outputs, self._names)["r2"]}
+        if len(self.targets) > 1 and self.task == "regression":
+            return {"r2": scores.several(y, outputs, self.names)["r2"]}
         if self.task == "regression":
             mean = np.mean((outputs - y.reshape(outputs.shape)) ** 2)
             return {"rmse": np.sqrt(mean).item()}
-        hits: np.ndarray = outputs.argmax(axis=1) == y
+        hits: np.ndarray = self._best(outputs) == y
         return {"accuracy": float(hits.mean())}
 
     def evaluate(
@@ -480,8 +529,8 @@ class Model:
         ----------
         X : array or frame
             See `outputs`.
-        y : array of shape (rows,)
-            The true classes, each one of `classes`; or a regression's values, also (rows, targets).
+        y : array of shape (rows,) or (rows, targets)
+            The true classes, each one of `classes` of its target; or a regression's values.
         calibrated : bool, default True
             See `probabilities`.
         weight : array of shape (rows,), optional
@@ -490,7 +539,8 @@ class Model:
         Returns
         -------
         dict
-            See `scores.classification`, `scores.regression` and, of several targets, `scores.several`.
+            See `scores.classification`, `scores.regression` and, of several targets, `scores.several_classes`
+            and `scores.several`.
 
         Raises
         ------
@@ -505,7 +555,10 @@ class Model:
         """Score outputs; see `evaluate`."""
         truth, found = self._scored(outputs, y, calibrated, weight)
         if len(self.targets) > 1:
-            return scores.several(truth, found, self._names, weight)
+            if self.task == "regression":
+                return scores.several(truth, found, self.names, weight)
+            classes = [target.classes for target in self.targets]
+            return scores.several_classes(truth, self.by_target(found), classes, self.names, weight)
         if self.task == "regression":
             return scores.regression(truth, found, weight)
         return scores.classification(truth, found, self.classes, weight)
@@ -515,12 +568,16 @@ class Model:
     ) -> dict[str, Interval]:
         """Return a 95 % interval of each score of `figures`; see `bootstrap.intervals_of_classes`.
 
-        Of several targets those of the target "a" are named `rmse/a`, `mae/a` and `r2/a`.
+        Of several targets those of the target "a" are named `rmse/a`, `mae/a` and `r2/a`, or `accuracy/a` and
+        so on.
         """
         truth, found = self._scored(outputs, y, calibrated, weight)
+        if len(self.targets) > 1 and self.task == "classification":
+            classes = [target.classes for target in self.targets]
+            return intervals_of_targets(truth, self.by_target(found), classes, self.names, weight)
         if len(self.targets) > 1:
             of_all = {"r2": intervals_of_values(truth, found, weight)["r2"]}
-            for name, y_true, y_found in zip(self._names, truth.T, found.T, strict=True):
+            for name, y_true, y_found in zip(self.names, truth.T, found.T, strict=True):
                 of_one = intervals_of_values(y_true, y_found, weight)
                 of_all |= {f"{score}/{name}": interval for score, interval in of_one.items()}
             return of_all
@@ -545,12 +602,23 @@ class Model:
         return self._labels(y), self.probabilities(outputs, calibrated=calibrated)
 
     def _labels(self, y: np.ndarray) -> np.ndarray:
-        """Return the position of each true class in `classes`."""
-        position = {label: i for i, label in enumerate(self.classes)}
-        for value in y.tolist():
-            if value not in position:
-                raise InputError(f"y holds {value!r}, which is none of the model's classes {self.classes}")
-        return np.array([position[value] for value in y.tolist()])
+        """Return the position of each true class in the classes of its target."""
+        wanted = (len(y),) if len(self.targets) == 1 else (len(y), len(self.targets))
+        if y.shape != wanted:
+            raise InputError(
+                f"y has shape {y.shape}; the model answers with {wanted}, a class for each target"
+            )
+        found: list[list[int]] = []
+        for target, of_target in zip(self.targets, y.reshape(len(y), len(self.targets)).T, strict=True):
+            position = {label: i for i, label in enumerate(target.classes)}
+            for value in of_target.tolist():
+                if value not in position:
+                    which = f" of {target.name!r}" if len(self.targets) > 1 else ""
+                    raise InputError(
+                        f"y holds {value!r}, which is none of the model's classes{which} {target.classes}"
+                    )
+            found.append([position[value] for value in of_target.tolist()])
+        return np.array(found).T.reshape(wanted)
 
     @property
     def score_name(self) -> str:
@@ -599,11 +667,19 @@ class Model:
             raise unknown("score", name, options)
         rows = np.arange(len(truth))
 
+        def log_likelihood(outputs: np.ndarray) -> float:
+            each = zip(
+                self.by_target(self.probabilities(outputs)),
+                truth.reshape(len(rows), len(self.targets)).T,
+                strict=True,
+            )
+            of_truth = [p[rows, labels.astype(int)] for p, labels in each]
+            return float(np.log(np.maximum(of_truth, TINY)).mean())
+
         def goodness(inputs: np.ndarray) -> float:
             outputs = self.forward(inputs)
             if name == "log_loss":
-                of_truth = np.asarray(self.probabilities(outputs))[rows, truth.astype(int)]
-                return float(np.log(np.maximum(of_truth, TINY)).mean())
+                return log_likelihood(outputs)
             return self.score(outputs, truth)[name] * (-1 if name == "rmse" else 1)
 
         return scores.importance(inputs, self.places, goodness, repeats=repeats, seed=seed)
@@ -630,7 +706,8 @@ class Model:
     ) -> int:
         """Write a line for each row: its prediction, and the probability of each class. Memory is bounded.
 
-        If a column names the rows, it comes first.
+        Of several targets there is a column `prediction_a` for each target "a", and `probability_a=x` for
+        each of its classes. If a column names the rows, it comes first.
 
         Parameters
         ----------
@@ -646,7 +723,8 @@ class Model:
             are left.
         disagreement : bool, default False
             Whether to add a column `disagreement`: the standard deviation, over the networks, of their
-            probability of the predicted class, without the temperature, or of their value.
+            probability of the predicted class, without the temperature, or of their value. Of several targets
+            it is the mean over the targets.
         interval : float in (0, 1), optional
             Add the columns `low` and `high`, between which the value lies with this probability; of a
             classification the column `set`, the classes that may be the row's, as `a|b`.
@@ -732,19 +810,28 @@ class Model:
             if disagreement:
                 last.append(pl.Series("disagreement", each.std(axis=0).mean(axis=1)))
             return pl.DataFrame([*front, *(pl.Series(name, of_target) for name, of_target in values), *last])
-        p = self.probabilities(found)
-        of_kind = pl.Series(self.classes).dtype
-        best = found.argmax(axis=1)
-        predicted = [self.classes[int(i)] for i in best]
-        shares = [pl.Series(f"probability_{c}", np.round(p[:, i], 6)) for i, c in enumerate(self.classes)]
+        p, labels = self.probabilities(found), self._best(found).reshape(len(found), len(self.targets))
+        names = zip(self._names_of_values(), self.targets, labels.T, strict=True)
+        predicted = [
+            pl.Series(name, [target.classes[int(i)] for i in best], pl.Series(target.classes).dtype)
+            for name, target, best in names
+        ]
+        shares = [
+            pl.Series(name, np.round(p[:, i], 6)) for i, name in enumerate(self._names_of_probabilities())
+        ]
         if interval is not None:
             kept = self.set_of(p, interval)
             sets = ["|".join(str(self.classes[k]) for k in np.flatnonzero(row)) for row in kept]
             last.append(pl.Series("set", sets, pl.String))
         if disagreement:
-            of_best = [softmax(logits)[np.arange(len(best)), best] for logits in each]
-            last.append(pl.Series("disagreement", np.std(of_best, axis=0)))
-        return pl.DataFrame([*front, pl.Series("prediction", predicted, of_kind), *shares, *last])
+            of_best = [self._of_best(self._shares(logits), labels) for logits in each]
+            last.append(pl.Series("disagreement", np.std(of_best, axis=0).mean(axis=0)))
+        return pl.DataFrame([*front, *predicted, *shares, *last])
+
+    def _of_best(self, p: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
+        """Return the probability of the label of each target, (rows,) each."""
+        each = zip(self.by_target(p), labels.T, strict=True)
+        return [of_target[np.arange(len(best)), best] for of_target, best in each]
 
     def _names_written(self, disagreement: bool, interval: float | None, files: bool) -> list[str]:
         """Return the columns that `write_predictions` writes, but for the one that names the rows."""
@@ -752,17 +839,33 @@ class Model:
         more = ["file"] * files + bounds * (interval is not None) + ["disagreement"] * disagreement
         if self.task == "regression":
             return [*self._names_of_values(), *more]
-        return ["prediction", *(f"probability_{c}" for c in self.classes), *more]
+        return [*self._names_of_values(), *self._names_of_probabilities(), *more]
 
     def _names_of_values(self) -> list[str]:
-        """Return a column's name for each output of a regression: its target's name, or its number."""
-        return ["prediction"] if len(self.targets) == 1 else [f"prediction_{name}" for name in self._names]
+        """Return a column's name for each target's prediction: the target's name, or its number."""
+        return ["prediction"] if len(self.targets) == 1 else [f"prediction_{name}" for name in self.names]
+
+    def _names_of_probabilities(self) -> list[str]:
+        """Return a column's name for each output of a classification."""
+        if len(self.targets) == 1:
+            return [f"probability_{c}" for c in self.classes]
+        each = zip(self.names, self.targets, strict=True)
+        return [f"probability_{name}={c}" for name, target in each for c in target.classes]
 
     @property
-    def _names(self) -> list[str]:
-        """The names of several targets, or if they have none their numbers."""
+    def named_classes(self) -> list[str | int] | dict[str, list[str | int]]:
+        """The classes; of several targets those of each, by its name."""
+        each = [list(target.classes) for target in self.targets]
+        return dict(zip(self.names, each, strict=True)) if len(each) > 1 and self.classes else each[0]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of several targets; their numbers, if names are missing or would be confused."""
         names = [target.name for target in self.targets]
-        return names if len({*names}) == len(names) else [*map(str, range(len(names)))]
+        clear = not any(
+            "=" in name and target.classes for name, target in zip(names, self.targets, strict=True)
+        )
+        return names if clear and len({*names}) == len(names) else [*map(str, range(len(names)))]
 
     def save(self, path: str | Path) -> None:
         """Write the model as a safetensors file, whole or not at all; docs/model-file.md describes it.

@@ -15,6 +15,7 @@ from mlpax.errors import ModelFileError
 from mlpax.model.model import Calibration, Intervals, Model, Target, check_weights
 from mlpax.model.schema import (
     FORMAT,
+    CalibrationRecord,
     Classes,
     Header,
     IntervalsRecord,
@@ -134,7 +135,7 @@ def _model(header: Header, arrays: Arrays, device: str | None) -> Model:
         image_shape=None if header["image_shape"] is None else tuple(header["image_shape"]),
         columns=columns[0] if columns else None,
         fold_columns=columns[1:],
-        calibration=header["calibration"] and Calibration(**header["calibration"]),
+        calibration=header["calibration"] and _calibration(header["calibration"]),
         intervals=None if intervals is None else _intervals(intervals),
         backend=header["backend"],
         recipe=header["recipe"],
@@ -151,6 +152,11 @@ def _columns(header: Header, arrays: Arrays) -> tuple[Columns, ...]:
         own = {name: arrays[f"columns.{k}.{name}"] for name in columns.shapes}
         found.append(columns.with_arrays(own))
     return tuple(found)
+
+
+def _calibration(record: CalibrationRecord) -> Calibration:
+    found = record["temperature"]
+    return Calibration(tuple(found) if isinstance(found, list) else found, record["fitted_on"])
 
 
 def _intervals(record: IntervalsRecord) -> Intervals:

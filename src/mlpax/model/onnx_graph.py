@@ -12,6 +12,7 @@ from mlpax.engine.forward import Network
 from mlpax.errors import InputError, MlpaxError, unknown
 from mlpax.model.examples import made_up, size_of
 from mlpax.model.model import Intervals, Model
+from mlpax.model.schema import Classes
 
 if TYPE_CHECKING:
     import onnx
@@ -38,7 +39,8 @@ def to_onnx(model: Model, *, dates: str = "text", interval: float | None = None)
 
     The outputs are `prediction`, (rows,), or (rows, targets) for several values; of a classification also
     `probabilities`, (rows, classes); with `interval` also `low` and `high`, (rows,), or for a classification
-    `set`, (rows, classes) of bool. If a column has the name of an output, the output's ends in `_`.
+    `set`, (rows, classes) of bool. If a classification has several targets, each target "a" has its own
+    `prediction_a` and `probabilities_a`. If a column has the name of an output, the output's ends in `_`.
 
     Parameters
     ----------
@@ -127,7 +129,26 @@ def _outputs(
 
 
 def _classification(graph: Graph, model: Model, found: list[Value], quantile: float | None) -> None:
-    """Add the outputs of a classification: the class of the greatest mean probability; see `Model`."""
+    """Add the outputs of each target: the class of the greatest mean probability; see `Model`."""
+    several, start = len(model.targets) > 1, 0
+    temperatures = model.calibration.temperatures if model.calibration else (1.0,) * len(model.targets)
+    for name, target, temperature in zip(model.names, model.targets, temperatures, strict=True):
+        end = start + len(target.classes)
+        own = graph.constant(np.arange(start, end), "int64") if several else ""
+        logits = [graph("Gather", x, own, axis=1) for x in found] if several else found
+        _of_classes(graph, target.classes, logits, temperature, f"_{name}" if several else "", quantile)
+        start = end
+
+
+def _of_classes(
+    graph: Graph,
+    classes: Classes,
+    found: list[Value],
+    temperature: float,
+    suffix: str,
+    quantile: float | None,
+) -> None:
+    """Add the outputs of one target for the logits of each network; their names end in the suffix."""
     logits = found[0]
     if len(found) > 1:
         shares = [
@@ -137,20 +158,20 @@ def _classification(graph: Graph, model: Model, found: list[Value], quantile: fl
         tiny = graph.constant(np.finfo(np.float32).tiny, "float32")
         logits = graph("Log", graph("Max", mean, tiny))
     best = graph("ArgMax", logits, axis=1, keepdims=0)
-    type = {str: "str", bool: "bool", int: "int64"}[_type_of(model)]
-    named = graph("Gather", graph.constant(list(model.classes), type), best, axis=0)
-    if model.calibration:
-        logits = graph("Div", logits, graph.constant(model.calibration.temperature, "float32"))
+    type = {str: "str", bool: "bool", int: "int64"}[_type_of(classes)]
+    named = graph("Gather", graph.constant(list(classes), type), best, axis=0)
+    if temperature != 1:
+        logits = graph("Div", logits, graph.constant(temperature, "float32"))
     probabilities = graph("Softmax", logits, axis=1)
-    graph.output("prediction", named, type, (ROWS,))
-    graph.output("probabilities", probabilities, "float32", (ROWS, len(model.classes)))
+    graph.output(f"prediction{suffix}", named, type, (ROWS,))
+    graph.output(f"probabilities{suffix}", probabilities, "float32", (ROWS, len(classes)))
     if quantile is not None:
         least = graph.constant(1 - quantile, "float64")
         inside = graph("GreaterOrEqual", graph.cast(probabilities, "float64"), least)
-        graph.output("set", inside, "bool", (ROWS, len(model.classes)))
+        graph.output("set", inside, "bool", (ROWS, len(classes)))
 
 
-def _type_of(model: Model) -> type:
+def _type_of(classes: Classes) -> type:
     """Return the type of the classes.
 
     Raises
@@ -158,11 +179,9 @@ def _type_of(model: Model) -> type:
     InputError
         If they are of several types.
     """
-    types = {type(c) for c in model.classes}
+    types = {type(c) for c in classes}
     if len(types) > 1:
-        raise InputError(
-            f"the classes {model.classes[:5]} are of several types, which ONNX has no tensor for"
-        )
+        raise InputError(f"the classes {classes[:5]} are of several types, which ONNX has no tensor for")
     return types.pop()
 
 
@@ -236,7 +255,9 @@ def difference(model: Model, exported: "onnx.ModelProto", *, interval: float | N
     """
     rows = made_up(model, EXAMPLES)
     found = _run(exported, rows)
-    if model.classes:
+    if model.classes and len(model.targets) > 1:
+        largest = _check_targets(model, found, model.predict_proba(rows))
+    elif model.classes:
         p = model.predict_proba(rows)
         largest = float(np.abs(found["probabilities"] - p).max())
         if largest <= TOLERANCE:
@@ -250,6 +271,19 @@ def difference(model: Model, exported: "onnx.ModelProto", *, interval: float | N
         largest = max(float(x.max()) for x in off) / size_of(values)
     if not largest <= TOLERANCE:
         raise MlpaxError(f"the ONNX graph differs from the model by {largest:.1e}; this is an error in mlpax")
+    return largest
+
+
+def _check_targets(model: Model, found: Feeds, p: np.ndarray) -> float:
+    """Return the largest difference of a probability; raise an error if a graph names other classes."""
+    largest, outputs = 0.0, list(found.values())  # prediction and probabilities of each target in turn
+    each = zip(model.targets, outputs[::2], outputs[1::2], model.by_target(p), strict=True)
+    for target, named, probabilities, own in each:
+        largest = max(largest, float(np.abs(probabilities - own).max()))
+        second, first = np.sort(own, axis=1)[:, -2:].T
+        sure = first - second > 2 * TOLERANCE
+        if largest <= TOLERANCE and (named != np.asarray(target.classes)[own.argmax(axis=1)])[sure].any():
+            raise MlpaxError("the ONNX graph names other classes than the model; this is an error in mlpax")
     return largest
 
 

@@ -64,9 +64,9 @@ class TargetRecord(TypedDict):
 
 
 class CalibrationRecord(TypedDict):
-    """The temperature of the probabilities."""
+    """The temperature of the probabilities, or that of each target."""
 
-    temperature: float
+    temperature: float | list[float]
     fitted_on: str
 
 
@@ -194,6 +194,8 @@ def columns_of(header: Header) -> tuple[Columns, ...]:
         plain = header["scaling"] == {"shift": 0, "scale": 1}
         _require(plain or not record["embeddings"], "its scaling changes the codes of its embeddings")
         _check_targets(header["targets"], record["sizes"][-1])
+    several = len(header["targets"]) > 1
+    _require(not several or header["image_shape"] is None, "its pictures have several targets")
     if intervals := header.get("intervals"):
         folds, found = intervals["folds"], intervals["scores"]
         _require(len(networks) % folds == 0, "its networks cannot be divided among its folds")
@@ -203,10 +205,10 @@ def columns_of(header: Header) -> tuple[Columns, ...]:
         _require(levels == sorted(levels), "its levels do not rise")
         _require(len(levels) == len(intervals["spreads"]), "its spreads are not one for each level")
     calibration = header["calibration"]
-    temperature = calibration["temperature"] if calibration else 1.0
-    numbers = (*header["scaling"].values(), temperature)
+    temperatures = _temperatures(calibration["temperature"], len(header["targets"])) if calibration else []
+    numbers = (*header["scaling"].values(), *temperatures)
     _require(all(abs(v) <= LARGEST_32 for v in numbers), "its scaling or temperature is beyond float32")
-    _require(temperature >= LEAST_32, "its temperature is 0 as float32")
+    _require(all(v >= LEAST_32 for v in temperatures), "its temperature is 0 as float32")
     _require(_is_flat(header["recipe"], DEEPEST), f"its recipe has more than {DEEPEST} levels")
     return columns
 
@@ -214,6 +216,12 @@ def columns_of(header: Header) -> tuple[Columns, ...]:
 def _every_columns(header: Header) -> tuple[Columns, ...]:
     every = [] if header["columns"] is None else [header["columns"], *header.get("fold_columns", [])]
     return tuple(Columns.from_json(own) for own in every)
+
+
+def _temperatures(found: float | list[float], targets: int) -> Sequence[float]:
+    each = found if isinstance(found, list) else [found]
+    _require(len(each) == targets, "its temperatures are not one for each target")
+    return each
 
 
 def _require(condition: object, what: str) -> None:
@@ -250,18 +258,26 @@ def _check_network(network: NetworkRecord, columns: Columns | None, image_shape:
 def _check_targets(targets: list[TargetRecord], outputs: int) -> None:
     first = targets[0]
     if first["task"] == "classification":
-        classes = first["classes"]
-        _require(len(targets) == 1, "it has other targets beside a classification")
-        _require(len(classes) == outputs, "its classes do not fit its outputs")
-        _require(len({*classes}) == outputs, "it has a class twice")
-        _require(isinstance(classes[0], str) or _fits_64_bits(classes), "its classes do not fit one type")
-        _require(first["link"] == "identity", f"its link is {first['link']!r}")
+        _require(
+            sum(len(target["classes"]) for target in targets) == outputs, "its classes do not fit its outputs"
+        )
+        for target in targets:
+            _check_classes(target)
         return
     _require(len(targets) == outputs, "its targets do not fit its outputs")
     for target in targets:
         _require(target["task"] == "regression", "it has other targets beside a classification")
         _require(not target["classes"], "its classes do not fit its outputs")
         _require(target["link"] == first["link"], "its targets have different links")
+
+
+def _check_classes(target: TargetRecord) -> None:
+    classes = target["classes"]
+    _require(target["task"] == "classification", "it has other targets beside a classification")
+    _require(len(classes) > 0, "it has a target without classes")
+    _require(len({*classes}) == len(classes), "it has a class twice")
+    _require(isinstance(classes[0], str) or _fits_64_bits(classes), "its classes do not fit one type")
+    _require(target["link"] == "identity", f"its link is {target['link']!r}")
 
 
 def _fits_64_bits(classes: Sequence[object]) -> bool:
@@ -297,9 +313,11 @@ def _fault(value: object, schema: Schema, where: str) -> str:
     if "$ref" in schema:
         schema = _schema().get("$defs", {})[schema["$ref"].removeprefix("#/$defs/")]
     if "anyOf" in schema:
-        if all(_fault(value, option, where) for option in schema["anyOf"]):
-            return f"{where} is {repr(value)[:80]}, which is none of the things that it may be"
-        return ""
+        faults = {_fault(value, option, where): option for option in schema["anyOf"]}
+        if "" in faults:
+            return ""
+        of_its_type = (fault for fault, own in faults.items() if "type" in own and ", not of" not in fault)
+        return next(of_its_type, f"{where} is {repr(value)[:80]}, which is none of the things that it may be")
     allowed = [schema["const"]] if "const" in schema else schema.get("enum")
     if allowed is not None:
         if value not in allowed or type(value) is not type(allowed[allowed.index(value)]):  # 1 is True

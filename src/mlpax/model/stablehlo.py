@@ -17,7 +17,8 @@ def to_stablehlo(model: Model) -> bytes:
 
     The program takes pictures of (rows, height, width) or (rows, height, width, 3), uint8; or arrays of
     (rows, features), float32. Text is no type of StableHLO: of a table the program takes what `Model.inputs`
-    returns. It returns the probabilities, (rows, classes), or the values, (rows, outputs).
+    returns. It returns the probabilities, (rows, classes), or the values, (rows, outputs). The classes of
+    several targets stand beside each other.
 
     Parameters
     ----------
@@ -46,8 +47,8 @@ def to_stablehlo(model: Model) -> bytes:
     shape = model.image_shape or (sum(n.features for n in model.networks[:: len(model.networks) // folds]),)
     return exported.serialized(
         model.networks, model.scaling, shape, "uint8" if model.image_shape else "float32", folds=folds,
-        exponential=model.link == "exp", classes=bool(model.classes),
-        temperature=model.calibration.temperature if model.calibration else 1.0,
+        exponential=model.link == "exp", classes=[len(t.classes) for t in model.targets if t.classes],
+        temperatures=model.calibration.temperatures if model.calibration else (),
     )  # fmt: skip
 
 

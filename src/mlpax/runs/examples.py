@@ -21,7 +21,7 @@ class Examples(NamedTuple):
     """Rows whose truth is known."""
 
     X: np.ndarray  # as `Model.forward` takes it
-    y: np.ndarray  # classes, (rows,), or values, (rows, targets)
+    y: np.ndarray  # classes, (rows,) or of several targets (rows, targets); or values, (rows, targets)
     new: bool  # whether the temperature of the probabilities was fitted on other rows
     weight: np.ndarray | None  # (rows,), if the run was trained with weights
 
@@ -89,7 +89,7 @@ def examples(
         X, y, weight = source(data, data_dir, model=model).to_score(model, notice, reading)
     if weight is not None:
         notice(f"the rows count by their weights, column {named!r}")
-    return Examples(X, np.asarray(model.classes)[y] if model.classes else y, new, weight)
+    return Examples(X, model.named(y) if model.classes else y, new, weight)
 
 
 def scores_of(model: Model, rows: Examples, notice: Notice) -> Scores:

@@ -47,9 +47,9 @@ def drawings_of(
     Returns
     -------
     dict
-        "curves", if an epoch was trained; of a classification "confusion", "calibration", "roc" and
-        "precision_recall", and of pictures also "mistakes"; of a regression "predicted" and, of one target,
-        "residuals"; and "weights" of a network for grey pictures.
+        "curves", if an epoch was trained; of a classification "confusion" and, of one target, "calibration",
+        "roc" and "precision_recall", and of pictures also "mistakes"; of a regression "predicted" and, of one
+        target, "residuals"; and "weights" of a network for grey pictures.
     """
     drawings = _curves(run, config, columns)
     if model is None:
@@ -81,8 +81,8 @@ def answers(held: Sequence[Held]) -> tuple[np.ndarray, np.ndarray]:
     truth : array of shape (rows,), int, or (rows, targets)
         Labels, or a regression's values.
     answers : array of shape (rows, classes) or (rows, targets)
-        Probabilities, or values. The temperature of the probabilities is left out for rows that it was fitted
-        on.
+        Probabilities, those of several targets beside each other; or values. The temperature of the
+        probabilities is left out for rows that it was fitted on.
     """
     found: list[np.ndarray] = []
     for part in held:
@@ -93,6 +93,10 @@ def answers(held: Sequence[Held]) -> tuple[np.ndarray, np.ndarray]:
 
 def _of_classes(model: Model, held: Sequence[Held]) -> Drawings:
     y, probabilities = answers(held)
+    if len(model.targets) > 1:
+        best = np.stack([p.argmax(axis=1) for p in model.by_target(probabilities)], axis=1)
+        every = [target.classes for target in model.targets]
+        return {"confusion": partial(plots.confusion_matrices, y, best, every, model.names)}
     drawings: Drawings = {
         "confusion": partial(plots.confusion_matrix, y, probabilities.argmax(axis=1), model.classes),
         "calibration": partial(plots.calibration, y, probabilities),

@@ -22,7 +22,7 @@ class Held(NamedTuple):
 
     model: Model
     X: np.ndarray  # as `Model.forward` takes it
-    y: np.ndarray  # labels, (rows,), or values, (rows, 1)
+    y: np.ndarray  # labels, (rows,) or of several targets (rows, targets); or values, (rows, targets)
     new: bool  # whether the temperature of the probabilities was fitted on other rows
     trained: int  # rows that the model was trained on
 

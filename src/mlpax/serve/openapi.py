@@ -97,6 +97,11 @@ def _about(served: Served) -> str:
     if model.task == "regression":
         names = " and ".join(target.name for target in model.targets)
         return f"A regression of {names if model.target else 'a number'}, from {served.a_kind}."
+    if len(model.targets) > 1:
+        each = [
+            f"{name} into {len(own.classes)}" for name, own in zip(model.names, model.targets, strict=True)
+        ]
+        return f"A classification of {' and '.join(each)} classes, from {served.a_kind}."
     return f"A classification into {len(model.classes)} classes, from {served.a_kind}."
 
 
@@ -221,9 +226,13 @@ def _prediction(served: Served) -> Json:
         number: Json = {"type": "number"}
         value = number if len(model.targets) == 1 else {"type": "object", "additionalProperties": number}
         return _object({"prediction": value, "low": number, "high": number}, ["prediction"])
-    label: Json = {"enum": list(model.classes)}
-    shares = _object({label: {"type": "number", "minimum": 0, "maximum": 1} for label in served.labels})
-    found = {"prediction": label, "probabilities": shares, "set": {"type": "array", "items": label}}
+    enums: list[Json] = [{"enum": list(target.classes)} for target in model.targets]
+    number = {"type": "number", "minimum": 0, "maximum": 1}
+    shares = [_object(dict.fromkeys(labels, number)) for labels in served.labels]
+    if len(enums) > 1:
+        each = {"prediction": enums, "probabilities": shares}
+        return _object({name: _object(dict(zip(model.names, of, strict=True))) for name, of in each.items()})
+    found = {"prediction": enums[0], "probabilities": shares[0], "set": {"type": "array", "items": enums[0]}}
     return _object(found, ["prediction", "probabilities"])
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 
 from mlpax import __version__, plots
-from mlpax.bootstrap import intervals_of_classes
+from mlpax.bootstrap import intervals_of_classes, intervals_of_targets
 from mlpax.data.columns import Category, Column, Date, LeftOut, Number, Text
 from mlpax.data.dataset import Dataset
 from mlpax.data.sources import short_name
@@ -34,7 +34,7 @@ from mlpax.runs.run_files import (
     summary,
 )
 from mlpax.runs.sweep import Sweep, pictures, read_sweep
-from mlpax.scores import Importance, classification, titled
+from mlpax.scores import Importance, classification, several_classes, titled
 from mlpax.serve.document import (
     Html,
     Section,
@@ -210,7 +210,8 @@ def _check_fit(run: Path, model: Model, dataset: Dataset) -> None:
     """Raise an error if a model was not trained on these data: somebody has exchanged the files."""
     names = [c.name for c in dataset.columns.columns] if dataset.columns else []
     own = [c.name for c in model.columns.columns] if model.columns else []
-    if (model.classes, model.image_shape, own) != (dataset.classes, dataset.image_shape, names):
+    classes = tuple(target.classes for target in model.targets if target.classes)
+    if (classes, model.image_shape, own) != (dataset.each_classes, dataset.image_shape, names):
         raise InputError(f"{run / 'model.safetensors'} was trained on other data than {dataset.name}")
 
 
@@ -249,7 +250,8 @@ def _in_words(known: _Known) -> str:
     else:
         rows = f"from {counted(model.sizes[0], 'number')}, from {known.data}"
     kind = "a number" if len(model.targets) == 1 else "numbers"
-    kind = f"{len(model.classes)} classes" if model.classes else kind
+    if model.classes:
+        kind = f"{' and '.join(str(len(target.classes)) for target in model.targets)} classes"
     return f"{several} that {predict} {what} ({kind}) {rows}. {_trained_on(known)}".strip()
 
 
@@ -364,7 +366,13 @@ def _scores(known: _Known) -> Section | None:
         return _recorded(known)
     truth, found = answers(known.held)
     rows = len(truth)
-    if known.model.classes:
+    model = known.model
+    if model.classes and len(model.targets) > 1:
+        parts, classes = model.by_target(found), [target.classes for target in model.targets]
+        figures = several_classes(truth, parts, classes, model.names)
+        intervals = intervals_of_targets(truth, parts, classes, model.names)
+        by_class = _by_target(figures["targets"], ("accuracy", "log_loss", "roc_auc", "ece", "f1_macro"))
+    elif model.classes:
         figures = classification(truth, found, known.model.classes)
         intervals = intervals_of_classes(truth, found, known.model.classes)
         by_class = _by_class(known.model.classes, truth, figures["f1"])
@@ -372,10 +380,7 @@ def _scores(known: _Known) -> Section | None:
         figures, by_class = known.model.figures(found, truth), None
         intervals = known.model.score_intervals(found, truth)
         if "targets" in figures:
-            of_one = [
-                (name, *map(own.get, ("rmse", "mae", "r2"))) for name, own in figures["targets"].items()
-            ]
-            by_class = table("Scores of each target", ("target", "RMSE", "MAE", "R²"), of_one)
+            by_class = _by_target(figures["targets"], ("rmse", "mae", "r2"))
     lines = [
         (titled(name), value, " to ".join(map(shown, intervals.get(name, ()))))
         for name, value in figures.items()
@@ -388,6 +393,11 @@ def _scores(known: _Known) -> Section | None:
         table(f"Scores of {_rows(rows)}", ("score", "value", "95 % interval"), lines),
         by_class,
     )
+
+
+def _by_target(figures: Mapping[str, Mapping[str, object]], names: Sequence[str]) -> Html:
+    rows = [(name, *map(own.get, names)) for name, own in figures.items()]
+    return table("Scores of each target", ("target", *map(titled, names)), rows)
 
 
 def _rows(n: int) -> str:
@@ -488,16 +498,9 @@ def _texts_of(known: _Known) -> set[str]:
 def _worst(held: Sequence[Held], columns: Sequence[str]) -> Html:
     """Return the worst predictions of a table's rows, with the values of some columns."""
     truth, found = answers(held)
-    every = np.arange(len(truth))
     model = held[0].model
     if model.classes:
-        of_truth, best = found[every, truth], found.argmax(axis=1)
-        order = np.argsort(of_truth, kind="stable")
-        worst = order[(best != truth)[order]][:WORST]
-        head = ("rank", "true", "predicted", "probability of the true class")
-        cells = [
-            (str(model.classes[truth[i]]), str(model.classes[best[i]]), float(of_truth[i])) for i in worst
-        ]
+        head, worst, cells = _worst_classes(model, truth, found)
     else:
         error = found - truth
         share = np.abs(error) / np.maximum(truth.std(axis=0), np.finfo(float).tiny)
@@ -515,6 +518,27 @@ def _worst(held: Sequence[Held], columns: Sequence[str]) -> Html:
     rows = [(str(i + 1), *cell, *(_value(column[i]) for column in values)) for i, cell in enumerate(cells)]
     caption = f"The worst predictions of {_rows(len(truth))}, with their values in the most important columns"
     return table(caption, (*head, *columns), rows)
+
+
+def _worst_classes(
+    model: Model, truth: np.ndarray, found: np.ndarray
+) -> tuple[tuple[str, ...], np.ndarray, list[tuple[object, ...]]]:
+    """Return the head of the table, the rows, and the cells: of each row its worst target."""
+    rows, parts, targets = np.arange(len(truth)), model.by_target(found), len(model.targets)
+    labels = truth.reshape(len(truth), targets)
+    of_truth = np.stack([p[rows, labels[:, k]] for k, p in enumerate(parts)], axis=1)
+    best = np.stack([p.argmax(axis=1) for p in parts], axis=1)
+    of_wrong = np.where(best == labels, np.inf, of_truth)
+    of, order = of_wrong.argmin(axis=1), np.argsort(of_wrong.min(axis=1), kind="stable")
+    worst = order[(best != labels).any(axis=1)[order]][:WORST]
+    cells: list[tuple[object, ...]] = []
+    for i in worst:
+        k, classes = int(of[i]), model.targets[of[i]].classes
+        names = [model.names[k]] if targets > 1 else []
+        names += [str(classes[labels[i, k]]), str(classes[best[i, k]])]
+        cells.append((*names, float(of_truth[i, k])))
+    head = ("rank", *["target"] * (targets > 1), "true", "predicted", "probability of the true class")
+    return head, worst, cells
 
 
 def _values(part: Held, name: str) -> np.ndarray:
@@ -576,7 +600,7 @@ def _importance(held: Sequence[Held]) -> list[Importance]:
     """Return the importance of each column, the mean over the rows of all parts, largest first."""
     found: dict[str, list[tuple[float, float, int]]] = {}
     for part in held:
-        truth = np.asarray(part.model.classes)[part.y] if part.model.classes else part.y
+        truth = part.model.named(part.y) if part.model.classes else part.y
         for column, loss, deviation in part.model.importance_of(part.X, truth, repeats=REPEATS):
             found.setdefault(column, []).append((loss, deviation, len(truth)))
     rows: list[Importance] = []
@@ -599,14 +623,15 @@ def _dependence(held: Sequence[Held], rows: Sequence[Importance], prefix: str) -
         return
     model = held[0].model
     lines, what = [""], f"predicted {model.target}"
+    of_first = f" ({model.target})" if len(model.targets) > 1 else ""
     panels = [(d.column, d.values, d.means) for d in found]
-    if len(model.targets) > 1:  # in units of their own: the first
+    if len(model.targets) > 1 and not model.classes:  # in units of their own: the first
         panels = [(column, values, means[:, :1]) for column, values, means in panels]
     if len(model.classes) == 2:
-        lines, what = [str(model.classes[1])], f"probability of {model.classes[1]}"
+        lines, what = [str(model.classes[1])], f"probability of {model.classes[1]}{of_first}"
     elif model.classes:
         likely = np.sort(np.argsort(-np.concatenate([d.means for d in found]).mean(axis=0))[:LINES])
-        lines, what = [str(model.classes[k]) for k in likely], "probability"
+        lines, what = [str(model.classes[k]) for k in likely], f"probability{of_first}"
         panels = [(column, values, means[:, likely]) for column, values, means in panels]
     yield subtitle("How the predictions depend on them")
     yield figure(
@@ -630,7 +655,7 @@ def _data(known: _Known) -> Section:
         "Data",
         table("The data", (), list(_about_data(known))),
         _parts(known),
-        _class_shares(dataset) if dataset is not None and dataset.classes else None,
+        *(() if dataset is None else _class_shares(dataset)),
         None if columns is None else _read_as(columns.columns),
         None if dataset is None else _told(known.notices),
         _options(config),
@@ -668,15 +693,18 @@ def _parts(known: _Known) -> Html | None:
     return table("The rows", ("part", "rows", "what for"), rows)
 
 
-def _class_shares(dataset: Dataset) -> Html:
-    counts = np.bincount(dataset.y_train, minlength=len(dataset.classes)).tolist()
-    rows = [
-        (str(name), n, f"{n / max(1, sum(counts)):.1%}")
-        for name, n in zip(dataset.classes, counts, strict=True)
-    ]
-    more = f", the most frequent {CLASSES} of {len(rows)}" if len(rows) > CLASSES else ""
-    frequent = sorted(rows, key=lambda row: -row[1])[:CLASSES] if len(rows) > CLASSES else rows
-    return table(f"Training rows of each class{more}", ("class", "rows", "share"), frequent)
+def _class_shares(dataset: Dataset) -> Iterator[Html]:
+    """Yield a table of the classes of each target."""
+    each = dataset.y_train.reshape(len(dataset.y_train), -1).T
+    for target, classes, y in zip(dataset.targets, dataset.each_classes, each, strict=False):
+        counts = np.bincount(y, minlength=len(classes)).tolist()
+        rows = [
+            (str(name), n, f"{n / max(1, sum(counts)):.1%}") for name, n in zip(classes, counts, strict=True)
+        ]
+        more = f", the most frequent {CLASSES} of {len(rows)}" if len(rows) > CLASSES else ""
+        frequent = sorted(rows, key=lambda row: -row[1])[:CLASSES] if len(rows) > CLASSES else rows
+        of = f" of {target}" if len(dataset.targets) > 1 else ""
+        yield table(f"Training rows of each class{of}{more}", ("class", "rows", "share"), frequent)
 
 
 def _read_as(columns: Sequence[Column]) -> Html:

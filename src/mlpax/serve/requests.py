@@ -13,6 +13,7 @@ import numpy as np
 from mlpax.data.columns import Category, Date, Input, Number, Text
 from mlpax.data.kinds import LARGEST_INPUT
 from mlpax.errors import InputError, RowError, counted, escaped, listed, shortened
+from mlpax.model.schema import Classes
 from mlpax.serve.served import Served
 
 if TYPE_CHECKING:
@@ -481,16 +482,35 @@ def _predictions(served: Served, outputs: np.ndarray) -> list[Record]:
     model = served.model
     joined = model.joined(outputs)
     if model.task == "classification":
-        best = joined.argmax(axis=1).tolist()
-        shares = [[round(value, 6) for value in row] for row in model.probabilities(joined).tolist()]
+        each = model.by_target(model.probabilities(joined))
+        of_targets = [
+            _of_classes(target.classes, labels, logits, p)
+            for target, labels, logits, p in zip(
+                model.targets, served.labels, model.by_target(joined), each, strict=True
+            )
+        ]
+        if len(of_targets) == 1:
+            return of_targets[0]
         return [
-            {"prediction": model.classes[k], "probabilities": dict(zip(served.labels, row, strict=True))}
-            for k, row in zip(best, shares, strict=True)
+            {name: dict(zip(model.names, (own[name] for own in row), strict=True)) for name in row[0]}
+            for row in zip(*of_targets, strict=True)
         ]
     if len(model.targets) == 1:
         return [{"prediction": _short(value)} for value in joined[:, 0].tolist()]
     names = [target.name or str(i) for i, target in enumerate(model.targets)]
     return [{"prediction": dict(zip(names, map(_short, row), strict=True))} for row in joined.tolist()]
+
+
+def _of_classes(
+    classes: Classes, labels: Sequence[str], logits: np.ndarray, probabilities: np.ndarray
+) -> list[Record]:
+    """Return the likeliest class of each row and the probability of each class, for one target."""
+    best = logits.argmax(axis=1).tolist()
+    shares = [[round(value, 6) for value in row] for row in probabilities.tolist()]
+    return [
+        {"prediction": classes[k], "probabilities": dict(zip(labels, row, strict=True))}
+        for k, row in zip(best, shares, strict=True)
+    ]
 
 
 def _add_ranges(served: Served, outputs: np.ndarray, interval: float, predictions: list[Record]) -> None:

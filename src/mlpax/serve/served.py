@@ -90,9 +90,12 @@ class Served:
         return math.prod(shape) if shape else self.model.networks[0].features
 
     @cached_property
-    def labels(self) -> tuple[str, ...]:
-        """The classes as names in JSON: the class true is "true"."""
-        return (*(str(c).lower() if isinstance(c, bool) else str(c) for c in self.model.classes),)
+    def labels(self) -> tuple[tuple[str, ...], ...]:
+        """The classes of each target as names in JSON: the class true is "true"."""
+        return tuple(
+            tuple(str(c).lower() if isinstance(c, bool) else str(c) for c in target.classes)
+            for target in self.model.targets
+        )
 
     @cached_property
     def takes(self) -> Record:
@@ -127,7 +130,7 @@ class Served:
             "task": model.task,
             "target": model.target,
             "targets": [target.name for target in model.targets],
-            "classes": list(model.classes),
+            "classes": model.named_classes,
             "input": self.takes,
             "members": len(model.networks),
             "layers": list(model.sizes),
@@ -155,8 +158,8 @@ class Served:
             raise InputError(f"the new model has other columns, such as {differing[0][0]!r}")
         if (old.image_shape, self.features) != (new.image_shape, other.features) and self.kind != "table":
             raise InputError(f"the new model takes rows of {other.features} values, not {self.features}")
-        names, others = ([target.name for target in model.targets] for model in (old, new))
-        if (old.task, old.classes, names) != (new.task, new.classes, others):
+        targets, others = ([(own.name, own.classes) for own in model.targets] for model in (old, new))
+        if (old.task, targets) != (new.task, others):
             raise InputError("the new model has another target or other classes")
 
 

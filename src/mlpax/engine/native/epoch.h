@@ -126,7 +126,8 @@ struct Trainer {
                    n, w.inputs.b[N - 1], 0, net.gain[N - 1], w.G[N] + mine.i0 * n, n);
         for (int i = mine.i0; i < mine.i1; i++) {
             const float of_row = weight(epoch, first + i);
-            const float loss = row_loss(s, net.sizes[N], w.G[N] + i * n, rows, row(epoch, first + i), of_row * each);
+            const float loss = row_loss(s, net.sizes[N], w.G[N] + i * n, rows, row(epoch, first + i), of_row * each,
+                                        w.part[t]);
             w.losses[i] = of_row * loss;
         }
     }

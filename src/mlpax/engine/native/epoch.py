@@ -94,7 +94,7 @@ def measured_rows(
 
 def learned(data: Data, params: Params) -> Data:
     """Return rows with the targets that a network for tables learns: `(y - shift) / scale`."""
-    if isinstance(params, dict) and data.y.ndim > 1:
+    if isinstance(params, dict) and data.y.dtype.kind == "f":
         shift, scale = params["target"]
         return data._replace(y=np.ascontiguousarray((data.y - shift) / scale, np.float32))
     return data

@@ -22,7 +22,7 @@ __all__ = ["Fit", "Layers", "Moments", "Params", "Trained", "available", "damage
            "threads_for", "train", "train_members", "trained_arrays", "unsupported",
            "with_trained"]  # fmt: skip
 
-VERSION = 2  # of the interface in native.h
+VERSION = 3  # of the interface in native.h
 MAX_LAYERS = 64
 
 # The numbers of native.h.
@@ -58,10 +58,10 @@ class _Network(ctypes.Structure):
 
 
 class _Rows(ctypes.Structure):
+    alive: tuple[object, ...] = ()
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("X", "y", "weight", "shift", "scale")),
-        ("bytes", ctypes.c_int32),
-        ("per_feature", ctypes.c_int32),
+        *((name, ctypes.c_void_p) for name in ("X", "y", "weight", "shift", "scale", "classes")),
+        *((name, ctypes.c_int32) for name in ("targets", "bytes", "per_feature")),
     ]
 
 
@@ -386,17 +386,22 @@ def fit_of(data: Data, plan: Plan, hyper: Hyper, params: Params, seed: int, thre
             X.dtype == np.float32 and 0 <= codes.min() <= codes.max() < len(E), "codes that there are not"
         )
     _require(data.weight.shape == (len(X),) and data.weight.dtype == np.float32, "other weights")
-    shape, kind = ((len(X),), np.int32) if labels else ((len(X), sizes[-1]), np.float32)
-    _require(data.y.shape == shape and data.y.dtype == kind, "other targets")
-    if labels and not 0 <= data.y.min() <= data.y.max() < sizes[-1]:
-        raise InputError(
-            f"y holds labels {data.y.min()} to {data.y.max()}; the network has {sizes[-1]} classes"
-        )
+    classes = np.array(plan.classes or sizes[-1:], np.int32)
+    widths = ((len(plan.classes),) if plan.classes else ()) if labels else (sizes[-1],)
+    kind = np.int32 if labels else np.float32
+    _require(data.y.shape == (len(X), *widths) and data.y.dtype == kind, "other targets")
+    _require(classes.min() > 0 and classes.sum() == sizes[-1], "other classes")
+    for y, count in zip(data.y.reshape(len(X), -1).T, classes, strict=True) if labels else ():
+        if not 0 <= y.min() <= y.max() < count:
+            raise InputError(f"y holds labels {y.min()} to {y.max()}; the network has {count} classes")
     rows = _Rows(
         **{name: _address(getattr(data, name)) for name in ("X", "y", "weight", "shift", "scale")},
+        classes=_address(classes),
+        targets=len(classes),
         bytes=X.dtype == np.uint8,
         per_feature=bool(features),
     )
+    rows.alive = (classes,)
     return Fit(data, rows, settings_of(plan, hyper, seed), plan.activation, len(X), threads)
 
 

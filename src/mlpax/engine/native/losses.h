@@ -27,6 +27,21 @@ static float cross_entropy(float *z, int n, int label, float smoothing, float sh
     return logf(total) - (1 - smoothing) * (at - largest) - off * (mean - n * largest);
 }
 
+// The mean over several targets of the cross-entropy of each one's own classes; `part` has room for one target's.
+static float cross_entropies(float *z, int n, const Rows &rows, long row, float smoothing, float share, float *part) {
+    const int32_t *labels = (const int32_t *)rows.y + row * rows.targets;
+    float loss = 0, *own = z;
+    for (int k = 0; k < rows.targets; own += rows.classes[k++]) {
+        const int classes = rows.classes[k];
+        memcpy(part, own, 4l * classes);
+        std::fill(part + classes, part + padded(classes), LOWEST);
+        loss += cross_entropy(part, classes, labels[k], smoothing, share / rows.targets);
+        memcpy(own, part, 4l * classes);
+    }
+    std::fill(z + n, z + padded(n), 0.0f);
+    return loss / rows.targets;
+}
+
 // One output: its loss, and in z its gradient.
 static inline float of_output(int loss, float smoothing, float &z, float y) {
     switch (loss) {
@@ -65,8 +80,9 @@ static inline float of_output(int loss, float smoothing, float &z, float y) {
 }
 
 // The loss of a row; its outputs z become the gradient times `share`, and 0 in the padding.
-static float row_loss(const Settings &s, int n, float *z, const Rows &rows, long row, float share) {
+static float row_loss(const Settings &s, int n, float *z, const Rows &rows, long row, float share, float *part) {
     if (s.summed) share *= n;
+    if (s.loss == CROSS_ENTROPY && rows.targets > 1) return cross_entropies(z, n, rows, row, s.smoothing, share, part);
     if (s.loss == CROSS_ENTROPY) return cross_entropy(z, n, ((const int32_t *)rows.y)[row], s.smoothing, share);
     const float *y = (const float *)rows.y + row * n;
     const bool mean = s.loss != BINARY_CROSS_ENTROPY && s.loss != POISSON_DEVIANCE;

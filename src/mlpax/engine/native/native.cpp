@@ -189,7 +189,7 @@ struct Work : Memory {
     double *squares[MAX_LAYERS] = {}, *norms[MAX_LAYERS] = {};  // partial sums, one a unit of 16 x 16
     long units[MAX_LAYERS];                  // of a row of those
     float *losses;
-    std::vector<float *> x, grad;            // of each thread: a minibatch, and some rows of a gradient
+    std::vector<float *> x, grad, part;      // of each thread: a minibatch, rows of a gradient, a target's outputs
     double loss = 0, weight = 0, penalty = 0;
     bool halted = false;
     Barrier barrier;
@@ -232,6 +232,7 @@ struct Work : Memory {
         for (int t = 0; t < threads; t++) {
             if (!direct) x.push_back(make((long)s.batch * net.sizes[0]));
             grad.push_back(make(2l * std::max(CACHED, UNIT * widest)));
+            part.push_back(rows.targets > 1 ? make(padded(net.sizes[net.layers])) : nullptr);
         }
     }
     double &square(int l, long r, long c) { return squares[l][r * units[l] + c]; }

@@ -4,7 +4,7 @@
 #pragma once
 #include <cstdint>
 
-constexpr int MLPAX_VERSION = 2;  // of this interface
+constexpr int MLPAX_VERSION = 3;  // of this interface
 constexpr int MAX_LAYERS = 64;
 
 enum Activation { IDENTITY, RELU, TANH, LOGISTIC, GELU, SILU, SELU, MISH };
@@ -33,10 +33,12 @@ struct Network {
 
 struct Rows {
     const void *X;         // (rows, columns): float32, or uint8 where `bytes`
-    const void *y;         // (rows,) int32 labels, or (rows, outputs) float32
+    const void *y;         // (rows, targets) int32 labels, or (rows, outputs) float32
     const float *weight;   // (rows,), or null for 1 each
     const float *shift;    // the network sees (X - shift) * scale: one number, or one a feature
     const float *scale;
+    const int32_t *classes;  // of each target of labels: their outputs stand beside each other
+    int32_t targets;
     int32_t bytes, per_feature;
 };
 

@@ -24,7 +24,7 @@ from mlpax.engine.rows import Data
 from mlpax.engine.schedules import schedule
 from mlpax.engine.state import State
 from mlpax.engine.stopping import Watch
-from mlpax.engine.xla.losses import METRICS
+from mlpax.engine.xla.losses import METRICS, of_targets
 from mlpax.engine.xla.objective import objective_of
 from mlpax.engine.xla.optimizers import update_rule
 
@@ -230,9 +230,9 @@ def evaluate(
     def values(name: str, outputs: Array, X: Array, y: Array) -> Array:
         if name == OVERFLOWN:  # -inf is also what masks an output
             return jnp.any((jnp.isnan(outputs) | (outputs == jnp.inf)).reshape(len(outputs), -1), axis=1)
-        return (
-            objective.loss(params, X, y, None, plain) if name == "loss" else METRICS[name].values(outputs, y)
-        )
+        if name == "loss":
+            return objective.loss(params, X, y, None, plain)
+        return of_targets(METRICS[name].values, plan.classes)(outputs, y)
 
     def add(i: Array, sums: tuple[Array, dict[str, Array]]) -> tuple[Array, dict[str, Array]]:
         weight, of_metrics = sums

@@ -29,8 +29,8 @@ def serialized(
     *,
     folds: int = 1,
     exponential: bool = False,
-    classes: bool = False,
-    temperature: float = 1.0,
+    classes: Sequence[int] = (),
+    temperatures: Sequence[float] = (),
 ) -> bytes:
     """Return the program from rows to probabilities or values, as `jax.export` serialises it.
 
@@ -47,10 +47,10 @@ def serialized(
         Into which the networks are divided evenly. The inputs of each fold stand beside each other.
     exponential : bool
         Whether values are e to the power of the outputs.
-    classes : bool
-        Whether it is a classification.
-    temperature : float
-        Divisor of the logits before the softmax.
+    classes : sequence of int
+        The number of classes of each target, whose logits stand beside each other; empty for a regression.
+    temperatures : sequence of float
+        Of each target, the divisor of the logits before the softmax; by default 1.
 
     Raises
     ------
@@ -59,6 +59,11 @@ def serialized(
     """
     widths = [network.features for network in networks[:: len(networks) // folds]]
     starts = np.cumsum(widths[:-1]).tolist()
+    divisors = np.repeat(temperatures or np.ones(len(classes)), classes).astype(np.float32)
+
+    def of_targets(logits: Array) -> Array:
+        parts = jnp.split(logits, np.cumsum(classes[:-1]).astype(int).tolist(), axis=1)
+        return jnp.concatenate([softmax(own) for own in parts], axis=1)
 
     def answer(X: Array) -> Array:
         X = X.reshape(X.shape[0], sum(widths)).astype(jnp.float32)
@@ -73,9 +78,9 @@ def serialized(
             return jnp.mean(jnp.exp(jnp.stack(found)) if exponential else jnp.stack(found), axis=0)
         logits = found[0]
         if len(found) > 1:
-            mean = jnp.mean(jnp.stack([softmax(own) for own in found]), axis=0)
+            mean = jnp.mean(jnp.stack([of_targets(own) for own in found]), axis=0)
             logits = jnp.log(jnp.maximum(mean, jnp.finfo(jnp.float32).tiny))
-        return softmax(logits / temperature)
+        return of_targets(logits / divisors)
 
     with settings_of_ours():
         (rows,) = export.symbolic_shape("rows")

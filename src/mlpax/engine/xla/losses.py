@@ -1,6 +1,7 @@
 """Losses and metrics, one value per example, and the weighted mean that all of them share."""
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_loss",
     "log_softmax",
+    "of_targets",
     "softmax",
     "update",
     "weighted_mean",
@@ -156,6 +158,28 @@ class Metric(NamedTuple):
 
     values: Callable[[Array, Array], Array]
     finish: Callable[[Array, Array], Array] = lambda mean, variance: mean
+
+
+def of_targets(function: Callable[..., Array], classes: tuple[int, ...]) -> Callable[..., Array]:
+    """Return a loss or metric of several targets of classes: its mean over the targets.
+
+    Parameters
+    ----------
+    function : callable
+        `function(logits, labels, *more) -> (batch,)` of one target.
+    classes : tuple of int
+        The number of classes of each target, whose logits stand beside each other; the labels are (batch,
+        targets). Empty for one target: then the function itself is returned.
+    """
+    if not classes:
+        return function
+
+    def mean(logits: Array, y: Array, *more: Scalar) -> Array:
+        parts = jnp.split(logits, [*accumulate(classes[:-1])], axis=1)
+        each = [function(own, y[:, k], *more).astype(logits.dtype) for k, own in enumerate(parts)]
+        return sum(each[1:], each[0]) / len(classes)
+
+    return mean
 
 
 METRICS: dict[str, Metric] = {

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from mlpax.engine.plan import Hyper, Objective, Plan
 from mlpax.engine.table_network import TableParams, plain_layers
-from mlpax.engine.xla.losses import LOSSES, METRICS, SMOOTHED
+from mlpax.engine.xla.losses import LOSSES, METRICS, SMOOTHED, of_targets
 from mlpax.engine.xla.network import Params, forward
 from mlpax.errors import unknown
 
@@ -60,7 +60,7 @@ def _dense(plan: Plan) -> Objective:
 
 def per_example(plan: Plan, outputs: Array, y: Array, hyper: Hyper) -> Array:
     """The plan's loss of each row, of shape (batch,)."""
-    function = LOSSES[plan.loss]
+    function = of_targets(LOSSES[plan.loss], plan.classes)
     values = function(outputs, y, hyper.label_smoothing) if plan.loss in SMOOTHED else function(outputs, y)
     if plan.summed:  # the value of the mean over the outputs, with the gradient of their sum
         total = outputs.shape[1] * values

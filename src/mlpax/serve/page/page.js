@@ -23,7 +23,9 @@ function about({ input, classes, targets, members, layers, metrics, provenance }
   const sentences = [`${does(input, classes, targets)}, by ${by}${on}.`];
   const part = Object.keys(ROWS).find((of) => `${of}_accuracy` in metrics || `${of}_rmse` in metrics);
   const [right, error] = [metrics[`${part}_accuracy`], metrics[`${part}_rmse`]];
-  if (right !== undefined) sentences.push(`It is right for ${(100 * right).toFixed(1)}\u00a0% of the ${ROWS[part]}.`);
+  if (right !== undefined && targets.length > 1) {
+    sentences.push(`A target is right for ${(100 * right).toFixed(1)}\u00a0% of the ${ROWS[part]}, on average.`);
+  } else if (right !== undefined) sentences.push(`It is right for ${(100 * right).toFixed(1)}\u00a0% of the ${ROWS[part]}.`);
   else if (part) sentences.push(`The error (RMSE) on the ${ROWS[part]} is ${figure(error)}.`);
   return sentences.join(" ");
 }
@@ -33,6 +35,10 @@ function does(input, classes, targets) {
     return `Tells which of ${classes.length} classes a picture of ${input.height} × ${input.width} pixels shows`;
   }
   const from = input.kind === "table" ? [input.columns.length, "column"] : [input.features, "number"];
+  if (!Array.isArray(classes)) {
+    const each = Object.entries(classes).map(([name, own]) => `“${name}” (${own.length} classes)`);
+    return `Predicts ${each.join(" and ")} from ${from.join(" ")}${from[0] === 1 ? "" : "s"}`;
+  }
   const names = targets.filter(Boolean).map((name) => `“${name}”`);
   const name = names.length ? names.join(" and ") : classes.length ? "the class" : "a value";
   const goal = classes.length ? `${name}, one of ${classes.length} classes,` : name;

@@ -68,19 +68,20 @@ export async function showTable(panel, model, failed) {
     const { prediction, probabilities } = found;
     const several = typeof prediction === "object"; // a value for each target
     const answers = several ? Object.entries(prediction) : [[model.target, prediction]];
-    const shown = answers.map(([name, value]) =>
-      probabilities ? [String(value), percent(probabilities[value])] : [figure(value), name],
-    );
+    const shown = answers.map(([name, value]) => {
+      if (!probabilities) return [figure(value), name];
+      return several ? [String(value), `${name}, ${percent(probabilities[name][value])}`] : [String(value), percent(probabilities[value])];
+    });
     const lines = shown.map(([value, small]) => {
       const line = element("span", "line", value);
       line.append(element("small", "", small));
       return line;
     });
     find("answer").replaceChildren(...lines);
-    if (probabilities) showBars(find("bars"), probabilities);
+    if (probabilities) showBars(find("bars"), several ? besideEachOther(probabilities) : probabilities);
     showRange(found);
     find("contributions").parentElement.classList.toggle("old", !explanation && explained);
-    if (explanation) showContributions(explanation, several ? { prediction: answers[0][1] } : found);
+    if (explanation) showContributions(explanation, several ? { prediction: answers[0][1], probabilities: probabilities?.[answers[0][0]] } : found);
     if (several) find("why-title").textContent = `What each value contributed to “${answers[0][0]}”`;
     say(shown.map((pair) => pair.join(", ")).join("; "));
   }
@@ -221,4 +222,12 @@ function rowField(features) {
       .map((text) => (Number.isNaN(Number(text)) ? text : Number(text)));
   const isAt = (where) => Boolean(where?.startsWith("rows[0]"));
   return { part, name: "", isAt, value, blame: blamer(input, fault) };
+}
+
+/** Return the probabilities of several targets as one object: `colour: red`. */
+function besideEachOther(probabilities) {
+  const each = Object.entries(probabilities);
+  return Object.fromEntries(
+    each.flatMap(([name, own]) => Object.entries(own).map(([label, share]) => [`${name}: ${label}`, share])),
+  );
 }
