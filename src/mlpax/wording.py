@@ -1,8 +1,8 @@
-"""Word the figures of a training: the line of an epoch, and a score with its name."""
+"""Word figures: the line of an epoch, a score with its name, and how fast the stages of a work are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-__all__ = ["between", "decimal", "epoch_line", "figure"]
+__all__ = ["between", "decimal", "epoch_line", "figure", "rates"]
 
 WIDTH = 80  # columns of the narrowest terminal that our lines should fit
 
@@ -53,3 +53,17 @@ def figure(name: str, value: float) -> str:
 def between(ends: Sequence[float] | None) -> str:
     """Return an interval in words: `(0.9410 to 0.9640)`; empty if there is none."""
     return "" if ends is None else f"({decimal(ends[0], 4)} to {decimal(ends[1], 4)})"
+
+
+def rates(rows: int, seconds: float, stages: Mapping[str, float]) -> str:
+    """Return rows a second of a work, and of each stage for the seconds that its threads worked.
+
+    Examples
+    --------
+    >>> rates(3_000_000, 12.0, {"read": 6.0, "predict": 10.0})
+    '250,000 rows a second; one thread reads 500,000 rows a second and predicts 300,000'
+    """
+    own = [f"{stage}s {rows / max(taken, 1e-9):,.0f}" for stage, taken in stages.items()]
+    named = [f"{own[0]} rows a second", *own[1:]] if own else []
+    said = f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else "".join(named)
+    return f"{rows / max(seconds, 1e-9):,.0f} rows a second" + (f"; one thread {said}" if said else "")

@@ -699,6 +699,11 @@ class Columns:
         return [c for c in self.columns if not isinstance(c, LeftOut)]
 
     @property
+    def plain(self) -> list[str]:
+        """The columns of numbers that a file writes plainly; a reader may give them as numbers."""
+        return [c.name for c in self.columns if isinstance(c, Number) and c.reading == Kind("number")]
+
+    @property
     def id(self) -> str | None:
         """The column that names the rows."""
         return next((c.name for c in self.columns if c.kind == "id"), None)
