@@ -358,12 +358,13 @@ class Model:
         return self._linked(found)
 
     def _values_of_many(self, network: Network, X: np.ndarray) -> np.ndarray:
-        """Return the same for a part of many rows: one thread computes it, by the native library if it can.
+        """Return the same for a part of many rows, computed by one thread.
 
-        The library is faster for the usual networks of tables, and gives the same bits for a row whatever
-        rows stand beside it.
+        If the native library trained the network, and is the faster one, the library predicts: a row then
+        gets the same bits whatever rows stand beside it.
         """
-        if self.device or has_accelerator() or not prediction.serves(network):
+        device = self.device or has_accelerator()
+        if device or self.backend != "native" or not prediction.serves(network):
             return self._values(network, X)
         return self._linked(prediction.outputs(network, X, self.scaling, threads=1))
 
@@ -908,6 +909,8 @@ def _chosen(frame: "pl.DataFrame", columns: Sequence[str] | None) -> "pl.DataFra
         if name not in frame.columns:
             said = f"columns {shortened(name)!r} is none of the predictions' columns"
             raise InputError(f"{said}; choose of {listed(frame.columns)}")
+        if columns.count(name) > 1:
+            raise InputError(f"columns {shortened(name)!r} is named twice; name each column once")
     return frame.select(columns)
 
 
