@@ -1,5 +1,6 @@
 """Commands that only read: data, trained networks, runs."""
 
+import csv
 import time
 from pathlib import Path
 from shlex import quote
@@ -179,7 +180,7 @@ def predict(
     rows = model.write_predictions(
         found.batches, output() if to_stdout else out, files=found.files, safe_csv=safe_csv,
         disagreement=disagreement, interval=interval, clock=clock,
-        columns=None if columns is None else [name.strip() for name in columns.split(",")],
+        columns=None if columns is None else next(csv.reader([columns], skipinitialspace=True), []),
     )  # fmt: skip
     seconds = time.perf_counter() - start
     if to_stdout:

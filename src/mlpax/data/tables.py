@@ -51,6 +51,7 @@ UNREAD = {  # what else tables come in
     ".html": "HTML", ".xml": "XML", ".orc": "ORC",
 }  # fmt: skip
 SLICE = 1 << 20  # cells looked at together
+MANY = 100_000  # rows from which a copy of a column is avoided
 STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts
 
 
@@ -330,6 +331,9 @@ def _collected(lazy: "pl.LazyFrame", cells: int) -> Iterator["pl.DataFrame"]:
 
 def _cleaned(frame: "pl.DataFrame") -> "pl.DataFrame":
     """Return cells as those of a CSV: text without blanks around, null where empty or NaN."""
+    if frame.height > MANY:  # then only the columns of numbers that hold a NaN are copied
+        odd = [v.fill_nan(None) for v in frame if v.dtype.is_float() and v.is_nan().any()]
+        return frame.with_columns(odd).with_columns(_cleaning()[1:])
     return frame.with_columns(_cleaning())
 
 
