@@ -1,8 +1,8 @@
-"""Word the figures of a training: the line of an epoch, a score with its name, a notebook's table."""
+"""Word figures: the line of an epoch, a score with its name, the rates of stages, a notebook's table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["between", "decimal", "epoch_line", "figure", "table_in_html"]
+__all__ = ["between", "decimal", "epoch_line", "figure", "rates", "table_in_html"]
 
 WIDTH = 80  # columns of the narrowest terminal that our lines should fit
 
@@ -61,3 +61,17 @@ def table_in_html(rows: Iterable[tuple[str, object]]) -> str:
 
     cells = "".join(f"<tr><th>{escape(n)}</th><td>{escape(str(v))}</td></tr>" for n, v in rows if v != "")
     return f"<table>{cells}</table>"
+
+
+def rates(rows: int, seconds: float, stages: Mapping[str, float]) -> str:
+    """Return rows a second of a work, and of each stage for the seconds that its threads worked.
+
+    Examples
+    --------
+    >>> rates(3_000_000, 12.0, {"read": 6.0, "predict": 10.0})
+    '250,000 rows a second; one thread reads 500,000 rows a second and predicts 300,000'
+    """
+    own = [f"{stage}s {rows / max(taken, 1e-9):,.0f}" for stage, taken in stages.items()]
+    named = [f"{own[0]} rows a second", *own[1:]] if own else []
+    said = f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else "".join(named)
+    return f"{rows / max(seconds, 1e-9):,.0f} rows a second" + (f"; one thread {said}" if said else "")

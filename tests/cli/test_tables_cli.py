@@ -141,6 +141,25 @@ def test_a_regression_from_file_to_prediction(mlpax, houses):
     assert mlpax("plot", "run")[1] == "run/curves.png\nrun/predicted.png\nrun/residuals.png\n"
 
 
+def test_predictions_of_some_columns_and_their_rates(mlpax, houses, monkeypatch):
+    mlpax("train", "kinds.csv", "--target", "kind", *QUICK, "--quiet", "--out", "run")
+    assert mlpax("predict", "run", "kinds.csv", "--out", "p.csv") == (0, "p.csv: 300 predictions\n", "")
+    whole = pl.read_csv("p.csv")
+    monkeypatch.setattr("mlpax.cli.look.LONG", 0)
+    columns = ("--columns", '"probability_dear", prediction')
+    code, out, err = mlpax("predict", "run", "kinds.csv", "--out", "p.csv", *columns)
+    assert (code, out) == (0, "p.csv: 300 predictions\n")
+    assert re.fullmatch(
+        r"mlpax: [\d,]+ rows a second; one thread reads [\d,]+ rows a second, encodes [\d,]+, predicts [\d,]+"
+        r" and writes [\d,]+\n",
+        err,
+    )
+    assert pl.read_csv("p.csv").equals(whole.select("probability_dear", "prediction"))
+    code, out, err = mlpax("predict", "run", "kinds.csv", "--out", "p.csv", "--columns", "prediction,odds")
+    expected = "mlpax: columns 'odds' is none of the predictions' columns; choose of prediction,"
+    assert (code, err) == (2, f"{expected} probability_cheap, probability_dear\n")
+
+
 def test_an_ensemble_from_file_to_prediction(mlpax, houses):
     """One file holds all members; a column tells how far they disagree."""
     for file, target in (("houses.csv", "price"), ("kinds.csv", "kind")):

@@ -1,5 +1,7 @@
 """Commands that only read: data, trained networks, runs."""
 
+import csv
+import time
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, cast
@@ -10,7 +12,7 @@ from mlpax.cli.options import COLUMNS, FILE, Setting, fields_of, reading_of, wit
 from mlpax.cli.screen import output, say, show, show_json, table, table_of_runs
 from mlpax.data.reading import Reading
 from mlpax.errors import InputError, counted, listed, options_of
-from mlpax.wording import between
+from mlpax.wording import between, rates
 
 __all__ = ["DataDir", "Json", "Moved", "RunArgument", "compare", "describe", "evaluate", "importance",
            "inspect", "list_runs", "plot", "predict", "report"]  # fmt: skip
@@ -28,6 +30,7 @@ OF_OTHER_ROWS = {
     "Pictures": fields_of(Reading, ("invert", "skip_bad")),
     "Data": fields_of(Reading, ("memory",)),
 }
+LONG = 10  # seconds from which predictions tell the rates of their stages
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 
@@ -150,12 +153,20 @@ def predict(
             help="Add a range for each value, or a set of classes, that holds the truth this often, as 0.9."
         ),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Write only these columns, as prediction,probability_yes, in this order [all]."),
+    ] = None,
     data_dir: DataDir = None,
     **settings: Setting | None,
 ) -> None:
-    """Predict each row of a file, with class probabilities."""
+    """Predict each row of a file, with class probabilities.
+
+    Of a table that takes long it also prints how many rows a second each stage handles.
+    """
     from mlpax.data.sources import source
     from mlpax.model.model_file import load
+    from mlpax.stages import Clock
 
     model = load(run)
     to_stdout = str(out) == "-"
@@ -165,15 +176,20 @@ def predict(
         raise InputError(f"{out} is no name for predictions; end it with .csv or .parquet")
     if out.exists() and Path(data).exists() and out.samefile(data):
         raise InputError(f"{out} holds the rows to predict; --out takes another file")
-    batches, files = source(data, data_dir, model=model).to_predict(model, say, reading_of(settings))
+    found = source(data, data_dir, model=model).to_predict(model, say, reading_of(settings))
+    clock, start = found.clock or Clock(), time.perf_counter()
     rows = model.write_predictions(
-        batches, output() if to_stdout else out, files=files, safe_csv=safe_csv, disagreement=disagreement,
-        interval=interval,
+        found.batches, output() if to_stdout else out, files=found.files, safe_csv=safe_csv,
+        disagreement=disagreement, interval=interval, clock=clock,
+        columns=None if columns is None else next(csv.reader([columns], skipinitialspace=True), []),
     )  # fmt: skip
+    seconds = time.perf_counter() - start
     if to_stdout:
         say(f"{rows} predictions")
     else:
         show(f"{out}: {rows} predictions")
+    if seconds >= LONG:
+        say(rates(rows, seconds, clock.seconds))
 
 
 def check_out(out: Path) -> None:

@@ -29,6 +29,7 @@ __all__ = ["Category", "Column", "Columns", "Date", "Input", "LeftOut", "Number"
            "fit_columns", "from_json_1", "inputs_beside"]  # fmt: skip
 
 
+BLOCK = 8192  # rows whose inputs are computed at a time, so that they stay in the cache
 ONE_HOT = 64  # levels; a category of more is embedded
 MOST_LEVELS = 10_000  # the most frequent; all others are one
 FEW = 10_000  # rows; polars takes a millisecond to prepare, and is faster from about here
@@ -686,7 +687,7 @@ class Columns:
         """Inputs that are no codes."""
         return sum(c.features for c in self.columns)
 
-    @property
+    @functools.cached_property
     def places(self) -> dict[str, list[int]]:
         """Where among the inputs each column is that varies."""
         dense = iter(range(self.dense + len(self.embeddings)))
@@ -699,19 +700,26 @@ class Columns:
         return [c for c in self.columns if not isinstance(c, LeftOut)]
 
     @property
+    def plain(self) -> list[str]:
+        """The columns of numbers that a file writes plainly; a reader may give them as numbers."""
+        return [c.name for c in self.columns if isinstance(c, Number) and c.reading == Kind("number")]
+
+    @property
     def id(self) -> str | None:
         """The column that names the rows."""
         return next((c.name for c in self.columns if c.kind == "id"), None)
 
-    def __call__(self, frame: "pl.DataFrame") -> np.ndarray:
+    def __call__(self, frame: "pl.DataFrame", order: np.ndarray | None = None) -> np.ndarray:
         """Inputs of the rows of a frame: (rows, dense + embeddings), float32.
+
+        With `order`, the numbers of rows, they are those rows' in that order.
 
         Raises
         ------
         InputError
             If a column is missing (with the nearest name) or a cell is not of its kind (with its row).
         """
-        return inputs_beside([self], frame)
+        return inputs_beside([self], frame, order)
 
     def to_onnx(self, graph: "Graph") -> tuple[Value, list[Value]]:
         """Add all columns to a graph: its inputs have their names.
@@ -743,15 +751,23 @@ class Columns:
                 raise InputError(f"column {name!r} is missing{hint}")
 
 
-def inputs_beside(transforms: Sequence[Columns], frame: "pl.DataFrame") -> np.ndarray:
+def inputs_beside(
+    transforms: Sequence[Columns], frame: "pl.DataFrame", order: np.ndarray | None = None
+) -> np.ndarray:
     """Return the inputs of several transforms of one table, beside each other; see `Columns`.
 
-    The transforms are those of folds. They read most columns in the same way, so each is read once.
+    The transforms are those of folds. They read most columns in the same way, so each is read once. Beside
+    the inputs only one column's cells are in memory, and some rows of what is computed from them.
     """
-    dense = [[np.zeros((frame.height, 0), np.float32)] for _ in transforms]
-    codes: list[list[np.ndarray]] = [[] for _ in transforms]
+    import polars as pl
+
+    rows = frame.height if order is None else len(order)
+    widths = [transform.dense + len(transform.embeddings) for transform in transforms]
+    found = np.empty((rows, sum(widths)), np.float32)
+    firsts = [sum(widths[:k]) for k in range(len(widths))]
     for transform in transforms:
         transform.check_names(frame.columns)
+    places = [transform.places for transform in transforms]
     for versions in zip(*(transform.columns for transform in transforms), strict=True):
         read: dict[Kind, np.ndarray | pl.Series] = {}
         for k, column in enumerate(versions):
@@ -759,27 +775,36 @@ def inputs_beside(transforms: Sequence[Columns], frame: "pl.DataFrame") -> np.nd
                 continue
             if column.reading not in read:
                 read[column.reading] = column.read(frame[column.name])
-            cells, of_column = read[column.reading], (codes if column.codes else dense)[k]
-            if isinstance(column, Category | Text):
-                of_column.append(column.inputs(cast("pl.Series", cells)))
-            else:
-                of_column.append(column.inputs(cast(np.ndarray, cells)))
-    return np.hstack([part for k in range(len(transforms)) for part in dense[k] + codes[k]])
+            cells, place = read[column.reading], places[k][column.name]
+            for start in range(0, rows if place else 0, BLOCK):
+                part = slice(start, start + BLOCK)
+                some = cells[part] if order is None else cells[order[part]]
+                if isinstance(column, Category | Text):
+                    inputs = column.inputs(cast("pl.Series", some))
+                else:
+                    inputs = column.inputs(cast(np.ndarray, some))
+                found[part, firsts[k] + place[0] : firsts[k] + place[0] + len(place)] = inputs
+    return found
 
 
-def fit_columns(frame: "pl.DataFrame", kinds: dict[str, Kind] | None = None) -> Columns:
+def fit_columns(
+    frame: "pl.DataFrame", kinds: dict[str, Kind] | None = None, rows: "pl.Series | None" = None
+) -> Columns:
     """Learn each column's transform from training rows.
 
     Parameters
     ----------
     frame : polars.DataFrame
-        The training rows.
+        The training rows, or all.
     kinds : dict, optional
         Each column's kind, as `tell_kinds` tells it of all rows: a column of text is none of numbers or of
         dates in one format because its training rows happen to be. By default it is told of these rows.
+    rows : polars.Series of bool, optional
+        Which rows of the frame are training rows.
     """
     kinds = tell_kinds(frame) if kinds is None else kinds
-    columns = tuple(_fit(values, kinds[values.name]) for values in frame.get_columns())
+    trained = (values if rows is None else values.filter(rows) for values in frame.get_columns())
+    columns = tuple(_fit(values, kinds[values.name]) for values in trained)
     found = Columns(columns)
     if not found.varying:
         if texts := [c.name for c in columns if isinstance(c, LeftOut) and c.kind == "text"]:

@@ -29,6 +29,7 @@ from mlpax.data.targets import (
 )
 from mlpax.errors import InputError, Notice, counted, listed, unknown
 from mlpax.recipes import QUALITIES, RECIPES, Recipe, named
+from mlpax.stages import Clock, ahead
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,6 +52,7 @@ __all__ = [
 Arrays = tuple[np.ndarray, np.ndarray | None]  # X and, where there are labels, y
 MEMORY = "rows in memory"  # the name of a data set that no file holds
 UNREAD = {"-": "stdin", MEMORY: "memory"}  # what cannot be read again, and its name in a run's folder
+AHEAD = 4  # batches that are read before they are asked for
 ALWAYS = {"memory", "folds", "fold"}  # options of `Reading` for any data
 OF_FOLDERS = {"size", "colour", "skip_bad", "invert"}  # options of `Reading` for folders of pictures
 
@@ -142,10 +144,11 @@ class Scored(NamedTuple):
 
 
 class Unlabelled(NamedTuple):
-    """Rows to predict, in batches, and for pictures the file of each row."""
+    """Rows to predict, in batches, and for pictures the file of each row; `clock` gets the stage "read"."""
 
     batches: Iterable[Any]
     files: list[str] | None = None
+    clock: Clock | None = None
 
 
 @dataclass(frozen=True)
@@ -233,17 +236,19 @@ class Table:
         return Scored(model.inputs(rows), truth_of(rows, known), weight)
 
     def to_predict(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Unlabelled:
-        """Return the rows, read in batches where the file is large."""
+        """Return the rows, read in batches where the file is large, by a thread that reads ahead."""
+
+        plain = model.columns.plain if model.columns else []
 
         def batches() -> "Iterator[pl.DataFrame]":
-            for number, batch in enumerate(
-                tables.read_batches(self.path, options=reading.file, notice=notice)
-            ):
+            read = tables.read_batches(self.path, options=reading.file, notice=notice, plain=plain)
+            for number, batch in enumerate(read):
                 if number == 0:
                     _tell_unknown_columns(model, batch, notice)
                 yield self._like_the_model(batch, model)
 
-        return Unlabelled(batches())
+        clock = Clock()
+        return Unlabelled(ahead(batches(), AHEAD, clock, "read"), clock=clock)
 
     def _frame(self, reading: Reading, notice: Notice) -> "pl.DataFrame":
         if self.arrays is None:

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,6 +51,7 @@ UNREAD = {  # what else tables come in
     ".html": "HTML", ".xml": "XML", ".orc": "ORC",
 }  # fmt: skip
 SLICE = 1 << 20  # cells looked at together
+MANY = 100_000  # rows from which a copy of a column is avoided
 STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts
 
 
@@ -180,15 +181,18 @@ def read_batches(
     cells: int = SLICE,
     options: FileOptions = FileOptions(),
     notice: Notice = lambda text: None,
+    *,
+    plain: Collection[str] = (),
 ) -> Iterator["pl.DataFrame"]:
     """The same table in batches of about so many cells, in order, in bounded memory; see `read_table`.
 
-    Large CSV and Parquet files are read in parts; others, and packed ones, are read whole, one by one.
+    Large CSV and Parquet files are read in parts; others, and packed ones, are read whole, one by one. Of a
+    large CSV the columns that `plain` names may come as float64; see `csv_files.scan_csv`.
     """
     path = Path(path)
     parts, _ = parts_of(path, OF_PARTS)
     if not parts:
-        yield from _batches_of_file(path, cells, options, notice)
+        yield from _batches_of_file(path, cells, options, notice, plain)
         return
     schema = Schema()
     for part in parts:
@@ -197,7 +201,7 @@ def read_batches(
 
 
 def _batches_of_file(
-    path: Path, cells: int, options: FileOptions, notice: Notice
+    path: Path, cells: int, options: FileOptions, notice: Notice, plain: Collection[str] = ()
 ) -> Iterator["pl.DataFrame"]:
     import polars as pl
 
@@ -212,7 +216,8 @@ def _batches_of_file(
         yield from frame.iter_slices(max(1, cells // frame.width))
         return
     empty = True
-    streamed = scan_csv(path, options, notice) if kind == "CSV" else _streamed_parquet(path, cells)
+    csv = kind == "CSV"
+    streamed = scan_csv(path, options, notice, plain) if csv else _streamed_parquet(path, cells)
     try:
         for batch in streamed:
             empty = empty and batch.height == 0
@@ -326,6 +331,9 @@ def _collected(lazy: "pl.LazyFrame", cells: int) -> Iterator["pl.DataFrame"]:
 
 def _cleaned(frame: "pl.DataFrame") -> "pl.DataFrame":
     """Return cells as those of a CSV: text without blanks around, null where empty or NaN."""
+    if frame.height > MANY:  # then only the columns of numbers that hold a NaN are copied
+        odd = [v.fill_nan(None) for v in frame if v.dtype.is_float() and v.is_nan().any()]
+        return frame.with_columns(odd).with_columns(_cleaning()[1:])
     return frame.with_columns(_cleaning())
 
 

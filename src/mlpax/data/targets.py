@@ -26,6 +26,7 @@ __all__ = ["Labels", "cells_of_target", "check_column", "classes_of", "encode", 
            "index_of", "infer_task", "labels_of", "targets_of", "tell_tasks",
            "truth_of", "weights_of"]  # fmt: skip
 
+MANY = 100_000  # labels that are encoded at a time: a text of Python's takes as much memory as ten labels
 TARGETS = ("target", "label", "class", "y")  # the names a target usually has
 SPREADS = 1e-15, 1e19  # of a regression's values: float32 squares them
 LEAST_SPREAD = 1e-4  # of a regression's values to their mean: predictions are float32, of 7 digits
@@ -189,6 +190,9 @@ def encode(values: "pl.Series", classes: tuple[Any, ...]) -> np.ndarray:
         if np.isnan(y).any():
             raise InputError(f"target {values.name!r} is NaN in row {int(np.isnan(y).argmax()) + 1}; drop it")
         return y[:, None]
+    if len(values) > MANY:
+        parts = [values[start : start + MANY] for start in range(0, len(values), MANY)]
+        return np.concatenate([encode(part, classes) for part in parts])
     position = {c: i for i, c in enumerate(classes)}
     words = {str(c).lower(): i for c, i in position.items()}
     if len(classes) == 2 and words.keys() == {"false", "true"}:  # booleans, which are text in a CSV
@@ -260,7 +264,7 @@ def from_frame(
     _check_roles(frame, targets, reading, hold.group)
     kinds = tell_kinds(frame.drop([hold.group] if hold.group else []), reading, notice)
     present, classes, y = _labels(frame, targets, reading, kinds, notice)
-    rows = frame.filter(present)
+    rows = frame if present.all() else frame.filter(present)
     if lacking := frame.height - len(y):
         notice(f"dropped {counted(lacking, 'row')} without a target")
     _check_class_weight(reading.class_weight, targets, classes)
@@ -270,11 +274,16 @@ def from_frame(
     _check_classes(y[train], classes)
     inputs = with_values(_inputs(frame, {*targets, hold.group, reading.weight}, targets), kinds)
     # All rows tell a column's kind, so that an error names a row of the table, not of the training rows.
-    columns = fit_columns(inputs.filter(present).filter(train), kinds)
+    there = np.flatnonzero(present.to_numpy())
+    columns = fit_columns(inputs, kinds, _mask(frame.height, there[train]))
     tell_columns(inputs, columns, kinds, notice)
-    X = columns(inputs)[present.to_numpy()]
-    weights = weights_of(frame, reading.weight, kinds)[present.to_numpy()]
-    X_valid, y_valid, weight_valid = X[validated], y[validated], weights[validated]
+    # In this order each part is a view, so that no row is in memory twice.
+    parts = [there[part] for part in (train, validated, tested)]
+    X_train, X_valid, X_test = np.split(
+        columns(inputs, np.concatenate(parts)), np.cumsum([len(part) for part in parts[:2]])
+    )
+    weights = weights_of(frame, reading.weight, kinds)[there]
+    y_valid, weight_valid = y[validated], weights[validated]
     if valid_frame is not None:
         X_valid = columns(valid_frame)
         named = [
@@ -291,16 +300,24 @@ def from_frame(
     if reading.class_weight:
         of_class = _class_weights(reading.class_weight, classes[0], y[train])
         weights, weight_valid = weights * of_class[y], weight_valid * of_class[y_valid]
-    held = [rows.filter(~train), *([] if valid_frame is None else [valid_frame])]
     used = [column.name for column in columns.varying]
-    _tell_duplicates(rows.filter(train), held, [*used, *targets], notice)
+    _tell_duplicates(rows, train, valid_frame, [*used, *targets], notice)
     return Dataset(
-        name, X[train], y[train], X[tested], y[tested], classes[0] if classes else (), X_valid=X_valid,
+        name, X_train, y[train], X_test, y[tested], classes[0] if classes else (), X_valid=X_valid,
         y_valid=y_valid, more_classes=classes[1:],
         weight=weights[train], weight_valid=weight_valid, weight_held=weight_held, columns=columns,
         targets=targets,
         numerals=tuple(kinds[target].numerals for target in targets),
     )  # fmt: skip
+
+
+def _mask(rows: int, chosen: np.ndarray) -> "pl.Series":
+    """Return whether each of so many rows is among the chosen ones."""
+    import polars as pl
+
+    mask = np.zeros(rows, bool)
+    mask[chosen] = True
+    return pl.Series(mask)
 
 
 def _labels(
@@ -580,10 +597,13 @@ def _tell_levels(column: Category, values: "pl.Series", notice: Notice) -> None:
 
 
 def _tell_duplicates(
-    train: "pl.DataFrame", held: "list[pl.DataFrame]", known: list[str], notice: Notice
+    rows: "pl.DataFrame", train: np.ndarray, valid: "pl.DataFrame | None", known: list[str], notice: Notice
 ) -> None:
-    seen, *others = (rows.select(known).hash_rows().to_numpy() for rows in (train, *held))
-    both = sum(np.isin(rows, seen).sum() for rows in others)
+    hashes = rows.select(known).hash_rows().to_numpy()
+    others = [hashes[~train], *([] if valid is None else [valid.select(known).hash_rows().to_numpy()])]
+    seen = np.sort(hashes[train])  # `np.isin` would take several times as much memory
+    last = len(seen) - 1
+    both = sum(int((seen[np.minimum(np.searchsorted(seen, held), last)] == held).sum()) for held in others)
     if both:
         doubles = f"{counted(both, 'held-out row')} with an exact double among the training rows"
         notice(f"{doubles}: scores may flatter")

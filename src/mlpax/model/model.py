@@ -1,11 +1,12 @@
 """A trained network with what it needs to answer."""
 
 import dataclasses
+import io
 import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,13 @@ from mlpax.data.columns import Columns, as_frame, inputs_beside
 from mlpax.data.kinds import as_text
 from mlpax.data.numerals import Numerals
 from mlpax.engine.forward import Layers, Network, has_accelerator, outputs, softmax
+from mlpax.engine.native import prediction
+from mlpax.engine.native.library import available
 from mlpax.engine.rows import Scaling
-from mlpax.errors import InputError, RowError, unknown
+from mlpax.errors import InputError, RowError, listed, shortened, unknown
 from mlpax.model.schema import FORMAT, Classes, checked, columns_of, parsed, shapes_of
 from mlpax.model.tensors import head
+from mlpax.stages import Clock, in_order
 from mlpax.wording import table_in_html
 
 if TYPE_CHECKING:
@@ -43,6 +47,7 @@ QUANTILES = 1000
 LEVELS, LEAST_ROWS = 20, 20  # of the predicted values, and the rows of each
 MOST_SHOWN = 10  # classes in the table of a notebook
 CHUNK = 8192  # rows of a table at a time: bounds the memory of `write_predictions`
+MOST_THREADS = 8  # that predict a file at a time: one thread reads, and feeds no more
 
 
 @dataclass(frozen=True)
@@ -372,6 +377,9 @@ class Model:
 
     def of_members(self, X: np.ndarray) -> np.ndarray:
         """Return the outputs of each network for the same rows, (members, rows, outputs)."""
+        return self._of_members(X, self._values)
+
+    def _of_members(self, X: np.ndarray, values: Callable[[Network, np.ndarray], np.ndarray]) -> np.ndarray:
         each = len(self.networks) // (1 + len(self.fold_columns))
         widths = [network.features for network in self.networks[::each]]
         features = sum(widths)
@@ -383,7 +391,7 @@ class Model:
         X = X.reshape(len(X), features)
         _check_inputs(X)
         own = np.split(X, np.cumsum(widths[:-1]), axis=1) if self.fold_columns else [X]
-        found = np.stack([self._values(network, own[k // each]) for k, network in enumerate(self.networks)])
+        found = np.stack([values(network, own[k // each]) for k, network in enumerate(self.networks)])
         if not np.isfinite(found).all():
             _, row, output = np.argwhere(~np.isfinite(found))[0].tolist()
             value = found[:, row, output].sum()
@@ -404,11 +412,25 @@ class Model:
 
     def _values(self, network: Network, X: np.ndarray) -> np.ndarray:
         if self.device or has_accelerator():
-            from mlpax.engine.xla import prediction  # JAX takes a second to import
+            from mlpax.engine.xla import prediction as on_device  # JAX takes a second to import
 
-            found = prediction.outputs(network, X, self.scaling, self.device)
+            found = on_device.outputs(network, X, self.scaling, self.device)
         else:
             found = outputs(network, X, self.scaling)
+        return self._linked(found)
+
+    def _values_of_many(self, network: Network, X: np.ndarray) -> np.ndarray:
+        """Return the same for a part of many rows, computed by one thread.
+
+        If the native library trained the network, and is the faster one, the library predicts: a row then
+        gets the same bits whatever rows stand beside it.
+        """
+        device = self.device or has_accelerator()
+        if device or self.backend != "native" or not prediction.serves(network):
+            return self._values(network, X)
+        return self._linked(prediction.outputs(network, X, self.scaling, threads=1))
+
+    def _linked(self, found: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
             return np.exp(found) if self.link == "exp" else found
 
@@ -703,11 +725,14 @@ class Model:
         safe_csv: bool = False,
         disagreement: bool = False,
         interval: float | None = None,
+        columns: Sequence[str] | None = None,
+        clock: Clock | None = None,
     ) -> int:
         """Write a line for each row: its prediction, and the probability of each class. Memory is bounded.
 
         Of several targets there is a column `prediction_a` for each target "a", and `probability_a=x` for
-        each of its classes. If a column names the rows, it comes first.
+        each of its classes. If a column names the rows, it comes first. Threads predict several parts of the
+        rows at a time.
 
         Parameters
         ----------
@@ -728,6 +753,10 @@ class Model:
         interval : float in (0, 1), optional
             Add the columns `low` and `high`, between which the value lies with this probability; of a
             classification the column `set`, the classes that may be the row's, as `a|b`.
+        columns : sequence of str, optional
+            The columns to write, in this order, instead of all.
+        clock : Clock, optional
+            Gets the seconds that threads encode, predict and write.
 
         Returns
         -------
@@ -737,63 +766,95 @@ class Model:
         Raises
         ------
         InputError
-            If `safe_csv` is given for a Parquet file, or `disagreement` for a single network; see also
-            `outputs`.
+            If `safe_csv` is given for a Parquet file, `disagreement` for a single network, or a column that
+            is not written; see also `outputs`.
         """
-        import polars as pl
         from polars.io.plugins import register_io_source
 
-        def of_files(found: np.ndarray) -> "list[pl.Series]":
-            return [] if files is None else [pl.Series("file", files[rows : rows + len(found)], pl.String)]
-
-        rows, id = 0, self.columns.id if self.columns else None
         parquet = isinstance(path, (str, Path)) and Path(path).suffix == ".parquet"
         if safe_csv and parquet:
             raise InputError(
                 f"safe_csv is for CSV files, and {path} is Parquet, which holds no formulas; leave it out"
             )
+        self._check_written(disagreement, interval, files is not None)
+        clock, rows, id = clock or Clock(), 0, self.columns.id if self.columns else None
+
+        def framed(each: np.ndarray, names: "list[pl.Series]", start: int) -> "pl.DataFrame":
+            front = [] if files is None else [_texts("file", files[start : start + each.shape[1]])]
+            return _chosen(self._predictions(each, [*front, *names], disagreement, interval), columns)
+
+        def answer(part: tuple[int, object]) -> "pl.DataFrame":
+            with clock.of("encode"):
+                X, names = self._encoded(*part)
+            with clock.of("predict"):
+                each = self._of_part(X, part[0])
+            with clock.of("write"):
+                return framed(each, names, part[0])
+
+        def lines(part: tuple[int, object]) -> tuple[int, bytes]:
+            frame = answer(part)
+            with clock.of("write"):
+                return frame.height, _csv(frame, safe_csv)
+
+        def frames(*_: object) -> "Iterator[pl.DataFrame]":
+            nonlocal rows
+            for frame in in_order(answer, self._parts(batches), threads):
+                yield frame
+                rows += frame.height
+
+        empty = framed(_nothing(self), [] if id is None else [_texts(id, [])], 0)
+        threads = min(available(), MOST_THREADS)
+        with atomic(path) if isinstance(path, (str, Path)) else nullcontext(path) as file:
+            if parquet:
+                register_io_source(frames, schema=empty.schema).sink_parquet(file)
+                return rows
+            file.write(_csv(empty, safe_csv, header=True))
+            for height, text in in_order(lines, self._parts(batches), threads):
+                file.write(text)
+                rows += height
+        return rows
+
+    def _check_written(self, disagreement: bool, interval: float | None, files: bool) -> None:
+        """Raise an error for columns that `write_predictions` cannot write."""
         if interval is not None:
             self._check_folds().quantile(interval)
         if disagreement and len(self.networks) == 1:
             raise InputError("one network does not disagree; train several, as with --members 8")
-        if id is not None and id in self._names_written(disagreement, interval, files is not None):
+        id = self.columns.id if self.columns else None
+        if id is not None and id in self._names_written(disagreement, interval, files):
             raise InputError(f"column {id!r} names the rows, but predictions have that name, too; rename it")
-        nothing = np.empty((len(self.networks), 0, self.sizes[-1]), np.float32)
-        no_names = [] if id is None else [pl.Series(id, [], pl.String)]
-        empty = self._predictions(nothing, of_files(nothing[0]) + no_names, disagreement, interval)
 
-        def frames(*_: object) -> "Iterator[pl.DataFrame]":
-            nonlocal rows
-            for batch in batches:
-                try:
-                    for X, names in self._pieces(batch):
-                        found = self.of_members(X)
-                        front = of_files(found[0]) + names
-                        yield self._predictions(found, front, disagreement, interval)
-                        rows += len(X)
-                except RowError as error:
-                    raise error.shifted(rows) from None
+    def _parts(self, batches: Iterable[object]) -> Iterator[tuple[int, object]]:
+        """Yield parts of the rows of all batches, each with the number of rows before it."""
+        start = 0
+        for batch in batches:
+            # An array is one part: the check of a picture's range needs all of its rows.
+            parts = [np.asarray(batch)] if self.columns is None else self._frame(batch).iter_slices(CHUNK)
+            for part in parts:
+                yield start, part
+                start += part.shape[0] if part.shape else 0
 
-        with atomic(path) if isinstance(path, (str, Path)) else nullcontext(path) as file:
-            if parquet:
-                register_io_source(frames, schema=empty.schema).sink_parquet(file)
-            else:
-                for frame in itertools.chain([empty], frames()):
-                    safe = _without_formulas(frame) if safe_csv else frame
-                    file.write(safe.write_csv(include_header=frame is empty).encode())
-        return rows
+    def _encoded(self, start: int, part: object) -> "tuple[np.ndarray, list[pl.Series]]":
+        """Return a part's rows as `forward` takes them, and the column that names them if there is one."""
+        import polars as pl
 
-    def _pieces(self, batch: object) -> "Iterator[tuple[np.ndarray, list[pl.Series]]]":
-        """Yield rows as `forward` takes them, with the column that names them if there is one."""
-        if self.columns is None:  # an array: the check of a picture's range needs all of its rows
-            yield self.inputs(batch), []
-            return
-        id = self.columns.id
-        for piece in self._frame(batch).iter_slices(CHUNK):
-            X = self._transformed(piece)
-            if id is not None and id not in piece.columns:
-                raise InputError(f"column {id!r}, which names the rows, is missing")
-            yield X, [] if id is None else [as_text(piece[id])]
+        if not isinstance(part, pl.DataFrame):
+            return self.inputs(part), []
+        id = self.columns.id if self.columns else None
+        try:
+            X = self._transformed(part)
+        except RowError as error:
+            raise error.shifted(start) from None
+        if id is not None and id not in part.columns:
+            raise InputError(f"column {id!r}, which names the rows, is missing")
+        return X, [] if id is None else [as_text(part[id])]
+
+    def _of_part(self, X: np.ndarray, start: int) -> np.ndarray:
+        """Return the outputs of each network for rows that stand behind `start` others."""
+        try:
+            return self._of_members(X, self._values_of_many)
+        except RowError as error:
+            raise error.shifted(start) from None
 
     def _predictions(
         self, each: np.ndarray, front: "list[pl.Series]", disagreement: bool, interval: float | None
@@ -812,10 +873,7 @@ class Model:
             return pl.DataFrame([*front, *(pl.Series(name, of_target) for name, of_target in values), *last])
         p, labels = self.probabilities(found), self._best(found).reshape(len(found), len(self.targets))
         names = zip(self._names_of_values(), self.targets, labels.T, strict=True)
-        predicted = [
-            pl.Series(name, [target.classes[int(i)] for i in best], pl.Series(target.classes).dtype)
-            for name, target, best in names
-        ]
+        predicted = [pl.Series(name, target.classes).gather(best) for name, target, best in names]
         shares = [
             pl.Series(name, np.round(p[:, i], 6)) for i, name in enumerate(self._names_of_probabilities())
         ]
@@ -951,6 +1009,37 @@ def disagreement(found: np.ndarray, folds: int) -> np.ndarray:
     """Return how far the networks of a fold differ in the mean, (rows,), for values (members, rows, 1)."""
     each = found.reshape(folds, -1, *found.shape[1:])
     return each.std(axis=1, dtype=np.float64).mean(axis=(0, 2))
+
+
+def _nothing(model: Model) -> np.ndarray:
+    """Return the outputs of each network for no row."""
+    return np.empty((len(model.networks), 0, model.sizes[-1]), np.float32)
+
+
+def _texts(name: str, cells: Sequence[str]) -> "pl.Series":
+    import polars as pl
+
+    return pl.Series(name, cells, pl.String)
+
+
+def _chosen(frame: "pl.DataFrame", columns: Sequence[str] | None) -> "pl.DataFrame":
+    """Return the columns that a user names, in that order; or all."""
+    if columns is None:
+        return frame
+    for name in columns:
+        if name not in frame.columns:
+            said = f"columns {shortened(name)!r} is none of the predictions' columns"
+            raise InputError(f"{said}; choose of {listed(frame.columns)}")
+        if columns.count(name) > 1:
+            raise InputError(f"columns {shortened(name)!r} is named twice; name each column once")
+    return frame.select(columns)
+
+
+def _csv(frame: "pl.DataFrame", safe: bool, *, header: bool = False) -> bytes:
+    """Return the lines of a CSV file; see `write_predictions` for `safe`."""
+    file = io.BytesIO()
+    (_without_formulas(frame) if safe else frame).write_csv(file, include_header=header)
+    return file.getvalue()
 
 
 def _without_formulas(frame: "pl.DataFrame") -> "pl.DataFrame":

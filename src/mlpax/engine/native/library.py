@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from mlpax.engine.plan import Hyper, Plan
-from mlpax.engine.rows import Data
+from mlpax.engine.rows import Data, Scaling
 from mlpax.engine.table_network import BIAS_PACE, SCALE_PACE, TableParams
 from mlpax.engine.trees import leaves, mapped
 from mlpax.errors import InputError
 
-__all__ = ["Fit", "Layers", "Moments", "Params", "Trained", "available", "damaged", "fit_of",
+__all__ = ["Fit", "Layers", "Moments", "Params", "Trained", "answer", "available", "damaged", "fit_of",
            "initial_moments", "instructions", "layers_of", "missing", "outputs", "settings_of", "sizes_of",
            "threads_for", "train", "train_members", "trained_arrays", "unsupported",
            "with_trained"]  # fmt: skip
@@ -357,6 +357,28 @@ def outputs(params: Params, of: Fit, count: int) -> np.ndarray:
     return found
 
 
+def answer(
+    layers: Layers,
+    activations: Sequence[str],
+    X: np.ndarray,
+    scaling: Scaling,
+    embeddings: Sequence[np.ndarray],
+    threads: int,
+) -> np.ndarray:
+    """Return the outputs of a trained network, (rows, outputs), float32; see `prediction.outputs`."""
+    network = _network(layers, tuple(activations))
+    columns = network.sizes[0] - sum(E.shape[1] - 1 for E in embeddings)
+    _require(X.shape[1] == columns and X.dtype.name in ("uint8", "float32"), "other inputs")
+    _require(not embeddings or X.dtype == np.float32, "codes of another type")
+    _add_embeddings(network, embeddings)
+    shift, scale = np.array([scaling.shift], np.float32), np.array([scaling.scale], np.float32)
+    rows = _Rows(X=_address(X), shift=_address(shift), scale=_address(scale), bytes=X.dtype == np.uint8)
+    found = np.empty((len(X), network.sizes[network.layers]), np.float32)
+    if len(X):
+        _call("mlpax_outputs", network, rows, len(X), threads, found.ctypes.data)
+    return found
+
+
 def fit_of(data: Data, plan: Plan, hyper: Hyper, params: Params, seed: int, threads: int) -> Fit:
     """Return what stays the same from call to call, checked: the library itself checks nothing.
 
@@ -478,8 +500,13 @@ def _add_inputs(network: _Network, params: TableParams) -> None:
         network.gain[i], network.bias_gain[i] = 1 / math.sqrt(network.sizes[i]), BIAS_PACE
     scale, embeddings = params["scale"], params["embeddings"]
     _require(scale.shape == (network.sizes[0],) and scale.dtype == np.float32, "a scale of another shape")
+    network.scale, network.scale_gain = _address(scale), SCALE_PACE
+    _add_embeddings(network, embeddings)
+
+
+def _add_embeddings(network: _Network, embeddings: Sequence[np.ndarray]) -> None:
     _require(all(E.dtype == np.float32 for E in embeddings), "embeddings of another type")
-    network.scale, network.scale_gain, network.embeddings = _address(scale), SCALE_PACE, len(embeddings)
+    network.embeddings = len(embeddings)
     shapes = np.array([E.shape for E in embeddings], np.int32).reshape(-1, 2).T.copy()
     network.codes, network.widths = shapes[0].ctypes.data, shapes[1].ctypes.data
     pointers = _pointers(embeddings)
