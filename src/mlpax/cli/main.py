@@ -22,7 +22,7 @@ from mlpax.cli.look import DataDir, Json, Moved, RunArgument
 from mlpax.cli.options import InPanels, Setting, panels, reading_of, with_options
 from mlpax.cli.screen import bar, say, show, show_json, table
 from mlpax.data.reading import Reading
-from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError, Notice
+from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError, Notice, counted
 from mlpax.recipes import QUALITIES, RECIPES, Recipe
 from mlpax.wording import epoch_line, figure
 
@@ -291,8 +291,12 @@ def _train(prepared: "Prepared", *, every: "Often", log: str | None, quiet: bool
                 remedy = f"nothing is lost; go on with: mlpax resume {path}"
                 raise MlpaxError(f"cannot write the output: {error.strerror}; {remedy}") from None
 
+        def on_refit(row: dict[str, float], epochs: int) -> None:
+            if not silent:
+                show(epoch_line(row, epochs).replace("Epoch", "On all rows: epoch", 1))
+
         with _told(path):
-            result = prepared.train(every=every, on_epoch=on_epoch, notice=say)
+            result = prepared.train(every=every, on_epoch=on_epoch, on_refit=on_refit, notice=say)
     if as_json:
         show_json({"run": str(path), **result._asdict()})
     elif quiet:
@@ -352,7 +356,11 @@ def _ending(path: Path, recipe: Recipe, result: "Result") -> list[str]:
     if recipe.members > 1:
         kept = f", each of {recipe.members} members with its best" if recipe.patience else ""
         ended = f"{path}: {result.state}; epoch {result.epochs} of {recipe.epochs}{kept},"
-    figures = "".join(f"{figure(name, result.metrics[name])}, " for name in scores)
+    ended += f" then {counted(result.refit, 'epoch')} on all rows," if result.refit else ""
+    before = " before" if result.refit else ""  # the rows that validated are now trained on
+    figures = "".join(
+        f"{figure(n, result.metrics[n])}{before if n.startswith('valid_') else ''}, " for n in scores
+    )
     figures += f"trained in {result.seconds:.2f} sec."
     wide = sys.stdout.isatty() and len(f"{ended} {figures}") > shutil.get_terminal_size().columns
     return [ended, f"  {figures}"] if wide else [f"{ended} {figures}"]

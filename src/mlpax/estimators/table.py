@@ -49,6 +49,7 @@ class _Table(BaseEstimator):
         members: int | None = None,
         folds: int = 0,
         validation: float = 0.2,
+        refit: bool = False,
         time_ordered: bool = False,
         columns: Mapping[str, str] | None = None,
         dates: str | None = None,
@@ -67,6 +68,7 @@ class _Table(BaseEstimator):
         self.members = members
         self.folds = folds
         self.validation = validation
+        self.refit = refit
         self.time_ordered = time_ordered
         self.columns = columns
         self.dates = dates
@@ -123,7 +125,7 @@ class _Table(BaseEstimator):
         seed = self.random_state
         if seed is None or isinstance(seed, np.random.RandomState):
             seed = check_random_state(seed).randint(2**31)
-        changes: dict[str, Any] = {"seed": seed, "validation": self.validation}
+        changes: dict[str, Any] = {"seed": seed, "validation": self.validation, "refit": self.refit}
         changes |= {} if self.members is None else {"members": self.members}
         changes |= settings
         changes["backend"] = backend_on(self.device, changes.get("backend", "auto"))
@@ -306,6 +308,9 @@ class TableClassifier(ClassifierMixin, _Table):
         takes as many times the time. The rows of the folds give `fold_scores_` and the intervals.
     validation : float in [0, 1), default 0.2
         Share of the rows, by class, that choose the epoch to keep.
+    refit : bool, default False
+        Then train once more from the start, on all rows, for the epochs found. `history_` and its validation
+        figures stay those of the first training.
     time_ordered : bool, default False
         Validate on the last rows instead of random ones.
     class_weight : {"balanced"} or dict, optional
@@ -359,6 +364,7 @@ class TableClassifier(ClassifierMixin, _Table):
         members: int | None = None,
         folds: int = 0,
         validation: float = 0.2,
+        refit: bool = False,
         time_ordered: bool = False,
         class_weight: ClassWeight = None,
         columns: Mapping[str, str] | None = None,
@@ -374,8 +380,8 @@ class TableClassifier(ClassifierMixin, _Table):
     ):
         super().__init__(
             recipe, settings=settings, quality=quality, members=members, folds=folds, validation=validation,
-            time_ordered=time_ordered, columns=columns, dates=dates, missing=missing, decimal=decimal,
-            thousands=thousands, strict=strict, random_state=random_state, verbose=verbose,
+            refit=refit, time_ordered=time_ordered, columns=columns, dates=dates, missing=missing,
+            decimal=decimal, thousands=thousands, strict=strict, random_state=random_state, verbose=verbose,
             callbacks=callbacks, device=device,
         )  # fmt: skip
         self.class_weight = class_weight

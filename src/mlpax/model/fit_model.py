@@ -12,6 +12,7 @@ from mlpax.data.memory import memory_limit, written
 from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
 from mlpax.engine.rows import Data, fit_scaling, place
+from mlpax.engine.state import DIVERGED, State, diverged
 from mlpax.engine.table_network import (
     TableParams,
     embedding_size,
@@ -35,7 +36,7 @@ from mlpax.notices import warn
 from mlpax.recipes import Recipe
 from mlpax.seeds import member_seeds, rng
 
-__all__ = ["COPIES", "Placed", "Problem", "fit_model", "prepare"]
+__all__ = ["COPIES", "Placed", "Problem", "fit_model", "prepare", "refit_of", "refitted"]
 
 
 COPIES = 6  # of a parameter: before and after an epoch, what the update rule remembers, and the best
@@ -81,7 +82,78 @@ def fit_model(
             on_epoch(record)
     if lost := lost_members(state):
         warn(lost, TrainingWarning)
-    return problem.model(chosen(state, problem.training.plan)), history
+    model = problem.model(chosen(state, problem.training.plan))
+    if recipe.refit:
+        again, state = refit_of(dataset, recipe, problem.training, state)
+        for state, _ in epochs(state, again.data, None, again.training):
+            pass
+        model = refitted(model, again.model(chosen(state, again.training.plan)), again)
+    return model, history
+
+
+def refit_of(dataset: Dataset, recipe: Recipe, training: Training, ended: State) -> tuple[Problem, State]:
+    """Return the training from the start on all rows but the test rows, and its first state.
+
+    Each member is trained for the epochs that were best for it. The schedule runs its whole course over these
+    epochs. The columns stay as the training rows have fitted them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    recipe : Recipe
+    training : Training
+        The one that has ended.
+    ended : State
+        The state that it ended with. Members that diverged are not trained again.
+    """
+    found = np.maximum(np.asarray(ended.watch.epoch), 1)
+    alone = recipe.replace(
+        refit=False, patience=0, monitor="", validation=0.0, epochs=int(found.max()), backend=training.backend
+    )
+    problem = prepare(_joined(dataset), alone)
+    hyper = problem.training.hyper._replace(epochs=cast(int, found) if recipe.members > 1 else int(found))
+    problem = problem._replace(training=problem.training._replace(hyper=hyper))
+    state = initial_state(problem.params, problem.training, recipe.seed)
+    if recipe.members > 1 and (lost := diverged(ended)).any():
+        watch = state.watch
+        waited = np.where(lost, DIVERGED, np.asarray(watch.waited)).astype(np.int32)
+        marked = watch._replace(waited=cast(Any, waited), stopped=cast(Any, lost))
+        state = state._replace(watch=marked)
+    return problem, state
+
+
+def refitted(first: Model, model: Model, problem: Problem) -> Model:
+    """Return the model of the second training, with the recipe of the first.
+
+    The temperature stays that of the first, which had validation rows. The provenance says so.
+    """
+    epochs = np.atleast_1d(problem.training.hyper.epochs)
+    least, most = int(epochs.min()), int(epochs.max())
+    span = f"{most}" if least == most else f"{least} to {most}"
+    rows = f"{span} epochs on all {int(problem.data.n)} rows"
+    about = {"refit": f"{rows}; the validation figures are those of the training before"}
+    kept = {"recipe": first.recipe, "calibration": first.calibration}
+    return dataclasses.replace(model, **kept, provenance=first.provenance | about)
+
+
+def _joined(dataset: Dataset) -> Dataset:
+    """Return the data set with the validation rows among the training rows, and without test rows."""
+    without = dataclasses.replace(dataset, X_test=dataset.X_test[:0], y_test=dataset.y_test[:0])
+    if dataset.X_valid is None or dataset.y_valid is None:
+        return without
+    weight = None
+    if dataset.weight is not None and dataset.weight_valid is not None:
+        weight = np.concatenate([dataset.weight, dataset.weight_valid])
+    return dataclasses.replace(
+        without,
+        X_train=np.concatenate([dataset.X_train, dataset.X_valid]),
+        y_train=np.concatenate([dataset.y_train, dataset.y_valid]),
+        weight=weight,
+        X_valid=None,
+        y_valid=None,
+        weight_valid=None,
+        weight_held=None,
+    )
 
 
 def prepare(dataset: Dataset, recipe: Recipe, placed: Placed | None = None) -> Problem:
@@ -100,6 +172,12 @@ def prepare(dataset: Dataset, recipe: Recipe, placed: Placed | None = None) -> P
         If the data cannot be trained on, or the recipe wants validation rows and there are none.
     """
     placed = {} if placed is None else placed
+    if recipe.refit and not recipe.patience:
+        raise InputError("refit trains for the epochs that early stopping finds; set patience, such as 16")
+    if recipe.refit and recipe.schedule == "plateau":
+        raise InputError(
+            "schedule 'plateau' goes by validation rows, and refit trains on them; choose cosine, for example"
+        )
     return _table(dataset, recipe, placed) if dataset.columns else _images(dataset, recipe, placed)
 
 

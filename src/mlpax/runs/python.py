@@ -343,7 +343,11 @@ def _trained(
             for call in heard:
                 call(record)
 
-        prepared.train(every=every, on_epoch=on_epoch, notice=told)
+        def on_refit(record: dict[str, float], epochs: int) -> None:
+            if verbose:
+                print(epoch_line(record, epochs).replace("Epoch", "On all rows: epoch", 1), flush=True)
+
+        prepared.train(every=every, on_epoch=on_epoch, on_refit=on_refit, notice=told)
     return Run(prepared.path, moved)
 
 

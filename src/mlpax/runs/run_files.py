@@ -35,7 +35,7 @@ FORMAT = 1
 LIMIT = 2**28  # bytes of a file; the metrics of a million epochs have half as many
 NEEDED = {"epoch", "loss", "seconds"}  # figures that every epoch has
 FIGURE = re.compile(r"[-+0-9.e]{1,30}|-?inf|nan")
-ADDED = {"backend", "members", "own_orders"}  # settings that the first runs did not have
+ADDED = {"backend", "members", "own_orders", "refit"}  # settings that the first runs did not have
 ENDS = ("finished", "stopped early", "interrupted", "diverged")
 
 _hints = functools.cache(typing.get_type_hints)
@@ -74,6 +74,8 @@ class Config:
             recipe["backend"] = self.backend
         if self.recipe.members == 1:  # nor do they have these
             del recipe["members"], recipe["own_orders"]
+        if not self.recipe.refit:
+            del recipe["refit"]
         before = [self.parent.identity, self.parent.epochs] if self.parent else []
         text = json.dumps([self.fingerprint, recipe, *before], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -113,6 +115,7 @@ class Result(NamedTuple):
     best_epoch: int
     seconds: float  # sum over the epochs; includes neither compilation nor evaluation
     metrics: dict[str, float]  # of the kept network: loss, train_..., valid_..., test_...
+    refit: int = 0  # epochs that the kept network was then trained for, on all rows; of members the most
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
@@ -293,12 +296,15 @@ def read_result(path: Path) -> Result | None:
     file = path / "result.json"
     try:
         with _named(file):
-            value = _read_json(file)
+            value = {"refit": 0} | _read_json(file)  # which the first runs did not have
             hints = _hints(Result)
             for name, hint in hints.items():
                 _check(name, value[name], hint)
             result = Result(**{name: value[name] for name in hints})  # type: ignore[arg-type]
-            if result.state not in ENDS or min(result.epochs, result.best_epoch, result.seconds) < 0:
+            if (
+                result.state not in ENDS
+                or min(result.epochs, result.best_epoch, result.seconds, result.refit) < 0
+            ):
                 raise ValueError(f"its state is {result.state!r:.50}, or it counts below 0")
             return result
     except (FileNotFoundError, NotADirectoryError):
