@@ -1,6 +1,8 @@
 """After early stopping, a training from the start on all rows: its bits, its epochs, and what is told."""
 
 import dataclasses
+import os
+import signal
 
 import numpy as np
 import polars as pl
@@ -80,7 +82,7 @@ def test_each_member_is_trained_for_its_own_epochs(tmp_path, backend):
     for k, epochs in enumerate(best):
         alone = recipe.replace(refit=False, patience=0, validation=0, epochs=epochs)
         run.train(tmp_path / f"{k}", blobs(), alone)
-        ours, theirs = (load(tmp_path / name).networks[k].layers for name in ("a", f"{k}"))
+        ours, theirs = (load(tmp_path / name).networks[k].params for name in ("a", f"{k}"))
         for (W, b), (W_alone, b_alone) in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(W, W_alone, rtol=1e-4, atol=1e-5)
             np.testing.assert_allclose(b, b_alone, rtol=1e-4, atol=1e-5)
@@ -111,9 +113,6 @@ def test_a_broken_run_ends_with_the_bits_of_an_unbroken_one(tmp_path, backend, c
 
 
 def test_an_interrupted_refit_leaves_the_first_network(tmp_path):
-    import os
-    import signal
-
     recipe = RECIPE.replace(**SETTINGS)
 
     def on_refit(row, epochs):
@@ -122,7 +121,7 @@ def test_an_interrupted_refit_leaves_the_first_network(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlpax.engine.training.EPOCHS_A_CALL", 2)
-        with pytest.raises(InterruptedRun, match="interrupted after epoch 2 on all rows; nothing is lost"):
+        with pytest.raises(InterruptedRun, match=r"interrupted after epoch . on all rows; nothing is lost"):
             run.train(tmp_path / "a", blobs(), recipe, on_refit=on_refit)
     result = run_files.read_result(tmp_path / "a")
     assert (result.state, result.refit) == ("interrupted", 0)
@@ -184,6 +183,6 @@ def test_the_estimator_takes_it():
     ]
     assert [len(one.history_) for one in two] == [len(two[0].history_)] * 2
     assert "on all 200 rows" in two[0].model_.provenance["refit"]
-    W, other = (one.model_.networks[0].layers[0][0] for one in two)
+    W, other = (one.model_.networks[0].params[0][0] for one in two)
     assert not np.array_equal(W, other)
     assert two[0].model_.recipe["patience"] == 4

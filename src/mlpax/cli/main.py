@@ -66,6 +66,12 @@ From = Annotated[
     Path | None,
     typer.Option("--from", help="Go on from this run, which has ended, for --epochs more; as a new run."),
 ]
+Finetune = Annotated[
+    Path | None,
+    typer.Option(
+        help="Begin with the network of this run or model file, on data with other columns or classes."
+    ),
+]
 Like = Annotated[Path | None, typer.Option(help="Take the settings of this run, and train on other data.")]
 Config = Annotated[
     Path | None, typer.Option(help="TOML file with options of this command, as learning-rate = 0.1.")
@@ -181,6 +187,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     from_: From = None,
     like: Like = None,
+    finetune: Finetune = None,
     config: Config = None,
     checkpoint_every: Every = "1",
     log: Annotated[str | None, typer.Option(help="Also write the epochs to a log [tensorboard].")] = None,
@@ -211,7 +218,7 @@ def train(
     told: Any = {"every": often, "quiet": quiet, "as_json": json_}
     chosen_recipe = recipe or quality != QUALITIES[0]
     if from_ is not None:
-        if like or chosen_recipe or resume or reading != Reading():
+        if like or finetune or chosen_recipe or resume or reading != Reading():
             raise InputError(
                 "--from takes recipe and options from the run; leave out all but numbers to change"
             )
@@ -220,9 +227,13 @@ def train(
         return
     wanted = Wanted(recipe, changes, quality)
     if like is not None:
-        if data is None or chosen_recipe:
+        if data is None or chosen_recipe or finetune:
             raise InputError("--like takes the recipe from the run; name data to train on, and no recipe")
         wanted, reading = start.like(like, changes, reading)
+    if finetune is not None:
+        if data is None or reading.folds:
+            raise InputError("--finetune trains one run on other data; name the data, and leave out --folds")
+        wanted = start.tuned(finetune, wanted)
     data = data or "digits"
     if reading.folds and log:
         raise InputError(f"log {log!r} is of one run, and each fold has one of its own; leave it out")
@@ -234,7 +245,7 @@ def train(
             _train_folds(path, folds, reading, **told)
         return
     ready = found.to_train(wanted, reading, heard, progress=not silent)
-    where: Any = {"data": data, "data_dir": data_dir, "device": device}
+    where: Any = {"data": data, "data_dir": data_dir, "device": device, "finetune": finetune}
     with start.on_rows(ready, reading, out, resume=resume, **where) as prepared:
         _train(prepared, log=log, **told)
 

@@ -26,16 +26,25 @@ from mlpax.engine.state import State, best_epoch
 from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
 from mlpax.engine.trees import member
 from mlpax.errors import DivergedError, InputError, InterruptedRun
+from mlpax.model.finetune import Origin, kept_of
 from mlpax.model.fit_model import Problem, prepare, refit_of, refitted
 from mlpax.model.model import Model, whole_text
 from mlpax.recipes import Recipe
 from mlpax.runs import checkpoints
 from mlpax.runs.locks import LOCK, holder, locked, signals
-from mlpax.runs.parent import check_child, parent_of, restarted, state_of_parent
+from mlpax.runs.parent import (
+    begin_with,
+    check_child,
+    origin_of,
+    parent_of,
+    restarted,
+    state_of_parent,
+)
 from mlpax.runs.run_files import (
     Config,
     Parent,
     Result,
+    Tuned,
     read_config,
     write_config,
     write_history,
@@ -80,6 +89,7 @@ def train(
     options: Reading = Reading(),
     resume: bool = False,
     parent: Path | None = None,
+    finetune: Path | None = None,
     every: Every = Every(),  # noqa: B008 - frozen
     on_epoch: Callable[[Record], object] = lambda record: None,
     on_refit: Callable[[Record, int], object] = lambda record, epochs: None,
@@ -104,6 +114,9 @@ def train(
     parent : path, optional
         The run to go on from. The new run begins at its last state, and `recipe.epochs` counts its epochs,
         too. Numbers of the recipe may differ; what shapes the network may not. The parent is not changed.
+    finetune : path, optional
+        The run, or the model file, whose network the new run begins with where it fits; see
+        `finetune.kept_of`. It must stay until the new run has ended.
     every : Every, optional
         How often to write a checkpoint; after each epoch by default. An epoch is skipped while the previous
         checkpoint is still being written.
@@ -138,9 +151,10 @@ def train(
         before, origin = parent_of(parent)
     # A run goes on by the backend that it began with.
     backend = before.backend if before and recipe.backend == "auto" else recipe.backend
-    problem = prepare(dataset, recipe.replace(backend=backend))
+    tuned, network = _begun_with(begun, finetune)
+    problem = prepare(dataset, recipe.replace(backend=backend), origin=network)
     config = config_of(dataset, recipe, recipe_name, data_dir, options, problem.training.backend)
-    config = dataclasses.replace(config, parent=origin)
+    config = dataclasses.replace(config, parent=origin, finetune=tuned)
     if origin:
         problem = problem._replace(training=restarted(problem.training, origin))
     if process := holder(path):
@@ -157,7 +171,7 @@ def train(
                 tell_versions(before, config, notice)
             write_config(path, config)
         start = initial_state(problem.params, problem.training, recipe.seed)
-        run = _Run(path, config, dataset, problem, start, origin, still_ours, notice)
+        run = _Run(path, config, dataset, problem, start, origin, network, still_ours, notice)
         repeated = len(run.history)
         for row in run.history[origin.epochs if origin else 0 :]:
             on_epoch(row)
@@ -186,6 +200,12 @@ def train(
     return result
 
 
+def _begun_with(begun: Config | None, finetune: Path | None) -> tuple[Tuned | None, Origin | None]:
+    """Return how a run refers to the network that it begins with, and the network."""
+    tuned = begun.finetune if begun else begin_with(finetune) if finetune else None
+    return tuned, origin_of(tuned) if tuned else None
+
+
 @dataclasses.dataclass
 class _Run:
     """A run directory that is being written: what was given, and how far the training is."""
@@ -196,6 +216,7 @@ class _Run:
     problem: Problem
     start: State  # before the first epoch
     origin: Parent | None  # the run to go on from
+    network: Origin | None  # the network to begin with
     still_ours: Callable[[], None]  # raises if the lock was taken away
     notice: Callable[[str], object]
 
@@ -217,6 +238,8 @@ class _Run:
             recorded = tuple(n for n in history[0] if n.startswith(("train_", "valid_")))
             plan = dataclasses.replace(training.plan, figures=recorded)
             self.problem = self.problem._replace(training=training._replace(plan=plan))
+        if self.network and not record:
+            self.notice(kept_of(self.dataset, recipe, self.network).line)
         for line in damaged:
             self.notice(f"passed over {line}; going on from epoch {record['epoch']}")
         self.state, self.history = state_of(arrays, start, training), list[Record](record.get("history", []))
@@ -255,15 +278,16 @@ class _Run:
 
     def on_all_rows(self) -> "_Run":
         """Return the second training, from the start on all rows, in a folder of its own; see `refit_of`."""
-        problem, start = refit_of(self.dataset, self.config.recipe, self.problem.training, self.state)
+        recipe, training = self.config.recipe, self.problem.training
+        problem, start = refit_of(self.dataset, recipe, training, self.state, self.network)
         folder, epochs = self.path / REFIT, int(np.max(problem.training.hyper.epochs))
-        recipe = self.config.recipe.replace(epochs=epochs, refit=False, patience=0)
+        recipe = recipe.replace(epochs=epochs, refit=False, patience=0)
         own = Parent(str(self.path.resolve()), self.config.identity, epochs)
         config = dataclasses.replace(self.config, recipe=recipe, parent=own)
         check_folder(folder)
         folder.mkdir(exist_ok=True)
         checkpoints.sweep(folder)
-        return _Run(folder, config, self.dataset, problem, start, None, self.still_ours, self.notice)
+        return _Run(folder, config, self.dataset, problem, start, None, None, self.still_ours, self.notice)
 
     def train_on_all_rows(
         self, every: Every, on_refit: Callable[[Record, int], object], caught: list[int]
@@ -315,6 +339,8 @@ class _Run:
                 "fingerprint": config.fingerprint,
                 **config.versions,
             }
+            if config.finetune:
+                provenance["finetuned"] = whole_text(config.finetune.path)
             if shape := self.dataset.image_shape:
                 provenance["background"] = images.background(self.dataset.X_train, shape)
             model = dataclasses.replace(model, metrics=metrics, provenance=provenance)

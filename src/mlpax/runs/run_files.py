@@ -27,7 +27,7 @@ from mlpax.errors import InputError, Notice
 from mlpax.recipes import Recipe
 from mlpax.runs.locks import holder
 
-__all__ = ["Config", "Parent", "Result", "Summary", "check_history", "read_config", "read_history",
+__all__ = ["Config", "Parent", "Result", "Summary", "Tuned", "check_history", "read_config", "read_history",
            "read_json", "read_result", "summaries", "undamaged", "write_config", "write_history",
            "write_json"]  # fmt: skip
 
@@ -51,6 +51,14 @@ class Parent:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """The network that a run has begun with: the folder or file, and the SHA-256 of the model file."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Config:
     """The settings a run was started with: `config.json`."""
 
@@ -64,6 +72,7 @@ class Config:
     options: Reading = Reading()  # how the data were read
     backend: str = "xla"  # what trained the network
     parent: Parent | None = None
+    finetune: Tuned | None = None
 
     @property
     def identity(self) -> str:
@@ -77,6 +86,7 @@ class Config:
         if not self.recipe.refit:
             del recipe["refit"]
         before = [self.parent.identity, self.parent.epochs] if self.parent else []
+        before += [self.finetune.sha256] if self.finetune else []
         text = json.dumps([self.fingerprint, recipe, *before], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -187,7 +197,8 @@ def read_config(path: Path) -> Config:
     file = path / "config.json"
     try:
         with _named(file):
-            value = {"backend": "xla", "parent": None} | _read_json(file)  # the first runs had none
+            # The first runs had none of these.
+            value = {"backend": "xla", "parent": None, "finetune": None} | _read_json(file)
             if value["format"] != FORMAT:
                 newer = isinstance(value["format"], int) and value["format"] > FORMAT
                 remedy = "; upgrade with pip install --upgrade mlpax" if newer else ""
@@ -200,6 +211,8 @@ def read_config(path: Path) -> Config:
                     fields[name] = Reading(**_fields(fields[name], Reading))
                 elif name == "parent" and fields[name] is not None:
                     fields[name] = Parent(**_fields(fields[name], Parent, whole=True))
+                elif name == "finetune" and fields[name] is not None:
+                    fields[name] = Tuned(**_fields(fields[name], Tuned, whole=True))
                 else:
                     _check(name, fields[name], kind)
             return Config(**fields)  # type: ignore[arg-type]
