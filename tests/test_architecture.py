@@ -27,8 +27,8 @@ ROOMS = {
     "data": "memory reading arrays packed numerals dates graph date_graph encodings headers csv_files excel"
     " json_files arff libsvm parts tables text kinds columns dataset"
     " named_sets image_cache images targets sources describe",
-    "model": "schema tensors model model_file fit_model folds examples onnx_graph stablehlo dependence"
-    " explain",
+    "model": "schema tensors model model_file finetune fit_model partial folds examples onnx_graph"
+    " stablehlo dependence explain",
     "runs": "locks run_files checkpoints parent logs run folds trials sweep rates own_rows examples figures"
     " command start python",
     "estimators": "callbacks rows trained fitting mlp search table",

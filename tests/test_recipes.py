@@ -48,7 +48,7 @@ OPTIONS = {
     "schedule": "cosin",
     "backend": "natve",
 }
-NO_RANGE = {"train_metrics", "shuffle", "drop_last", "monitor", "own_orders"}
+NO_RANGE = {"train_metrics", "shuffle", "drop_last", "monitor", "own_orders", "refit"}
 
 
 @pytest.mark.parametrize(
@@ -178,6 +178,7 @@ BEFORE_THE_PROGRAM = {
     "backend": "xla",
     "members": 5,
     "own_orders": True,
+    "refit": True,
 }
 
 

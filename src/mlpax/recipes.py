@@ -104,6 +104,7 @@ class Recipe:
     )
     min_delta: float = _setting(0.0, "smallest change of the monitored metric that is an improvement")
     monitor: str = _setting("", "metric that decides which epoch is best, such as valid_accuracy or loss")
+    refit: bool = _setting(False, "after early stopping, train once more on all rows, for the epochs found")
     members: int = _setting(
         1, "number of networks to train side by side; they answer with their mean", low=1, high=2**16
     )

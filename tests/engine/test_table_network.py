@@ -104,7 +104,7 @@ def test_folding_changes_no_answer(target):
 
 def test_levels_of_no_training_row_are_the_mean_of_those_of_some():
     embeddings = [RNG.normal(size=(4, 3)).astype(np.float32), RNG.normal(size=(2, 5)).astype(np.float32)]
-    first, second = with_new_codes(embeddings, np.array([[0, 0], [2, 1], [0, 1]], np.float32))
+    first, second = with_new_codes(embeddings, np.array([[0, 0], [2, 1], [0, 1]], np.float32).T)
     np.testing.assert_array_equal(first[[0, 2]], embeddings[0][[0, 2]])
     np.testing.assert_allclose(first[[1, 3]], np.tile(embeddings[0][[0, 2]].mean(axis=0), (2, 1)))
     np.testing.assert_array_equal(second, embeddings[1])

@@ -22,7 +22,7 @@ from mlpax.cli.look import DataDir, Json, Moved, RunArgument
 from mlpax.cli.options import InPanels, Setting, panels, reading_of, with_options
 from mlpax.cli.screen import bar, say, show, show_json, table
 from mlpax.data.reading import Reading
-from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError, Notice
+from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError, Notice, counted
 from mlpax.recipes import QUALITIES, RECIPES, Recipe
 from mlpax.wording import epoch_line, figure
 
@@ -65,6 +65,12 @@ QualityName = Annotated[
 From = Annotated[
     Path | None,
     typer.Option("--from", help="Go on from this run, which has ended, for --epochs more; as a new run."),
+]
+Finetune = Annotated[
+    Path | None,
+    typer.Option(
+        help="Begin with the network of this run or model file, on data with other columns or classes."
+    ),
 ]
 Like = Annotated[Path | None, typer.Option(help="Take the settings of this run, and train on other data.")]
 Config = Annotated[
@@ -181,6 +187,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     from_: From = None,
     like: Like = None,
+    finetune: Finetune = None,
     config: Config = None,
     checkpoint_every: Every = "1",
     log: Annotated[str | None, typer.Option(help="Also write the epochs to a log [tensorboard].")] = None,
@@ -211,7 +218,7 @@ def train(
     told: Any = {"every": often, "quiet": quiet, "as_json": json_}
     chosen_recipe = recipe or quality != QUALITIES[0]
     if from_ is not None:
-        if like or chosen_recipe or resume or reading != Reading():
+        if like or finetune or chosen_recipe or resume or reading != Reading():
             raise InputError(
                 "--from takes recipe and options from the run; leave out all but numbers to change"
             )
@@ -220,9 +227,13 @@ def train(
         return
     wanted = Wanted(recipe, changes, quality)
     if like is not None:
-        if data is None or chosen_recipe:
+        if data is None or chosen_recipe or finetune:
             raise InputError("--like takes the recipe from the run; name data to train on, and no recipe")
         wanted, reading = start.like(like, changes, reading)
+    if finetune is not None:
+        if data is None or reading.folds:
+            raise InputError("--finetune trains one run on other data; name the data, and leave out --folds")
+        wanted = start.tuned(finetune, wanted)
     data = data or "digits"
     if reading.folds and log:
         raise InputError(f"log {log!r} is of one run, and each fold has one of its own; leave it out")
@@ -234,7 +245,7 @@ def train(
             _train_folds(path, folds, reading, **told)
         return
     ready = found.to_train(wanted, reading, heard, progress=not silent)
-    where: Any = {"data": data, "data_dir": data_dir, "device": device}
+    where: Any = {"data": data, "data_dir": data_dir, "device": device, "finetune": finetune}
     with start.on_rows(ready, reading, out, resume=resume, **where) as prepared:
         _train(prepared, log=log, **told)
 
@@ -291,8 +302,12 @@ def _train(prepared: "Prepared", *, every: "Often", log: str | None, quiet: bool
                 remedy = f"nothing is lost; go on with: mlpax resume {path}"
                 raise MlpaxError(f"cannot write the output: {error.strerror}; {remedy}") from None
 
+        def on_refit(row: dict[str, float], epochs: int) -> None:
+            if not silent:
+                show(epoch_line(row, epochs).replace("Epoch", "On all rows: epoch", 1))
+
         with _told(path):
-            result = prepared.train(every=every, on_epoch=on_epoch, notice=say)
+            result = prepared.train(every=every, on_epoch=on_epoch, on_refit=on_refit, notice=say)
     if as_json:
         show_json({"run": str(path), **result._asdict()})
     elif quiet:
@@ -352,7 +367,11 @@ def _ending(path: Path, recipe: Recipe, result: "Result") -> list[str]:
     if recipe.members > 1:
         kept = f", each of {recipe.members} members with its best" if recipe.patience else ""
         ended = f"{path}: {result.state}; epoch {result.epochs} of {recipe.epochs}{kept},"
-    figures = "".join(f"{figure(name, result.metrics[name])}, " for name in scores)
+    ended += f" then {counted(result.refit, 'epoch')} on all rows," if result.refit else ""
+    before = " before" if result.refit else ""  # the rows that validated are now trained on
+    figures = "".join(
+        f"{figure(n, result.metrics[n])}{before if n.startswith('valid_') else ''}, " for n in scores
+    )
     figures += f"trained in {result.seconds:.2f} sec."
     wide = sys.stdout.isatty() and len(f"{ended} {figures}") > shutil.get_terminal_size().columns
     return [ended, f"  {figures}"] if wide else [f"{ended} {figures}"]

@@ -108,7 +108,14 @@ PANELS = {
         "schedule",
         "warmup",
     ),
-    "Validation and early stopping": ("validation", "patience", "min_delta", "monitor", "train_metrics"),
+    "Validation and early stopping": (
+        "validation",
+        "patience",
+        "refit",
+        "min_delta",
+        "monitor",
+        "train_metrics",
+    ),
 }  # all others are under "Training"
 
 

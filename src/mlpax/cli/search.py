@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["lr_find", "sweep"]
 
 SHOWN = 10  # trials of the leaderboard
-PANELS = {panel: [field for field in fields if field.name != "folds"] for panel, fields in panels().items()}
+OWN = ("folds", "refit")  # options of a sweep that mean something else
+PANELS = {panel: [field for field in fields if field.name not in OWN] for panel, fields in panels().items()}
 
 
 @with_options(PANELS, several=PANELS.keys() - PANELS_OF_DATA.keys())

@@ -2,13 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["TableParams", "fold", "initial_table_params", "plain_layers", "temperature", "with_new_codes"]
+__all__ = ["TableParams", "fold", "initial_table_params", "plain_layers", "temperature", "unfold",
+           "with_new_codes"]  # fmt: skip
 
 
 class TableParams(TypedDict):
@@ -108,7 +109,27 @@ def fold(
     return host["embeddings"], [(np.asarray(W, np.float32), np.asarray(b, np.float32)) for W, b in layers]
 
 
-def with_new_codes(embeddings: list[np.ndarray], codes: np.ndarray) -> list[np.ndarray]:
+def unfold(
+    embeddings: list[np.ndarray],
+    layers: list[tuple[np.ndarray, np.ndarray]],
+    target: tuple[ArrayLike, ArrayLike],
+) -> TableParams:
+    """Return the parameters of a network that `fold` has returned, to train it on."""
+    shift, scale = _of_outputs(target, np.float64)
+    *hidden, (W, b) = layers
+    plain = [*hidden, (W / scale, (b - shift) / scale)]
+    return {
+        "embeddings": embeddings,
+        "scale": np.full(len(layers[0][0]), 1 / SCALE_PACE, np.float32),
+        "layers": [
+            (np.float32(math.sqrt(len(W))) * W.astype(np.float32), (b / BIAS_PACE).astype(np.float32))
+            for W, b in plain
+        ],
+        "target": _of_outputs((np.zeros_like(target[1]), target[1]), np.float32),
+    }
+
+
+def with_new_codes(embeddings: list[np.ndarray], codes: Iterable[np.ndarray]) -> list[np.ndarray]:
     """Replace the embeddings of levels that never occur in the training set by the trained embeddings' mean.
 
     Their own rows were never updated.
@@ -116,10 +137,10 @@ def with_new_codes(embeddings: list[np.ndarray], codes: np.ndarray) -> list[np.n
     Parameters
     ----------
     embeddings : list of arrays of shape (codes, size)
-    codes : array of shape (rows, embeddings)
-        Codes of the training rows.
+    codes : iterable of arrays of shape (rows,)
+        Codes of the training rows, for each embedding.
     """
-    seen = [np.isin(np.arange(len(E)), of) for E, of in zip(embeddings, codes.T, strict=True)]
+    seen = [np.isin(np.arange(len(E)), of) for E, of in zip(embeddings, codes, strict=True)]
     return [np.where(s[:, None], E, E[s].mean(axis=0)) for E, s in zip(embeddings, seen, strict=True)]
 
 

@@ -430,6 +430,8 @@ def fit(
     DivergedError
         If the loss of an epoch is not finite.
     """
+    if recipe.refit:
+        raise InputError("refit is of mlpax's own data sets; fit again, on all rows and without patience")
     if recipe.members > 1:
         raise InputError(f"members {recipe.members} are of mlpax's own networks; fit one, and another seed")
     training = training_of(recipe, data, valid, objective, objective.metrics)

@@ -12,20 +12,26 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from mlpax.data.columns import as_frame
+from mlpax.data.columns import Columns, as_frame, fit_columns
 from mlpax.data.dataset import Dataset
+from mlpax.data.kinds import tell_kinds, with_values
+from mlpax.data.numerals import Numerals
 from mlpax.data.reading import Reading
 from mlpax.data.sources import Wanted, table_to_train
+from mlpax.data.targets import classes_of, encode
 from mlpax.engine.devices import backend_on, on_device
 from mlpax.engine.training import Record
 from mlpax.errors import DataWarning, Guess, InputError, counted
 from mlpax.estimators.rows import ClassWeight, RandomState
+from mlpax.model.finetune import Origin, kept_of
 from mlpax.model.fit_model import fit_model
 from mlpax.model.folds import Rows, joined
 from mlpax.model.model import Figures, Model
+from mlpax.model.model_file import load
 from mlpax.model.onnx_graph import to_onnx
+from mlpax.model.partial import Partial, trained_on
 from mlpax.notices import in_python, told
-from mlpax.recipes import Recipe
+from mlpax.recipes import RECIPES, Recipe
 from mlpax.wording import epoch_line
 
 if TYPE_CHECKING:
@@ -33,6 +39,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["TableClassifier", "TableRegressor"]
+
+SLOWER = 10  # than a recipe's highest rate: `partial_fit`, whose rate has no course
 
 
 class _Table(BaseEstimator):
@@ -49,6 +57,7 @@ class _Table(BaseEstimator):
         members: int | None = None,
         folds: int = 0,
         validation: float = 0.2,
+        refit: bool = False,
         time_ordered: bool = False,
         columns: Mapping[str, str] | None = None,
         dates: str | None = None,
@@ -60,6 +69,7 @@ class _Table(BaseEstimator):
         verbose: bool = False,
         callbacks: Sequence[Callable[[Record], object]] | None = None,
         device: str | None = None,
+        finetune: Any = None,
     ):
         self.recipe = recipe
         self.settings = settings
@@ -67,6 +77,7 @@ class _Table(BaseEstimator):
         self.members = members
         self.folds = folds
         self.validation = validation
+        self.refit = refit
         self.time_ordered = time_ordered
         self.columns = columns
         self.dates = dates
@@ -78,8 +89,35 @@ class _Table(BaseEstimator):
         self.verbose = verbose
         self.callbacks = callbacks
         self.device = device
+        self.finetune = finetune
 
     def _fit(self, X: Any, y: object, sample_weight: object, class_weight: ClassWeight = None) -> Self:
+        import polars as pl
+
+        vars(self).pop("_partial", None)
+        frame, values = self._rows_of(X, y)
+        self._name_features(X, frame)
+        targets: list[str] = []
+        for own in values:
+            targets.append(_free(own.name, frame))
+            frame = frame.with_columns(own.alias(targets[-1]))
+        reading = self._reading(tuple(targets))
+        weight = _weights(values[0], sample_weight, class_weight)
+        if not isinstance(class_weight, dict):
+            reading = replace(reading, class_weight=class_weight)
+        if weight is not None:
+            reading = replace(reading, weight=_free("sample_weight", frame))
+            frame = frame.with_columns(pl.Series(reading.weight, weight))
+        changes, origin = self._changes() | {"validation": self.validation, "refit": self.refit}, None
+        if self.finetune is not None:
+            origin, shape = _origin(self.finetune)
+            changes = shape | changes
+        changes |= self._settings()
+        with on_device(self.device):
+            return self._fit_folds(frame, Wanted(self.recipe, changes, self.quality), reading, origin)
+
+    def _rows_of(self, X: Any, y: object) -> "tuple[pl.DataFrame, list[pl.Series]]":
+        """Return the columns of X and of y."""
         import polars as pl
 
         frame = as_frame(X)
@@ -91,49 +129,110 @@ class _Table(BaseEstimator):
         values = _targets(y, class_weight)
         if len(values[0]) != frame.height:
             raise InputError(f"X has {frame.height} rows but y has {len(values[0])}; they must be equal")
+        return frame, values
+
+    def _name_features(self, X: Any, frame: "pl.DataFrame") -> None:
         self.n_features_in_ = frame.width
         vars(self).pop("feature_names_in_", None)
         if isinstance(X, dict) or hasattr(type(X), "columns"):  # an array's are made up
             self.feature_names_in_ = np.array(frame.columns, dtype=object)
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the fields of the recipe that the caller changes."""
         settings: Any = self.settings or {}
-        in_time: Any = self.time_ordered
         if not isinstance(settings, dict) or {"rows", "task", "name", "validated"} & settings.keys():
             raise InputError(f"settings are {settings!r}; give fields of Recipe, as {{'epochs': 50}}")
         if self.members is not None and "members" in settings:
             raise InputError("members are given twice, also in settings; give them once")
-        if not isinstance(in_time, (bool, np.bool_)):
-            raise InputError(f"time_ordered {in_time!r} is no True or False")
-        targets: list[str] = []
-        for own in values:
-            targets.append(_free(own.name, frame))
-            frame = frame.with_columns(own.alias(targets[-1]))
-        reading = Reading(
-            target=tuple(targets), task=self._task, column=self.columns or {}, dates=self.dates,
-            missing=tuple(self.missing), decimal=self.decimal, thousands=self.thousands, strict=self.strict,
-            time_ordered=bool(in_time),
-        )  # fmt: skip
-        weight = _weights(values[0], sample_weight, class_weight)
-        if not isinstance(class_weight, dict):
-            reading = replace(reading, class_weight=class_weight)
-        if weight is not None:
-            reading = replace(reading, weight=_free("sample_weight", frame))
-            frame = frame.with_columns(pl.Series(reading.weight, weight))
+        return settings
+
+    def _changes(self) -> dict[str, Any]:
+        """Return the changes to the recipe that parameters of their own make."""
         seed = self.random_state
         if seed is None or isinstance(seed, np.random.RandomState):
             seed = check_random_state(seed).randint(2**31)
-        changes: dict[str, Any] = {"seed": seed, "validation": self.validation}
-        changes |= {} if self.members is None else {"members": self.members}
-        changes |= settings
-        changes["backend"] = backend_on(self.device, changes.get("backend", "auto"))
-        with on_device(self.device):
-            return self._fit_folds(frame, Wanted(self.recipe, changes, self.quality), reading)
+        wanted = self._settings().get("backend", "auto")
+        changes: dict[str, Any] = {"seed": seed, "backend": backend_on(self.device, wanted)}
+        return changes | ({} if self.members is None else {"members": self.members})
 
-    def _fit_folds(self, frame: "pl.DataFrame", wanted: Wanted, reading: Reading) -> Self:
+    def _reading(self, targets: tuple[str, ...]) -> Reading:
+        """Return how the table is read."""
+        in_time: Any = self.time_ordered
+        if not isinstance(in_time, (bool, np.bool_)):
+            raise InputError(f"time_ordered {in_time!r} is no True or False")
+        return Reading(
+            target=targets, task=self._task, column=self.columns or {}, dates=self.dates,
+            missing=tuple(self.missing), decimal=self.decimal, thousands=self.thousands, strict=self.strict,
+            time_ordered=bool(in_time),
+        )  # fmt: skip
+
+    def _partial_fit(
+        self, X: Any, y: object, classes: Any, sample_weight: object, class_weight: ClassWeight = None
+    ) -> Self:
+        """Train an epoch on some rows. The first call fits the columns, later ones read rows by them."""
+        if class_weight is not None and not isinstance(class_weight, dict):
+            raise InputError(
+                f"class_weight {class_weight!r} is not supported for partial_fit, which sees a part of the"
+                " rows; give a dict of the classes' weights"
+            )
+        if self.folds or self.refit or self.finetune is not None:
+            raise InputError("folds, refit and finetune are of fit; leave them out for partial_fit")
+        frame, values = self._rows_of(X, y)
+        model: Model | None = getattr(self, "model_", None)
+        partial: Partial | None = getattr(self, "_partial", None)
+        if model is not None and model.fold_columns:
+            raise InputError("the estimator was fitted on folds, which cannot go on; fit it without folds")
+        if model is None or model.columns is None:
+            self._name_features(X, frame)
+            columns = _fitted_columns(frame, self._reading(()))
+        else:
+            columns = model.columns
+            if frame.width != self.n_features_in_:
+                raise InputError(
+                    f"X has {frame.width} features, but {type(self).__name__} is expecting"
+                    f" {self.n_features_in_} features as input"
+                )
+        known: tuple[Any, ...] = () if model is None else model.classes
+        names = tuple(_free(own.name, frame) for own in values)
+        part = Dataset(
+            "table", inputs := columns(frame), labels := _truth(values, known or tuple(classes or ())),
+            inputs[:0], labels[:0], known or tuple(classes or ()), columns=columns,
+            targets=names if model is None else tuple(target.name for target in model.targets),
+            numerals=(Numerals(),) * len(names), weight=_weights(values[0], sample_weight, class_weight),
+        )  # fmt: skip
+        with on_device(self.device):
+            self.model_, record, self._partial = trained_on(part, self._endless(part), partial, model)
+        if partial is None:
+            self.history_ = list[Record]()
+            self.random_state_ = self._partial.recipe.seed
+        self.history_.append(record)
+        return self
+
+    def _endless(self, part: Dataset) -> Recipe:
+        """Return the recipe of a training without a last epoch."""
+        rate = RECIPES[self.recipe](len(part.y_train), self._task).learning_rate / SLOWER
+        changes = {"schedule": "constant", "validation": 0.0, "patience": 0, "learning_rate": rate}
+        changes |= self._changes() | self._settings()
+        wanted = Wanted(self.recipe, changes, self.quality)
+        recipe = wanted.resolved("table", len(part.y_train), self._task, validated=False)
+        model: Model | None = getattr(self, "model_", None)
+        if model is None:
+            return recipe
+        network = model.networks[0]
+        return recipe.replace(
+            hidden=network.sizes[1:-1], activation=network.activation, members=len(model.networks)
+        )
+
+    def _fit_folds(
+        self, frame: "pl.DataFrame", wanted: Wanted, reading: Reading, origin: Origin | None
+    ) -> Self:
         """Train on all rows; or on each fold, and join the networks."""
         if not self.folds:
             dataset, recipe = _to_train(frame, wanted, reading)
             self.random_state_ = recipe.seed
-            self.model_, self.history_ = fit_model(dataset, recipe, self._heard(recipe))
+            if origin:
+                told(kept_of(dataset, recipe, origin).line)
+            self.model_, self.history_ = fit_model(dataset, recipe, self._heard(recipe), origin)
             return self
         models, held, self.history_ = list[Model](), list[Rows](), list[Record]()
         for fold in range(1, self.folds + 1):
@@ -143,7 +242,7 @@ class _Table(BaseEstimator):
                     warnings.simplefilter("ignore", DataWarning)  # which the first fold has given
                 dataset, recipe = _to_train(frame, wanted, own)
             self.random_state_, wanted = recipe.seed, replace(wanted, recipe=recipe, changes={})
-            model, history = fit_model(dataset, recipe, self._heard(recipe))
+            model, history = fit_model(dataset, recipe, self._heard(recipe), origin)
             models.append(model)
             held.append((dataset.X_test, dataset.y_test))
             self.history_ += history
@@ -186,6 +285,36 @@ class _Table(BaseEstimator):
         """Return the model as an ONNX graph, with an input for each column; see `mlpax.to_onnx`."""
         check_is_fitted(self)
         return to_onnx(self.model_, dates=dates, interval=interval)
+
+
+def _origin(finetune: Any) -> tuple[Origin, dict[str, Any]]:
+    """Return the network to begin with, and the settings that shape it."""
+    found = getattr(finetune, "model_", finetune)
+    model = found if isinstance(found, Model) else load(found)
+    name = "the given model" if isinstance(found, Model) else Path(found).name
+    network = model.networks[0]
+    shape = {"hidden": network.sizes[1:-1], "activation": network.activation, "members": len(model.networks)}
+    return Origin(model, name), shape
+
+
+def _fitted_columns(frame: "pl.DataFrame", reading: Reading) -> Columns:
+    """Return the columns as these rows tell them; warn of what was guessed."""
+    notices: list[str] = []
+    try:
+        kinds = tell_kinds(frame, reading, reading.told(notices.append))
+        columns = fit_columns(with_values(frame, kinds), kinds)
+    except InputError as error:
+        raise InputError(in_python(str(error), "columns")) from None
+    for text in notices:
+        if isinstance(text, Guess):
+            told(text, "columns")
+    return columns
+
+
+def _truth(values: "list[pl.Series]", classes: tuple[Any, ...]) -> np.ndarray:
+    """Return labels, (rows,), or values, (rows, targets)."""
+    found = [encode(own, classes) for own in values]
+    return found[0] if classes else np.hstack(found)
 
 
 def _to_train(frame: "pl.DataFrame", wanted: Wanted, reading: Reading) -> tuple[Dataset, Recipe]:
@@ -324,6 +453,9 @@ class TableClassifier(ClassifierMixin, _Table):
         takes as many times the time. The rows of the folds give `fold_scores_` and the intervals.
     validation : float in [0, 1), default 0.2
         Share of the rows, by class, that choose the epoch to keep.
+    refit : bool, default False
+        Then train once more from the start, on all rows, for the epochs found. `history_` and its validation
+        figures stay those of the first training.
     time_ordered : bool, default False
         Validate on the last rows instead of random ones.
     class_weight : {"balanced"} or dict, optional
@@ -349,6 +481,9 @@ class TableClassifier(ClassifierMixin, _Table):
         Each is called with the record of each epoch, a dict as in `history_`.
     device : str, optional
         Where to train: "cpu", "gpu", or one of several, "gpu:1". By default the first of JAX's devices.
+    finetune : Model, fitted estimator or path, optional
+        Begin with this network, whose table may have had other columns or classes. What fits is kept, and a
+        warning says what.
 
     Attributes
     ----------
@@ -377,6 +512,7 @@ class TableClassifier(ClassifierMixin, _Table):
         members: int | None = None,
         folds: int = 0,
         validation: float = 0.2,
+        refit: bool = False,
         time_ordered: bool = False,
         class_weight: ClassWeight = None,
         columns: Mapping[str, str] | None = None,
@@ -389,12 +525,13 @@ class TableClassifier(ClassifierMixin, _Table):
         verbose: bool = False,
         callbacks: Sequence[Callable[[Record], object]] | None = None,
         device: str | None = None,
+        finetune: Any = None,
     ):
         super().__init__(
             recipe, settings=settings, quality=quality, members=members, folds=folds, validation=validation,
-            time_ordered=time_ordered, columns=columns, dates=dates, missing=missing, decimal=decimal,
-            thousands=thousands, strict=strict, random_state=random_state, verbose=verbose,
-            callbacks=callbacks, device=device,
+            refit=refit, time_ordered=time_ordered, columns=columns, dates=dates, missing=missing,
+            decimal=decimal, thousands=thousands, strict=strict, random_state=random_state, verbose=verbose,
+            callbacks=callbacks, device=device, finetune=finetune,
         )  # fmt: skip
         self.class_weight = class_weight
 
@@ -403,6 +540,43 @@ class TableClassifier(ClassifierMixin, _Table):
         self._fit(X, y, sample_weight, self.class_weight)
         each = [np.array(target.classes) for target in self.model_.targets]
         self.classes_ = each if len(each) > 1 else each[0]
+        return self
+
+    def partial_fit(
+        self, X: object, y: object, classes: object = None, sample_weight: object = None
+    ) -> "TableClassifier":
+        """Train an epoch on some of the rows, and keep what was learned before.
+
+        The first call fits the columns and needs all classes. Later calls read the rows by these columns:
+        unknown categories and missing cells as `predict` does. After `fit`, it goes on from the fitted
+        networks. The learning rate is constant, a tenth of the recipe's, unless `settings` has one.
+
+        Parameters
+        ----------
+        X : table or array of shape (rows, columns)
+        y : array of shape (rows,)
+        classes : array of shape (classes,), optional
+            All classes that later parts may hold.
+        sample_weight : array of shape (rows,), optional
+
+        Raises
+        ------
+        InputError
+            If the first call gets no classes, or a later one others; or y holds another class.
+        """
+        given = None
+        if classes is not None:
+            given = classes_of(as_frame({"y": _cells(classes)}).to_series())
+        if hasattr(self, "model_"):
+            if given is not None and given != self.model_.classes:
+                raise InputError(
+                    f"classes {list(given)} differ from those of the first call, {list(self.model_.classes)};"
+                    " leave them out"
+                )
+        elif given is None:
+            raise InputError("classes must be passed on the first call to partial_fit")
+        self._partial_fit(X, y, given, sample_weight, self.class_weight)
+        self.classes_ = np.array(self.model_.classes)
         return self
 
     def predict_proba(self, X: object, *, members: bool = False) -> Any:
@@ -449,6 +623,13 @@ class TableRegressor(RegressorMixin, _Table):
     def fit(self, X: object, y: object, sample_weight: object = None) -> "TableRegressor":
         """Train on a polars, pandas or pyarrow table, or an array, and its values."""
         return self._fit(X, y, sample_weight)
+
+    def partial_fit(self, X: object, y: object, sample_weight: object = None) -> "TableRegressor":
+        """Train an epoch on some of the rows, and keep what was learned before.
+
+        The first call fits the columns, and the scale of the targets. See `TableClassifier.partial_fit`.
+        """
+        return self._partial_fit(X, y, (), sample_weight)
 
     def predict_interval(self, X: object, coverage: float = 0.9) -> np.ndarray:
         """Range of each row's value, (rows, 2), that holds it with a probability of `coverage`.

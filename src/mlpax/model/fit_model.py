@@ -12,6 +12,7 @@ from mlpax.data.memory import memory_limit, written
 from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
 from mlpax.engine.rows import Data, fit_scaling, place
+from mlpax.engine.state import DIVERGED, State, diverged
 from mlpax.engine.table_network import (
     TableParams,
     embedding_size,
@@ -30,18 +31,28 @@ from mlpax.engine.training import (
     training_of,
 )
 from mlpax.errors import InputError, TrainingWarning
+from mlpax.model.finetune import Origin, begun_dense, begun_table, kept_of
 from mlpax.model.model import Calibration, Model, Network, Target
 from mlpax.notices import warn
 from mlpax.recipes import Recipe
 from mlpax.seeds import member_seeds, rng
 
-__all__ = ["COPIES", "Placed", "Problem", "fit_model", "prepare"]
+__all__ = ["COPIES", "Before", "Placed", "Problem", "codes_of", "fit_model", "prepare", "refit_of",
+           "refitted", "target_scale"]  # fmt: skip
 
 
 COPIES = 6  # of a parameter: before and after an epoch, what the update rule remembers, and the best
 
 Layers = list[tuple[np.ndarray, np.ndarray]]  # (W, b) each
 Placed = dict[Hashable, tuple[Data, Data | None]]  # rows ready for minibatches, by what they depend on
+
+
+class Before(NamedTuple):
+    """What a network was trained on before, part by part."""
+
+    mean: np.ndarray  # of each target; 0 of classes
+    deviation: np.ndarray
+    codes: list[np.ndarray]  # for each embedding, those of all rows
 
 
 class Problem(NamedTuple):
@@ -55,7 +66,10 @@ class Problem(NamedTuple):
 
 
 def fit_model(
-    dataset: Dataset, recipe: Recipe, on_epoch: Callable[[Record], object] = lambda record: None
+    dataset: Dataset,
+    recipe: Recipe,
+    on_epoch: Callable[[Record], object] = lambda record: None,
+    origin: Origin | None = None,
 ) -> tuple[Model, list[Record]]:
     """Train a recipe on a data set, without a run folder.
 
@@ -72,7 +86,7 @@ def fit_model(
     DivergedError
         If the loss of an epoch is not finite.
     """
-    problem = prepare(dataset, recipe)
+    problem = prepare(dataset, recipe, origin=origin)
     history: list[Record] = []
     state = initial_state(problem.params, problem.training, recipe.seed)
     for state, records in epochs(state, problem.data, problem.valid, problem.training):
@@ -81,10 +95,88 @@ def fit_model(
             on_epoch(record)
     if lost := lost_members(state):
         warn(lost, TrainingWarning)
-    return problem.model(chosen(state, problem.training.plan)), history
+    model = problem.model(chosen(state, problem.training.plan))
+    if recipe.refit:
+        again, state = refit_of(dataset, recipe, problem.training, state, origin)
+        for state, _ in epochs(state, again.data, None, again.training):
+            pass
+        model = refitted(model, again.model(chosen(state, again.training.plan)), again)
+    return model, history
 
 
-def prepare(dataset: Dataset, recipe: Recipe, placed: Placed | None = None) -> Problem:
+def refit_of(
+    dataset: Dataset, recipe: Recipe, training: Training, ended: State, origin: Origin | None = None
+) -> tuple[Problem, State]:
+    """Return the training from the start on all rows but the test rows, and its first state.
+
+    Each member is trained for the epochs that were best for it. The schedule runs its whole course over these
+    epochs. The columns stay as the training rows have fitted them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    recipe : Recipe
+    training : Training
+        The one that has ended.
+    ended : State
+        The state that it ended with. Members that diverged are not trained again.
+    origin : Origin, optional
+        The network to begin with.
+    """
+    found = np.maximum(np.asarray(ended.watch.epoch), 1)
+    alone = recipe.replace(
+        refit=False, patience=0, monitor="", validation=0.0, epochs=int(found.max()), backend=training.backend
+    )
+    problem = prepare(_joined(dataset), alone, origin=origin)
+    hyper = problem.training.hyper._replace(epochs=cast(int, found) if recipe.members > 1 else int(found))
+    problem = problem._replace(training=problem.training._replace(hyper=hyper))
+    state = initial_state(problem.params, problem.training, recipe.seed)
+    if recipe.members > 1 and (lost := diverged(ended)).any():
+        watch = state.watch
+        waited = np.where(lost, DIVERGED, np.asarray(watch.waited)).astype(np.int32)
+        marked = watch._replace(waited=cast(Any, waited), stopped=cast(Any, lost))
+        state = state._replace(watch=marked)
+    return problem, state
+
+
+def refitted(first: Model, model: Model, problem: Problem) -> Model:
+    """Return the model of the second training, with the recipe of the first.
+
+    The temperature stays that of the first, which had validation rows. The provenance says so.
+    """
+    epochs = np.atleast_1d(problem.training.hyper.epochs)
+    least, most = int(epochs.min()), int(epochs.max())
+    span = f"{most}" if least == most else f"{least} to {most}"
+    rows = f"{span} epochs on all {int(problem.data.n)} rows"
+    about = {"refit": f"{rows}; the validation figures are those of the training before"}
+    kept = {"recipe": first.recipe, "calibration": first.calibration}
+    return dataclasses.replace(model, **kept, provenance=first.provenance | about)
+
+
+def _joined(dataset: Dataset) -> Dataset:
+    """Return the data set with the validation rows among the training rows, and without test rows."""
+    without = dataclasses.replace(dataset, X_test=dataset.X_test[:0], y_test=dataset.y_test[:0])
+    if dataset.X_valid is None or dataset.y_valid is None:
+        return without
+    weight = None
+    if dataset.weight is not None and dataset.weight_valid is not None:
+        weight = np.concatenate([dataset.weight, dataset.weight_valid])
+    return dataclasses.replace(
+        without,
+        X_train=np.concatenate([dataset.X_train, dataset.X_valid]),
+        y_train=np.concatenate([dataset.y_train, dataset.y_valid]),
+        weight=weight,
+        X_valid=None,
+        y_valid=None,
+        weight_valid=None,
+        weight_held=None,
+    )
+
+
+def prepare(
+    dataset: Dataset, recipe: Recipe, placed: Placed | None = None, *, origin: Origin | None = None,
+    before: Before | None = None,
+) -> Problem:  # fmt: skip
     """Hold out validation rows, fit what is fitted on the others, and make both ready for the engine.
 
     Parameters
@@ -93,6 +185,10 @@ def prepare(dataset: Dataset, recipe: Recipe, placed: Placed | None = None) -> P
     recipe : Recipe
     placed : dict, optional
         Empty at first. Later recipes of the same data set share the rows that are kept in it.
+    origin : Origin, optional
+        The network to begin with, see `finetune.kept_of`.
+    before : Before, optional
+        Of a table: what earlier parts have told.
 
     Raises
     ------
@@ -100,10 +196,18 @@ def prepare(dataset: Dataset, recipe: Recipe, placed: Placed | None = None) -> P
         If the data cannot be trained on, or the recipe wants validation rows and there are none.
     """
     placed = {} if placed is None else placed
-    return _table(dataset, recipe, placed) if dataset.columns else _images(dataset, recipe, placed)
+    if recipe.refit and not recipe.patience:
+        raise InputError("refit trains for the epochs that early stopping finds; set patience, such as 16")
+    if recipe.refit and recipe.schedule == "plateau":
+        raise InputError(
+            "schedule 'plateau' goes by validation rows, and refit trains on them; choose cosine, for example"
+        )
+    if dataset.columns:
+        return _table(dataset, recipe, placed, origin, before)
+    return _images(dataset, recipe, placed, origin)
 
 
-def _images(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
+def _images(dataset: Dataset, recipe: Recipe, placed: Placed, origin: Origin | None) -> Problem:
     X, y = dataset.X_train, dataset.y_train
     X_valid, y_valid = dataset.X_test, dataset.y_test
     if dataset.X_valid is not None and dataset.y_valid is not None:
@@ -128,7 +232,11 @@ def _images(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
 
     sizes = X.shape[1], *recipe.hidden, len(dataset.classes)
     _check_memory(recipe, sizes, 0, len(X_valid) + recipe.train_metrics * len(X))
-    params = [initial_params(sizes, own) for own in _of_members(recipe)]
+    params: list[Pytree] = [initial_params(sizes, own) for own in _of_members(recipe)]
+    if origin:
+        kept, networks = kept_of(dataset, recipe, origin), itertools.cycle(origin.model.networks)
+        each = zip(params, networks, strict=False)
+        params = [begun_dense(own, kept, one, scaling, origin.model.scaling) for own, one in each]
     untrained = [_dense(own, recipe) for own in params]
     _check_file(_model(dataset, recipe, untrained, image_shape=dataset.image_shape))
     kind = *options.values(), None if dataset.X_valid is not None else (recipe.validation, recipe.seed)
@@ -146,7 +254,29 @@ def _images(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
     )
 
 
-def _table(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
+def target_scale(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of each target over the training rows; 0 and 1 of classes."""
+    if dataset.classes:
+        return np.zeros(1), np.ones(1)
+    y, weight = dataset.y_train, dataset.weight  # in float64: far from 0, float32 has few digits left
+    mean = np.array([np.average(of_target, weights=weight) for of_target in y.T])
+    squares = [np.average(of_target**2, weights=weight) for of_target in (y - mean).T]
+    return mean, np.array([square**0.5 or 1.0 for square in squares])
+
+
+def codes_of(dataset: Dataset, before: Before | None = None) -> list[np.ndarray]:
+    """Return the codes of the training rows for each embedding, and those of earlier parts."""
+    assert dataset.columns is not None
+    codes = dataset.X_train[:, dataset.columns.dense :]
+    codes = codes if dataset.weight is None else codes[dataset.weight > 0]
+    if before is None:
+        return [*codes.T]
+    return [np.union1d(now, then) for now, then in zip(codes.T, before.codes, strict=True)]
+
+
+def _table(
+    dataset: Dataset, recipe: Recipe, placed: Placed, origin: Origin | None, before: Before | None
+) -> Problem:
     columns, y = dataset.columns, dataset.y_train
     assert columns is not None
     X_valid, y_valid = dataset.X_valid, dataset.y_valid
@@ -156,12 +286,9 @@ def _table(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
                 f"patience {recipe.patience} needs validation rows; hold some out with validation 0.2"
             )
         X_valid, y_valid = dataset.X_train[:0], y[:0]
-    mean, deviation = np.zeros(1), np.ones(1)  # of each target
-    if not dataset.classes:  # in float64, since what is far from 0 has few digits left as float32
-        mean = np.array([np.average(of_target, weights=dataset.weight) for of_target in y.T])
+    mean, deviation = (before.mean, before.deviation) if before else target_scale(dataset)
+    if not dataset.classes:
         y, y_valid = y - mean, y_valid - mean
-        squares = [np.average(of_target**2, weights=dataset.weight) for of_target in y.T]
-        deviation = np.array([square**0.5 or 1.0 for square in squares])
     options: dict[str, Any] = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
     of_each = tuple(map(len, dataset.each_classes))
     outputs = sum(of_each) or len(dataset.targets)
@@ -170,14 +297,19 @@ def _table(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
     units = columns.dense + sum(size for _, size in embedded), *recipe.hidden, outputs
     rows = len(X_valid) + recipe.train_metrics * len(y)
     _check_memory(recipe, units, units[0] + sum(n * size for n, size in embedded), rows)
-    codes = dataset.X_train[:, columns.dense :]
-    codes = codes if dataset.weight is None else codes[dataset.weight > 0]
+    codes = codes_of(dataset, before)
     starts = [
         initial_table_params(*sizes, (np.zeros_like(deviation), deviation), rng(own.seed, "weights"))
         for own in _of_members(recipe)
     ]
     for start in starts:
         start["embeddings"] = with_new_codes(start["embeddings"], codes)  # validation rows may have some
+    if origin and (known := origin.model.columns):
+        kept, networks = kept_of(dataset, recipe, origin), itertools.cycle(origin.model.networks)
+        each, target = zip(starts, networks, strict=False), (mean, deviation)
+        starts = [begun_table(own, columns, kept, one, known, target) for own, one in each]
+    elif origin:
+        kept_of(dataset, recipe, origin)  # which refuses a network of pictures
     untrained = [Network(start["layers"], recipe.activation, start["embeddings"]) for start in starts]
     _check_file(_model(dataset, recipe, untrained, columns=columns))
 

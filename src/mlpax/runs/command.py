@@ -90,6 +90,7 @@ def command_of(config: Config, rows: int | None = None, task: str | None = None)
     words = ["mlpax", "train", quote(config.dataset), "--recipe", base_of(config)]
     if config.data_dir is not None and config.dataset in SOURCES:  # the digits are bundled
         words += ["--data-dir", quote(config.data_dir)]
+    words += ["--finetune", quote(config.finetune.path)] if config.finetune else []
     words += [] if quality == QUALITIES[0] else ["--quality", quality]
     words += words_of(dataclasses.replace(config.options, fold=0))
     for name, value in settings.items():
@@ -112,6 +113,8 @@ def anywhere(config: Config) -> Config:
         dataset=dataset,
         data_dir=config.data_dir and _last_part(config.data_dir),
         options=dataclasses.replace(config.options, valid_data=valid and _last_part(valid)),
+        finetune=config.finetune
+        and dataclasses.replace(config.finetune, path=_last_part(config.finetune.path)),
     )
 
 

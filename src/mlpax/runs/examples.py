@@ -78,6 +78,11 @@ def examples(
                     f"each of {folds} folds trained without some; result.json has the out-of-fold figures"
                 )
             raise InputError(f"{run} held out no rows; {remedy}")
+        if not new and "refit" in model.provenance:
+            raise InputError(
+                f"{run} was trained again on all rows, validation rows too (refit); give a file of others, or"
+                " train with --test 0.2"
+            )
         if not new:
             chose = ", which chose the epoch" if model.recipe.get("patience") else ""
             notice(f"no rows were held out for testing; these are the validation rows{chose}")

@@ -124,8 +124,8 @@ def held_out(
     Returns
     -------
     list of Held
-        Empty if the run held out no rows. The rows of a fold come with the model of the fold, which has not
-        seen them.
+        Empty if the run held out no rows, or was then trained on them (`refit`). The rows of a fold come with
+        the model of the fold, which has not seen them.
 
     Raises
     ------
@@ -133,6 +133,8 @@ def held_out(
         See `own_rows`.
     """
     X, y = dataset.held_out
+    if y is not dataset.y_test and "refit" in model.provenance:
+        return []
     if len(y):
         return [Held(model, X, y, y is dataset.y_test, len(dataset.X_train))]
     options, found = read_config(run).options, list[Held]()

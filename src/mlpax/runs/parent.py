@@ -1,6 +1,7 @@
 """The run that another run goes on from: what may change, and the state to begin with."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from mlpax.engine.plan import Hyper
 from mlpax.engine.state import DIVERGED
 from mlpax.engine.training import Training
 from mlpax.errors import InputError
+from mlpax.model.finetune import Origin
+from mlpax.model.model_file import load
 from mlpax.recipes import Recipe
 from mlpax.runs import checkpoints
-from mlpax.runs.run_files import Config, Parent, read_config, read_history, read_result
+from mlpax.runs.run_files import Config, Parent, Tuned, read_config, read_history, read_result
 
-__all__ = ["check_child", "child_of", "parent_of", "restarted", "state_of_parent"]
+__all__ = ["begin_with", "check_child", "child_of", "origin_of", "parent_of", "restarted",
+           "state_of_parent"]  # fmt: skip
 
 MAY_CHANGE = {*Hyper._fields, "schedule", "monitor"} & set(Recipe.__dataclass_fields__)
 TERMS = ("dropout", "clip_norm", "weight_decay", "patience")  # 0 leaves a part of the state out
@@ -83,6 +87,36 @@ def check_child(old: Config, new: Config, notice: Callable[[str], object]) -> No
     if new.parent and (schedule := new.recipe.schedule) in COURSES:
         more = new.recipe.epochs - new.parent.epochs
         notice(f"the schedule {schedule!r} begins a new course of {more} epochs, without warm-up")
+
+
+def begin_with(path: Path) -> Tuned:
+    """Return how a run refers to the network that it begins with: a run, or a model file.
+
+    Raises
+    ------
+    InputError
+        If there is no model.
+    """
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{path} holds no model to fine-tune; name a run that has ended, or a model file")
+    return Tuned(str(path.resolve()), hashlib.sha256(file.read_bytes()).hexdigest())
+
+
+def origin_of(tuned: Tuned) -> Origin:
+    """Return the network that a run begins with.
+
+    Raises
+    ------
+    InputError
+        If the file is gone or another, or no model.
+    """
+    path = Path(tuned.path)
+    if not path.exists():
+        raise InputError(f"{path}, with which this run begins, is gone; put it back")
+    if begin_with(path) != tuned:
+        raise InputError(f"the model of {path} has changed since this run began with it; train anew")
+    return Origin(load(path), path.name)
 
 
 def restarted(training: Training, parent: Parent) -> Training:

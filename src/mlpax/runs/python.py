@@ -218,6 +218,7 @@ def train(
     resume: bool = False,
     from_run: str | Path | Run | None = None,
     like: str | Path | Run | None = None,
+    finetune: str | Path | Run | None = None,
     checkpoint_every: int | str = 1,
     log: str | None = None,
     data_dir: str | Path | None = None,
@@ -252,6 +253,9 @@ def train(
         they have moved, or if they were in memory.
     like : path or Run, optional
         Take the settings of this run.
+    finetune : path or Run, optional
+        Begin with the network of this run, or model file. The data may have other columns or classes. What
+        fits is kept, and a warning says what. It must stay until the new run has ended.
     checkpoint_every : int or str, default 1
         Time between checkpoints: epochs, or "30s" or "5m".
     log : {"tensorboard"}, optional
@@ -296,7 +300,14 @@ def train(
     if resume and out is None:
         raise InputError("resume needs the run's folder; name it with out=")
     if from_run is not None:
-        if like is not None or recipe or quality != QUALITIES[0] or resume or reading != Reading():
+        if (
+            like is not None
+            or finetune is not None
+            or recipe
+            or quality != QUALITIES[0]
+            or resume
+            or reading != Reading()
+        ):
             raise InputError("from_run takes recipe and options from the run; give only numbers to change")
         parent = from_run if isinstance(from_run, Run) else load_run(from_run)
         moved = parent.moved if data is None else _moved(parent.config, data, y)
@@ -306,9 +317,13 @@ def train(
             return _trained(prepared, every, log, verbose, callbacks, moved)
     wanted = Wanted(recipe, changes, quality)
     if like is not None:
-        if recipe or quality != QUALITIES[0]:
+        if finetune is not None or recipe or quality != QUALITIES[0]:
             raise InputError("like takes the recipe from the run; leave out recipe and quality")
         wanted, reading = start.like(_path_of(like), changes, reading)
+    if finetune is not None:
+        if data is None or reading.folds:
+            raise InputError("finetune trains one run on other data; give data, and leave out folds")
+        wanted = start.tuned(_path_of(finetune), wanted)
     found, reading, name = _source("digits" if data is None else data, y, reading, data_dir)
     rows = found if isinstance(found, InMemory) else None
     if reading.folds:
@@ -320,6 +335,7 @@ def train(
     with _in_python():
         ready = found.to_train(wanted, reading, told)
     where: Any = {"data": name, "data_dir": data_dir, "device": device}
+    where["finetune"] = None if finetune is None else _path_of(finetune)
     with start.on_rows(ready, reading, out, resume=resume, **where) as prepared:
         return _trained(prepared, every, log, verbose, callbacks, rows)
 
@@ -341,7 +357,11 @@ def _trained(
             for call in heard:
                 call(record)
 
-        prepared.train(every=every, on_epoch=on_epoch, notice=told)
+        def on_refit(record: dict[str, float], epochs: int) -> None:
+            if verbose:
+                print(epoch_line(record, epochs).replace("Epoch", "On all rows: epoch", 1), flush=True)
+
+        prepared.train(every=every, on_epoch=on_epoch, on_refit=on_refit, notice=told)
     return Run(prepared.path, moved)
 
 

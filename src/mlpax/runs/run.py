@@ -22,19 +22,39 @@ from mlpax.data.sources import short_name
 from mlpax.engine.native.library import instructions
 from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
-from mlpax.engine.state import best_epoch
+from mlpax.engine.state import State, best_epoch
 from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
 from mlpax.engine.trees import member
 from mlpax.errors import DivergedError, InputError, InterruptedRun
-from mlpax.model.fit_model import Problem, prepare
+from mlpax.model.finetune import Origin, kept_of
+from mlpax.model.fit_model import Problem, prepare, refit_of, refitted
 from mlpax.model.model import Model, whole_text
 from mlpax.recipes import Recipe
 from mlpax.runs import checkpoints
 from mlpax.runs.locks import LOCK, holder, locked, signals
-from mlpax.runs.parent import check_child, parent_of, restarted, state_of_parent
-from mlpax.runs.run_files import Config, Result, read_config, write_config, write_history, write_json
+from mlpax.runs.parent import (
+    begin_with,
+    check_child,
+    origin_of,
+    parent_of,
+    restarted,
+    state_of_parent,
+)
+from mlpax.runs.run_files import (
+    Config,
+    Parent,
+    Result,
+    Tuned,
+    read_config,
+    write_config,
+    write_history,
+    write_json,
+)
 
 __all__ = ["Every", "check_run_folder", "check_same", "config_of", "new_folder", "tell_versions", "train"]
+
+
+REFIT = "refit"  # the folder of the training on all rows, in that of its run
 
 
 class Every(NamedTuple):
@@ -69,8 +89,10 @@ def train(
     options: Reading = Reading(),
     resume: bool = False,
     parent: Path | None = None,
+    finetune: Path | None = None,
     every: Every = Every(),  # noqa: B008 - frozen
     on_epoch: Callable[[Record], object] = lambda record: None,
+    on_refit: Callable[[Record, int], object] = lambda record, epochs: None,
     notice: Callable[[str], object] = lambda text: None,
 ) -> Result:
     """Train in a run directory. With `resume`, continue from its newest intact checkpoint.
@@ -92,11 +114,16 @@ def train(
     parent : path, optional
         The run to go on from. The new run begins at its last state, and `recipe.epochs` counts its epochs,
         too. Numbers of the recipe may differ; what shapes the network may not. The parent is not changed.
+    finetune : path, optional
+        The run, or the model file, whose network the new run begins with where it fits; see
+        `finetune.kept_of`. It must stay until the new run has ended.
     every : Every, optional
         How often to write a checkpoint; after each epoch by default. An epoch is skipped while the previous
         checkpoint is still being written.
     on_epoch : callable, optional
         Called with the record of each epoch. A resumed run first repeats the earlier records.
+    on_refit : callable, optional
+        With `recipe.refit`: called with the record of each epoch on all rows, and their number.
     notice : callable, optional
         Called with one line for the user, for example about a changed version or a damaged checkpoint.
 
@@ -124,9 +151,10 @@ def train(
         before, origin = parent_of(parent)
     # A run goes on by the backend that it began with.
     backend = before.backend if before and recipe.backend == "auto" else recipe.backend
-    problem = prepare(dataset, recipe.replace(backend=backend))
+    tuned, network = _begun_with(begun, finetune)
+    problem = prepare(dataset, recipe.replace(backend=backend), origin=network)
     config = config_of(dataset, recipe, recipe_name, data_dir, options, problem.training.backend)
-    config = dataclasses.replace(config, parent=origin)
+    config = dataclasses.replace(config, parent=origin, finetune=tuned)
     if origin:
         problem = problem._replace(training=restarted(problem.training, origin))
     if process := holder(path):
@@ -142,25 +170,40 @@ def train(
                 check_child(before, config, notice)
                 tell_versions(before, config, notice)
             write_config(path, config)
-        run = _Run(path, config, dataset, problem, still_ours, notice)
+        start = initial_state(problem.params, problem.training, recipe.seed)
+        run = _Run(path, config, dataset, problem, start, origin, network, still_ours, notice)
         repeated = len(run.history)
         for row in run.history[origin.epochs if origin else 0 :]:
             on_epoch(row)
         try:
             interrupted, unheard = run.train(every, on_epoch, caught)
+            again, trained = None, len(run.history) - repeated
+            if recipe.refit and not (interrupted or unheard or caught):
+                again = run.on_all_rows()
+                repeated = len(again.history)
+                interrupted, unheard = again.train_on_all_rows(every, on_refit, caught)
+                trained += len(again.history) - repeated
         except DivergedError:  # the writer has ended: nobody else writes the files
             run.finish("diverged")
             raise
-        if resume and len(run.history) == repeated:
+        interrupted |= recipe.refit and not again
+        if resume and not trained:
             notice(f"{path} had come to its end; no epoch was left to train")
         over = "finished" if len(run.history) == recipe.epochs else "stopped early"
-        result = run.finish("interrupted" if interrupted else over)
+        result = run.finish("interrupted" if interrupted else over, None if interrupted else again)
         if caught and interrupted:
             remedy = f"nothing is lost; go on with: mlpax resume {path}"
-            raise InterruptedRun(caught[0], f"interrupted after epoch {len(run.history)}; {remedy}")
+            where = f"{len(again.history)} on all rows" if again else str(len(run.history))
+            raise InterruptedRun(caught[0], f"interrupted after epoch {where}; {remedy}")
         if unheard:
             raise unheard
     return result
+
+
+def _begun_with(begun: Config | None, finetune: Path | None) -> tuple[Tuned | None, Origin | None]:
+    """Return how a run refers to the network that it begins with, and the network."""
+    tuned = begun.finetune if begun else begin_with(finetune) if finetune else None
+    return tuned, origin_of(tuned) if tuned else None
 
 
 @dataclasses.dataclass
@@ -171,19 +214,21 @@ class _Run:
     config: Config
     dataset: Dataset
     problem: Problem
+    start: State  # before the first epoch
+    origin: Parent | None  # the run to go on from
+    network: Origin | None  # the network to begin with
     still_ours: Callable[[], None]  # raises if the lock was taken away
     notice: Callable[[str], object]
 
     def __post_init__(self) -> None:
         """Start at the newest whole checkpoint, or before the first epoch."""
         (self.path / "checkpoints").mkdir(exist_ok=True)
-        recipe, training = self.config.recipe, self.problem.training
-        start = initial_state(self.problem.params, training, recipe.seed)
+        recipe, training, start = self.config.recipe, self.problem.training, self.start
         arrays, record, damaged = checkpoints.latest(
             self.path / "checkpoints", arrays_of(start, training), self.config.identity
         )
-        if not record and self.config.parent:
-            arrays, record = state_of_parent(self.config.parent, arrays, self.notice)
+        if not record and self.origin:
+            arrays, record = state_of_parent(self.origin, arrays, self.notice)
         if record.get("format") == 1:  # which did not say whether patience had ended the run
             arrays["watch/stopped"] = np.array(0 < recipe.patience <= int(arrays["watch/waited"]))
             self.notice(
@@ -193,6 +238,8 @@ class _Run:
             recorded = tuple(n for n in history[0] if n.startswith(("train_", "valid_")))
             plan = dataclasses.replace(training.plan, figures=recorded)
             self.problem = self.problem._replace(training=training._replace(plan=plan))
+        if self.network and not record:
+            self.notice(kept_of(self.dataset, recipe, self.network).line)
         for line in damaged:
             self.notice(f"passed over {line}; going on from epoch {record['epoch']}")
         self.state, self.history = state_of(arrays, start, training), list[Record](record.get("history", []))
@@ -229,6 +276,28 @@ class _Run:
             writer.settle()
         return False, unheard
 
+    def on_all_rows(self) -> "_Run":
+        """Return the second training, from the start on all rows, in a folder of its own; see `refit_of`."""
+        recipe, training = self.config.recipe, self.problem.training
+        problem, start = refit_of(self.dataset, recipe, training, self.state, self.network)
+        folder, epochs = self.path / REFIT, int(np.max(problem.training.hyper.epochs))
+        recipe = recipe.replace(epochs=epochs, refit=False, patience=0)
+        own = Parent(str(self.path.resolve()), self.config.identity, epochs)
+        config = dataclasses.replace(self.config, recipe=recipe, parent=own)
+        check_folder(folder)
+        folder.mkdir(exist_ok=True)
+        checkpoints.sweep(folder)
+        return _Run(folder, config, self.dataset, problem, start, None, None, self.still_ours, self.notice)
+
+    def train_on_all_rows(
+        self, every: Every, on_refit: Callable[[Record, int], object], caught: list[int]
+    ) -> tuple[bool, Exception | None]:
+        """Train the run of `on_all_rows` to its end; see `train`."""
+        epochs = self.config.recipe.epochs
+        for row in self.history:
+            on_refit(row, epochs)
+        return self.train(every, lambda row: on_refit(row, epochs), caught)
+
     def write_checkpoint(self, arrays: checkpoints.Arrays, history: list[Record], best: int) -> None:
         """Write a checkpoint and `metrics.csv`. Remove old checkpoints, but not that of epoch `best`."""
         self.still_ours()
@@ -238,8 +307,12 @@ class _Run:
         checkpoints.prune(folder, len(history), best)
         write_history(self.path, history)
 
-    def finish(self, ended: str) -> Result:
-        """Write the model of the parameters that are kept, the result, and the curves."""
+    def finish(self, ended: str, again: "_Run | None" = None) -> Result:
+        """Write the model of the parameters that are kept, the result, and the curves.
+
+        With `again`, the second training, the model is the one on all rows. The validation figures are those
+        of the first.
+        """
         self.still_ours()
         history, best = self.history, best_epoch(self.state)
         if lost := lost_members(self.state):
@@ -252,20 +325,28 @@ class _Run:
             params = self._best() if diverged else chosen(self.state, self.problem.training.plan)
             model = self.problem.model(params)
             metrics = {k: v for k, v in history[kept - 1].items() if k not in ("epoch", "seconds")}
+            if again:
+                trained = chosen(again.state, again.problem.training.plan)
+                model = refitted(model, again.problem.model(trained), again.problem)
+                write_history(again.path, again.history)
+                metrics |= {k: v for k, v in again.history[-1].items() if k in metrics}
             if len(self.dataset.X_test):
                 metrics |= self._of_test(model)
             metrics = {k: v for k, v in metrics.items() if math.isfinite(v)}  # JSON has no NaN
             config = self.config
-            provenance = {
+            provenance = model.provenance | {
                 "dataset": whole_text(config.dataset),
                 "fingerprint": config.fingerprint,
                 **config.versions,
             }
+            if config.finetune:
+                provenance["finetuned"] = whole_text(config.finetune.path)
             if shape := self.dataset.image_shape:
                 provenance["background"] = images.background(self.dataset.X_train, shape)
             model = dataclasses.replace(model, metrics=metrics, provenance=provenance)
             model.save(self.path / "model.safetensors")
-        result = Result(ended, len(history), best, sum(row["seconds"] for row in history), metrics)
+        seconds = sum(row["seconds"] for row in history + (again.history if again else []))
+        result = Result(ended, len(history), best, seconds, metrics, len(again.history) if again else 0)
         write_json(self.path / "result.json", result._asdict())
         if kept:
             self._draw(kept)

@@ -27,7 +27,7 @@ from mlpax.errors import InputError, Notice
 from mlpax.recipes import Recipe
 from mlpax.runs.locks import holder
 
-__all__ = ["Config", "Parent", "Result", "Summary", "check_history", "read_config", "read_history",
+__all__ = ["Config", "Parent", "Result", "Summary", "Tuned", "check_history", "read_config", "read_history",
            "read_json", "read_result", "summaries", "undamaged", "write_config", "write_history",
            "write_json"]  # fmt: skip
 
@@ -35,7 +35,7 @@ FORMAT = 1
 LIMIT = 2**28  # bytes of a file; the metrics of a million epochs have half as many
 NEEDED = {"epoch", "loss", "seconds"}  # figures that every epoch has
 FIGURE = re.compile(r"[-+0-9.e]{1,30}|-?inf|nan")
-ADDED = {"backend", "members", "own_orders"}  # settings that the first runs did not have
+ADDED = {"backend", "members", "own_orders", "refit"}  # settings that the first runs did not have
 ENDS = ("finished", "stopped early", "interrupted", "diverged")
 
 _hints = functools.cache(typing.get_type_hints)
@@ -48,6 +48,14 @@ class Parent:
     path: str
     identity: str
     epochs: int
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The network that a run has begun with: the folder or file, and the SHA-256 of the model file."""
+
+    path: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ class Config:
     options: Reading = Reading()  # how the data were read
     backend: str = "xla"  # what trained the network
     parent: Parent | None = None
+    finetune: Tuned | None = None
 
     @property
     def identity(self) -> str:
@@ -74,7 +83,10 @@ class Config:
             recipe["backend"] = self.backend
         if self.recipe.members == 1:  # nor do they have these
             del recipe["members"], recipe["own_orders"]
+        if not self.recipe.refit:
+            del recipe["refit"]
         before = [self.parent.identity, self.parent.epochs] if self.parent else []
+        before += [self.finetune.sha256] if self.finetune else []
         text = json.dumps([self.fingerprint, recipe, *before], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -113,6 +125,7 @@ class Result(NamedTuple):
     best_epoch: int
     seconds: float  # sum over the epochs; includes neither compilation nor evaluation
     metrics: dict[str, float]  # of the kept network: loss, train_..., valid_..., test_...
+    refit: int = 0  # epochs that the kept network was then trained for, on all rows; of members the most
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
@@ -184,7 +197,8 @@ def read_config(path: Path) -> Config:
     file = path / "config.json"
     try:
         with _named(file):
-            value = {"backend": "xla", "parent": None} | _read_json(file)  # the first runs had none
+            # The first runs had none of these.
+            value = {"backend": "xla", "parent": None, "finetune": None} | _read_json(file)
             if value["format"] != FORMAT:
                 newer = isinstance(value["format"], int) and value["format"] > FORMAT
                 remedy = "; upgrade with pip install --upgrade mlpax" if newer else ""
@@ -197,6 +211,8 @@ def read_config(path: Path) -> Config:
                     fields[name] = Reading(**_fields(fields[name], Reading))
                 elif name == "parent" and fields[name] is not None:
                     fields[name] = Parent(**_fields(fields[name], Parent, whole=True))
+                elif name == "finetune" and fields[name] is not None:
+                    fields[name] = Tuned(**_fields(fields[name], Tuned, whole=True))
                 else:
                     _check(name, fields[name], kind)
             return Config(**fields)  # type: ignore[arg-type]
@@ -293,12 +309,15 @@ def read_result(path: Path) -> Result | None:
     file = path / "result.json"
     try:
         with _named(file):
-            value = _read_json(file)
+            value = {"refit": 0} | _read_json(file)  # which the first runs did not have
             hints = _hints(Result)
             for name, hint in hints.items():
                 _check(name, value[name], hint)
             result = Result(**{name: value[name] for name in hints})  # type: ignore[arg-type]
-            if result.state not in ENDS or min(result.epochs, result.best_epoch, result.seconds) < 0:
+            if (
+                result.state not in ENDS
+                or min(result.epochs, result.best_epoch, result.seconds, result.refit) < 0
+            ):
                 raise ValueError(f"its state is {result.state!r:.50}, or it counts below 0")
             return result
     except (FileNotFoundError, NotADirectoryError):

@@ -13,16 +13,17 @@ from mlpax.data.reading import Reading
 from mlpax.data.sources import MEMORY, InMemory, Ready, Table, ToTrain, Wanted, short_name, source
 from mlpax.engine.devices import backend_on, on_device
 from mlpax.errors import InputError, Notice
+from mlpax.model.model_file import load
 from mlpax.recipes import Recipe
 from mlpax.runs.folds import train_folds
 from mlpax.runs.own_rows import rows_of
-from mlpax.runs.parent import child_of
+from mlpax.runs.parent import begin_with, child_of
 from mlpax.runs.run import Every, new_folder, train
 from mlpax.runs.run_files import Result, read_config
 from mlpax.wording import figure
 
 __all__ = ["Prepared", "again", "fold_line", "folder", "folds_again", "folds_of", "from_parent", "like",
-           "often", "on_rows", "options_of"]  # fmt: skip
+           "often", "on_rows", "options_of", "tuned"]  # fmt: skip
 
 OF_ONE_FILE = ("valid_data", "fold")  # options of reading that other data do not take over
 
@@ -76,13 +77,13 @@ def folder(out: Path | None, data: str, recipe: str) -> Generator[Path]:
 @contextmanager
 def on_rows(
     ready: Ready, reading: Reading, out: Path | None, *, data: str, data_dir: str | Path | None = None,
-    resume: bool = False, device: str | None = None,
+    resume: bool = False, device: str | None = None, finetune: Path | None = None,
 ) -> Generator[Prepared]:  # fmt: skip
     """Yield a run on rows that are ready, in `out` or a new folder named by `data`."""
     with on_device(device), folder(out, short_name(data), ready.name) as path:
         begin = partial(
             train, path, ready.dataset, ready.recipe, recipe_name=ready.name, data_dir=_absolute(data_dir),
-            options=reading, resume=resume,
+            options=reading, resume=resume, finetune=finetune,
         )  # fmt: skip
         yield Prepared(path, ready.recipe, begin)
 
@@ -141,6 +142,23 @@ def like(run: Path, changes: Mapping[str, object], reading: Reading) -> tuple[Wa
     options = {name: value for name, value in config.options.given().items() if name not in OF_ONE_FILE}
     recipe = config.recipe.replace(**changes)
     return Wanted(recipe), Reading(**{**options, **reading.given()})
+
+
+def tuned(origin: Path, wanted: Wanted) -> Wanted:
+    """Return the settings with the shape of a trained network, where they name no other.
+
+    Raises
+    ------
+    InputError
+        If there is no model.
+    """
+    begin_with(origin)
+    model = load(origin)
+    network = model.networks[0]
+    shape: dict[str, object] = {
+        "hidden": network.sizes[1:-1], "activation": network.activation, "members": len(model.networks)
+    }  # fmt: skip
+    return dataclasses.replace(wanted, changes={**shape, **wanted.changes})
 
 
 def folds_of(

@@ -458,6 +458,8 @@ def _times(known: _Known) -> Html:
         lines.append(("kept weights", f"of each of {config.recipe.members} networks its own epoch"))
     elif result_of.kept:
         lines.append(("kept weights", f"of epoch {result_of.kept}"))
+    if result is not None and result.refit:
+        lines.append(("then trained on all rows", f"from the start, {counted(result.refit, 'epoch')}"))
     lines.append(("begun", known.started.replace("T", " ").replace("+00:00", " UTC")))
     lines.append(("training time, without compiling and evaluation", f"{result_of.seconds:.2f} s"))
     seconds = [row["seconds"] for row in read_history(known.path)]
@@ -685,7 +687,8 @@ def _parts(known: _Known) -> Html | None:
         rows = [("training", len(dataset.X_train), f"in {known.folds} folds, each held out once")]
     elif dataset.X_valid is not None and len(dataset.X_valid):
         chose = "chose the epoch to keep" if recipe.patience else "watched during the training"
-        rows.append(("validation", len(dataset.X_valid), chose))
+        then = ", then trained on" if recipe.refit else ""
+        rows.append(("validation", len(dataset.X_valid), f"{chose}{then}"))
     elif recipe.validation and not dataset.columns:
         rows = [("training", len(dataset.X_train), f"{recipe.validation:.0%} of them validated")]
     if len(dataset.X_test):
