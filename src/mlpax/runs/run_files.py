@@ -35,7 +35,7 @@ FORMAT = 1
 LIMIT = 2**28  # bytes of a file; the metrics of a million epochs have half as many
 NEEDED = {"epoch", "loss", "seconds"}  # figures that every epoch has
 FIGURE = re.compile(r"[-+0-9.e]{1,30}|-?inf|nan")
-ADDED = {"backend", "members", "own_orders"}  # settings that the first runs did not have
+ADDED = {"backend", "members", "own_orders", "devices"}  # settings that the first runs did not have
 ENDS = ("finished", "stopped early", "interrupted", "diverged")
 
 _hints = functools.cache(typing.get_type_hints)
@@ -74,6 +74,8 @@ class Config:
             recipe["backend"] = self.backend
         if self.recipe.members == 1:  # nor do they have these
             del recipe["members"], recipe["own_orders"]
+        if self.recipe.devices == 1:
+            del recipe["devices"]
         before = [self.parent.identity, self.parent.epochs] if self.parent else []
         text = json.dumps([self.fingerprint, recipe, *before], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
