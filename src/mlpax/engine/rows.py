@@ -213,7 +213,9 @@ def orders_of_members(data: Data, seeds: Sequence[int]) -> Orders:
     return lambda done, count: np.stack([order(done, count) for order in every], axis=1)
 
 
-def dealt(array: np.ndarray, n: int, device: int, devices: int, size: int, *, fill: float | None = None) -> np.ndarray:
+def dealt(
+    array: np.ndarray, n: int, device: int, devices: int, size: int, *, fill: float | None = None
+) -> np.ndarray:
     """Return the rows that one of several devices holds, padded to `size` rows.
 
     The rows are dealt out like cards: device d holds the rows d, d + devices, d + 2 · devices, and so on.

@@ -303,7 +303,7 @@ def together(
 ) -> population.Run:
     """Return the function of a backend that runs up to so many epochs of all members; see `epochs`."""
     count = epochs_a_call or EPOCHS_A_CALL
-    plan, hyper, orders, backend, threads, _, ensembles = training
+    plan, hyper, orders, backend, threads, _, ensembles, _ = training
     if backend == "native":
         from mlpax.engine.native.population import population_of
 

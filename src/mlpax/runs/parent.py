@@ -17,7 +17,7 @@ from mlpax.runs.run_files import Config, Parent, read_config, read_history, read
 
 __all__ = ["check_child", "child_of", "parent_of", "restarted", "state_of_parent"]
 
-MAY_CHANGE = {*Hyper._fields, "schedule", "monitor"} & set(Recipe.__dataclass_fields__)
+MAY_CHANGE = {*Hyper._fields, "schedule", "monitor", "devices"} & set(Recipe.__dataclass_fields__)
 TERMS = ("dropout", "clip_norm", "weight_decay", "patience")  # 0 leaves a part of the state out
 COURSES = ("linear", "cosine", "one_cycle", "cosine_log")  # of the rate, which have an end
 

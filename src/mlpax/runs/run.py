@@ -1,13 +1,16 @@
 """Train in a run directory: atomic checkpoints, exact resume."""
 
 import dataclasses
+import io
 import itertools
+import json
 import math
 import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +22,21 @@ from mlpax.data import images
 from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
 from mlpax.data.sources import short_name
+from mlpax.engine import hosts
 from mlpax.engine.native.library import instructions
 from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
-from mlpax.engine.state import best_epoch
-from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
+from mlpax.engine.state import State, best_epoch
+from mlpax.engine.training import (
+    Record,
+    Training,
+    arrays_of,
+    chosen,
+    device_kind,
+    epochs,
+    initial_state,
+    state_of,
+)
 from mlpax.engine.trees import member
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.model.fit_model import Problem, prepare
@@ -79,6 +92,9 @@ def train(
     `on_epoch`, the run finishes the current epoch, writes everything and raises. A second signal ends the
     process at once; this does not damage the run either.
 
+    If several processes train together (`engine.hosts`), the first one writes the directory. They resume a
+    run without `resume`, because a launcher starts them again by the same command.
+
     Parameters
     ----------
     path : path
@@ -118,6 +134,7 @@ def train(
         If the disk is full or the directory was removed. The last checkpoint is intact.
     """
     path = Path(path)
+    resume = resume or (hosts.count() > 1 and (path / "config.json").exists())
     begun = read_config(path) if resume and (path / "config.json").exists() else None
     origin, before = (begun and begun.parent), begun
     if parent is not None and not resume:
@@ -129,38 +146,119 @@ def train(
     config = dataclasses.replace(config, parent=origin)
     if origin:
         problem = problem._replace(training=restarted(problem.training, origin))
-    if process := holder(path):
-        raise InputError(f"{path} is being written by {process}; wait for it, or choose another folder")
-    check_run_folder(path, resume)
-    with locked(path, notice) as still_ours, signals() as caught:
-        checkpoints.sweep(path)
-        if resume:
-            check_same(path, read_config(path), config, notice)
-        else:
-            check_run_folder(path, resume)  # again, now that no other process can start one here
-            if before:
-                check_child(before, config, notice)
-                tell_versions(before, config, notice)
-            write_config(path, config)
-        run = _Run(path, config, dataset, problem, still_ours, notice)
-        repeated = len(run.history)
-        for row in run.history[origin.epochs if origin else 0 :]:
-            on_epoch(row)
+    hosts.all_equal(
+        {"data": config.fingerprint, "settings": config.identity, "versions": str(config.versions)}
+    )
+    with hosts.told_of_the_lost("nothing is lost: start all processes again by the same command"):
+        if hosts.index() > 0:
+            return _follow(problem, config)
+        with _writing(path, config, dataset, problem, resume, before, notice) as (run, caught):
+            repeated = len(run.history)
+            for row in run.history[origin.epochs if origin else 0 :]:
+                on_epoch(row)
+            try:
+                interrupted, unheard = run.train(every, on_epoch, caught)
+            except DivergedError:  # the writer has ended: nobody else writes the files
+                with hosts.leading():
+                    run.finish("diverged")
+                hosts.from_first()  # the others wait for it
+                raise
+            if resume and len(run.history) == repeated:
+                notice(f"{path} had come to its end; no epoch was left to train")
+            over = "finished" if len(run.history) == recipe.epochs else "stopped early"
+            with hosts.leading():
+                result = run.finish("interrupted" if interrupted else over)
+            hosts.from_first(json.dumps(result._asdict()).encode())
+            if interrupted and not unheard:
+                raise _interruption(caught, len(run.history), f"go on with: mlpax resume {path}")
+            if unheard:
+                raise unheard
+        return result
+
+
+@contextmanager
+def _writing(
+    path: Path, config: Config, dataset: Dataset, problem: Problem, resume: bool, before: Config | None,
+    notice: Callable[[str], object],
+) -> Generator[tuple["_Run", list[int]]]:  # fmt: skip
+    """Yield the run in a directory that this process has locked, and the list of the signals it gets."""
+    with ExitStack() as stack:
+        with hosts.leading():
+            if process := holder(path):
+                raise InputError(
+                    f"{path} is being written by {process}; wait for it, or choose another folder"
+                )
+            check_run_folder(path, resume)
+            still_ours = stack.enter_context(locked(path, notice))
+            caught = stack.enter_context(signals())
+            checkpoints.sweep(path)
+            if resume:
+                check_same(path, read_config(path), config, notice)
+            else:
+                check_run_folder(path, resume)  # again, now that no other process can start one here
+                if before:
+                    check_child(before, config, notice)
+                    tell_versions(before, config, notice)
+                write_config(path, config)
+            run = _Run(path, config, dataset, problem, still_ours, notice)
+        if hosts.count() > 1:
+            hosts.from_first(_packed(run.state, run.history, problem.training))
+        yield run, caught
+
+
+def _follow(problem: Problem, config: Config) -> Result:
+    """Train with a first process, which writes the run; return how it ended."""
+    start = initial_state(problem.params, problem.training, config.recipe.seed)
+    state, history = _unpacked(hosts.from_first(), start, problem.training)
+    data, valid, training, *_ = _as_recorded(problem, history)
+    with signals() as caught:
         try:
-            interrupted, unheard = run.train(every, on_epoch, caught)
-        except DivergedError:  # the writer has ended: nobody else writes the files
-            run.finish("diverged")
+            for _, records in epochs(state, data, valid, training):
+                if not _is_over(records[-1], config.recipe) and hosts.any_of(bool(caught)):
+                    break
+        except DivergedError:
+            hosts.from_first()
             raise
-        if resume and len(run.history) == repeated:
-            notice(f"{path} had come to its end; no epoch was left to train")
-        over = "finished" if len(run.history) == recipe.epochs else "stopped early"
-        result = run.finish("interrupted" if interrupted else over)
-        if caught and interrupted:
-            remedy = f"nothing is lost; go on with: mlpax resume {path}"
-            raise InterruptedRun(caught[0], f"interrupted after epoch {len(run.history)}; {remedy}")
-        if unheard:
-            raise unheard
+        result = Result(**json.loads(hosts.from_first()))
+    if result.state == "interrupted":
+        raise _interruption(caught, result.epochs, "start all processes again by the same command")
     return result
+
+
+def _packed(state: State, history: list[Record], training: Training) -> bytes:
+    """Return a state and the records before it as bytes, for the other processes."""
+    packed = io.BytesIO()
+    text = np.frombuffer(json.dumps(history).encode(), np.uint8)
+    np.savez(packed, allow_pickle=False, history=text, **arrays_of(state, training))  # type: ignore[arg-type]
+    return packed.getvalue()
+
+
+def _unpacked(content: bytes, like: State, training: Training) -> tuple[State, list[Record]]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in arrays_of(like, training)}
+        return state_of(arrays, like, training), json.loads(stored["history"].tobytes())
+
+
+def _as_recorded(problem: Problem, history: list[Record]) -> Problem:
+    """Return the problem with the figures that a run has recorded so far.
+
+    A file has one set of columns, which earlier versions chose.
+    """
+    if not history:
+        return problem
+    recorded = tuple(n for n in history[0] if n.startswith(("train_", "valid_")))
+    plan = dataclasses.replace(problem.training.plan, figures=recorded)
+    return problem._replace(training=problem.training._replace(plan=plan))
+
+
+def _is_over(last: Record, recipe: Recipe) -> bool:
+    return last["epoch"] == recipe.epochs or not math.isfinite(last["loss"])
+
+
+def _interruption(caught: list[int], epochs: int, remedy: str) -> InterruptedRun:
+    """Return the error of a run that a signal has ended; another process may have got it."""
+    number = caught[0] if caught else int(signal.SIGTERM)
+    return InterruptedRun(number, f"interrupted after epoch {epochs}; nothing is lost; {remedy}")
 
 
 @dataclasses.dataclass
@@ -189,10 +287,7 @@ class _Run:
             self.notice(
                 "the run was begun by an earlier version of mlpax; its last digits may come out differently"
             )
-        if history := record.get("history"):  # a file has one set of columns, which earlier versions chose
-            recorded = tuple(n for n in history[0] if n.startswith(("train_", "valid_")))
-            plan = dataclasses.replace(training.plan, figures=recorded)
-            self.problem = self.problem._replace(training=training._replace(plan=plan))
+        self.problem = _as_recorded(self.problem, record.get("history", []))
         for line in damaged:
             self.notice(f"passed over {line}; going on from epoch {record['epoch']}")
         self.state, self.history = state_of(arrays, start, training), list[Record](record.get("history", []))
@@ -221,9 +316,8 @@ class _Run:
                 except Exception as error:  # nobody listens: what was learned is kept first
                     unheard = error
                 writer.offer()
-                last = self.history[-1]
-                over = last["epoch"] == self.config.recipe.epochs or not math.isfinite(last["loss"])
-                if (unheard or caught) and not over:
+                over = _is_over(self.history[-1], self.config.recipe)
+                if not over and hosts.any_of(bool(unheard or caught)):
                     writer.settle()
                     return True, unheard
             writer.settle()

@@ -7,7 +7,7 @@ step they exchange one message: the sum of the losses and gradients.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,19 +21,23 @@ from mlpax.engine.state import State
 from mlpax.engine.xla.epoch import QUICK, Programs, epochs, let_go, measure, train_pass
 from mlpax.errors import InputError, counted
 
+if TYPE_CHECKING:
+    from jaxlib._jax import Device
+
 __all__ = ["AXIS", "local_devices", "mesh_of", "place", "programs_of"]
 
 AXIS = "devices"
 WHOLE, SPLIT = PartitionSpec(), PartitionSpec(AXIS)
-ROWS = Data(
-    X=SPLIT, y=SPLIT, weight=SPLIT, n=WHOLE, steps=WHOLE, counted=SPLIT, variance=WHOLE, shift=WHOLE, scale=WHOLE
-)  # type: ignore[arg-type]
+_SPECS: dict[str, Any] = {
+    name: SPLIT if name in ("X", "y", "weight", "counted") else WHOLE for name in Data._fields
+}
+ROWS = Data(**_SPECS)  # how `place` lays out its arrays
 
 
-def local_devices() -> list[jax.Device]:
+def local_devices() -> "list[Device]":
     """Return the devices of this process that are of the kind where JAX computes now."""
     kind = next(iter(jnp.zeros(()).devices())).platform  # of the default device, see `on_device`
-    return jax.local_devices(backend=kind)
+    return cast("list[Device]", jax.local_devices(backend=kind))
 
 
 def mesh_of(devices: int) -> Mesh:
@@ -80,7 +84,7 @@ def place(data: Data, mesh: Mesh, batch_size: int) -> Data:
     size = bucket(math.ceil(n / devices), batch_size)
 
     def rows(array: np.ndarray, fill: float | None = None) -> Any:
-        def own(index: tuple[slice, ...]) -> np.ndarray:
+        def own(index: Any) -> np.ndarray:
             return dealt(array, n, (index[0].start or 0) // size, devices, size, fill=fill)
 
         shape = devices * size, *array.shape[1:]
