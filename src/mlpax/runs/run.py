@@ -136,6 +136,8 @@ def train(
     path = Path(path)
     resume = resume or (hosts.count() > 1 and (path / "config.json").exists())
     begun = read_config(path) if resume and (path / "config.json").exists() else None
+    if begun:  # which also chose the backend
+        _check_setting(path, "devices", begun.recipe.devices, recipe.devices)
     origin, before = (begun and begun.parent), begun
     if parent is not None and not resume:
         before, origin = parent_of(parent)
@@ -478,14 +480,17 @@ def check_same(path: Path, old: Config, new: Config, notice: Callable[[str], obj
         was, now = getattr(old.recipe, field.name), getattr(new.recipe, field.name)
         if field.name == "backend":
             was, now = old.backend, new.backend
-        if was != now:
-            raise InputError(
-                f"this run was started with {field.name} {was}, not {now}; to continue with {was}:"
-                f" mlpax resume {path}"
-            )
+        _check_setting(path, field.name, was, now)
     if old.fingerprint != new.fingerprint:
         raise InputError(f"the arrays of {old.dataset!r} have changed since this run was started")
     tell_versions(old, new, notice)
+
+
+def _check_setting(path: Path, name: str, was: object, now: object) -> None:
+    if was != now:
+        raise InputError(
+            f"this run was started with {name} {was}, not {now}; to continue with {was}: mlpax resume {path}"
+        )
 
 
 def tell_versions(old: Config, new: Config, notice: Callable[[str], object]) -> None:
