@@ -129,7 +129,9 @@ def test_each_device_walks_its_own_rows():
 
 def test_a_minibatch_that_cannot_be_shared_is_refused():
     data = place(X, Y, batch_size=16)
-    with pytest.raises(InputError, match="batch_size 16 cannot be shared evenly by 3 devices; choose 15 or 18"):
+    with pytest.raises(
+        InputError, match="batch_size 16 cannot be shared evenly by 3 devices; choose 15 or 18"
+    ):
         training_of(Recipe(batch_size=16, devices=3), data, None, "dense", ())
     with pytest.raises(InputError, match="members 2 cannot be shared evenly by 4 devices; choose 4"):
         training_of(Recipe(members=2, batch_size=16, devices=4), data, None, "dense", ())

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from mlpax.engine.xla.epoch import Programs
 
-__all__ = ["Record", "Training", "arrays_of", "backend_for", "chosen", "device_kind", "epochs", "fit",
-           "initial_params", "initial_state", "is_small", "state_of", "together",
+__all__ = ["Record", "Training", "arrays_of", "backend_for", "cannot_pay", "chosen", "device_kind",
+           "epochs", "fit", "initial_params", "initial_state", "is_small", "state_of", "together",
            "training_of"]  # fmt: skip
 
 EPOCHS_A_CALL = 10  # of a small epoch
@@ -210,6 +210,15 @@ def arrays_of(state: State, training: Training) -> dict[str, np.ndarray]:
 def state_of(arrays: dict[str, np.ndarray], like: State, training: Training) -> State:
     """Return the state of a checkpoint's arrays; `like` is any state of the same plan and shapes."""
     return _engine(training.backend).state_of(arrays, like)
+
+
+def cannot_pay(params: Pytree, training: Training) -> str:
+    """Return a line that says why several devices train slower than one; "" if they may be quicker."""
+    if training.devices == 1 or training.members > 1:
+        return ""
+    from mlpax.engine.xla import mesh
+
+    return mesh.cannot_pay(params, training.plan.batch_size, training.devices)
 
 
 def device_kind(backend: str) -> str:

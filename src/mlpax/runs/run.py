@@ -31,6 +31,7 @@ from mlpax.engine.training import (
     Record,
     Training,
     arrays_of,
+    cannot_pay,
     chosen,
     device_kind,
     epochs,
@@ -203,6 +204,8 @@ def _writing(
                     tell_versions(before, config, notice)
                 write_config(path, config)
             run = _Run(path, config, dataset, problem, still_ours, notice)
+            if slower := cannot_pay(problem.params, problem.training):
+                notice(slower)
         if hosts.count() > 1:
             hosts.from_first(_packed(run.state, run.history, problem.training))
         yield run, caught

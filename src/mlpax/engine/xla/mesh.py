@@ -7,7 +7,7 @@ step they exchange one message: the sum of the losses and gradients.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +15,18 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from mlpax.engine.plan import Hyper, Plan
+from mlpax.engine.plan import Hyper, Plan, Pytree
 from mlpax.engine.rows import Data, bucket, dealt
 from mlpax.engine.state import State
 from mlpax.engine.xla.epoch import QUICK, Programs, epochs, let_go, measure, train_pass
 from mlpax.errors import InputError, counted
 
-if TYPE_CHECKING:
-    from jaxlib._jax import Device
-
-__all__ = ["AXIS", "local_devices", "mesh_of", "place", "programs_of"]
+__all__ = ["AXIS", "cannot_pay", "local_devices", "mesh_of", "place", "programs_of"]
 
 AXIS = "devices"
+# Measured with two processes on two cores: the floating-point operations a second of large products, and the
+# milliseconds of an all-reduce by gloo, and of each number in it.
+ARITHMETIC, MESSAGE, NUMBER = 2e11, 0.2, 3.3e-6
 WHOLE, SPLIT = PartitionSpec(), PartitionSpec(AXIS)
 _SPECS: dict[str, Any] = {
     name: SPLIT if name in ("X", "y", "weight", "counted") else WHOLE for name in Data._fields
@@ -34,10 +34,10 @@ _SPECS: dict[str, Any] = {
 ROWS = Data(**_SPECS)  # how `place` lays out its arrays
 
 
-def local_devices() -> "list[Device]":
+def local_devices() -> list[Any]:
     """Return the devices of this process that are of the kind where JAX computes now."""
     kind = next(iter(jnp.zeros(()).devices())).platform  # of the default device, see `on_device`
-    return cast("list[Device]", jax.local_devices(backend=kind))
+    return jax.local_devices(backend=kind)
 
 
 def mesh_of(devices: int) -> Mesh:
@@ -61,6 +61,31 @@ def mesh_of(devices: int) -> Mesh:
         )
     every = [[d for d in jax.devices(kind) if d.process_index == p][:each] for p in range(processes)]
     return Mesh(np.array(every).ravel(), (AXIS,))
+
+
+def cannot_pay(params: Pytree, batch_size: int, devices: int) -> str:
+    """Return a line that says why several CPUs train slower than one; "" if they may be quicker.
+
+    Parameters
+    ----------
+    params : pytree of arrays
+    batch_size : int
+        Rows of a minibatch on each device.
+    devices : int
+    """
+    if local_devices()[0].platform != "cpu":
+        return ""
+    if jax.process_count() == 1:
+        return f"{devices} devices of one CPU share its cores and train slower than one; leave out devices"
+    numbers = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+    saved = 6 * numbers * batch_size * (devices - 1) / ARITHMETIC * 1e3
+    sent = MESSAGE + numbers * NUMBER
+    if saved > sent:
+        return ""
+    return (
+        f"{devices} devices may train slower than one: each step sends {numbers:,} numbers, which takes about"
+        f" {sent:.2g} ms, and saves about {saved:.2g} ms of arithmetic; larger minibatches pay"
+    )
 
 
 def place(data: Data, mesh: Mesh, batch_size: int) -> Data:
