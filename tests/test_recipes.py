@@ -24,6 +24,7 @@ OUTSIDE = {
     "hidden": ("[1, inf)", [(0,), (128, 0), (-1,)]),
     "epochs": ("[1, 2147483648)", [0, -1, 2**31]),
     "batch_size": ("[1, inf)", [0, -64]),
+    "devices": ("[1, 65536)", [0, -1, 2**16]),
     "validation": ("[0, 1)", [1.0, -0.1, 1.5, NAN, INF]),
     "learning_rate": ("(0, inf)", [0.0, -0.1, NAN, INF, -INF]),
     "momentum": ("[0, 1)", [1.0, -0.1, NAN]),
@@ -177,6 +178,7 @@ BEFORE_THE_PROGRAM = {
     "seed": 9,
     "backend": "xla",
     "members": 5,
+    "devices": 5,  # of members; else they share the minibatch
     "own_orders": True,
     "refit": True,
 }

@@ -109,6 +109,9 @@ class Recipe:
         1, "number of networks to train side by side; they answer with their mean", low=1, high=2**16
     )
     own_orders: bool = _setting(False, "draw an order of the rows for each member, instead of one for all")
+    devices: int = _setting(
+        1, "number of devices that share the rows of each minibatch, or the members", low=1, high=2**16
+    )
     train_metrics: bool = _setting(True, "measure the metrics on the training rows, too")
     backend: Backend = _setting(
         "auto", "what trains; native is C++ for CPUs, which auto takes where it can", options=Backend

@@ -207,7 +207,7 @@ def test_what_changed_is_refused_by_its_name(tmp_path, monkeypatch):
             "shuffle": False, "train_metrics": False, "drop_last": True, "validation": 0.5,
             "optimizer": "adamw", "schedule": "cosine",
             "monitor": "loss", "epochs": 25, "batch_size": 8, "seed": 5, "backend": "xla",
-            "members": 3, "own_orders": True,
+            "members": 3, "own_orders": True, "devices": 2,
         }.get(field.name, 0.123)  # fmt: skip
         if field.name == "patience":  # which needs validation rows, refused first
             continue

@@ -79,6 +79,22 @@ Config = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="Where to train: cpu, gpu, or one of several, as gpu:1 [JAX's first].")
 ]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        help="Devices of each process that train together: a number, or all [1; of several processes all]."
+    ),
+]
+Distributed = Annotated[
+    str | None,
+    typer.Option(help="Train with the other processes that SLURM, Open MPI or Kubernetes started [auto]."),
+]
+Coordinator = Annotated[
+    str | None, typer.Option(help="Without such a launcher: address of process 0, as 10.0.0.1:1234.")
+]
+Processes = Annotated[int | None, typer.Option(help="Number of processes that train together.")]
+Process = Annotated[int | None, typer.Option(help="Number of this process, from 0.")]
+Wait = Annotated[int, typer.Option(help="Seconds to wait for the other processes.", min=1)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the run's folder.")]
 
 
@@ -96,9 +112,18 @@ def main(argv: list[str] | None = None) -> typing.NoReturn:
         text, status = _verdict(error)
         if text:
             say(text)
+        _leave(status)
         sys.exit(status)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _leave(status: int) -> None:
+    """End a process that failed among several; JAX would let it wait for the others."""
+    if "jax" in sys.modules:
+        from mlpax.engine import hosts
+
+        hosts.leave(status)
 
 
 def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
@@ -193,6 +218,12 @@ def train(
     log: Annotated[str | None, typer.Option(help="Also write the epochs to a log [tensorboard].")] = None,
     data_dir: DataDir = None,
     device: Device = None,
+    devices: Devices = None,
+    distributed: Distributed = None,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
+    wait: Wait = 300,
     quiet: Quiet = False,
     json_: Json = False,
     **settings: Setting | None,
@@ -202,9 +233,11 @@ def train(
     The recipe decides every setting that you do not give.
     """
     from mlpax.data.sources import Wanted, short_name, source
-    from mlpax.engine.devices import backend_on, on_device
+    from mlpax.engine import hosts
+    from mlpax.engine.devices import backend_on, devices_of, on_device
     from mlpax.runs import start
 
+    hosts.join(distributed, coordinator, processes, process, wait=wait, notice=say)
     if resume and out is None:
         raise InputError("--resume needs the run's folder; name it with --out")
     if config is not None:
@@ -213,7 +246,9 @@ def train(
     reading, changes = _settings(settings)
     if device is not None:
         changes["backend"] = backend_on(device, str(changes.get("backend", "auto")))
-    silent = quiet or json_
+    if (together := devices_of(devices, device)) is not None:
+        changes["devices"] = together
+    silent = quiet or json_ or hosts.index() > 0
     often = start.often(checkpoint_every)
     told: Any = {"every": often, "quiet": quiet, "as_json": json_}
     chosen_recipe = recipe or quality != QUALITIES[0]
@@ -280,11 +315,12 @@ def resume(
 
 def _train(prepared: "Prepared", *, every: "Often", log: str | None, quiet: bool, as_json: bool) -> None:
     """Train with epoch lines and a progress bar. Print how the run ended."""
+    from mlpax.engine import hosts
     from mlpax.runs.logs import logger
 
     path, recipe = prepared.path, prepared.recipe
     logs = logger(log, path) if log else nullcontext()
-    silent = quiet or as_json
+    silent = quiet or as_json or hosts.index() > 0
     on_terminal = sys.stdout.isatty() and not silent
     shown = bar(recipe.epochs, prepared.begun) if on_terminal else nullcontext(show)
     with logs as logged, shown as show_epoch:
@@ -308,6 +344,8 @@ def _train(prepared: "Prepared", *, every: "Often", log: str | None, quiet: bool
 
         with _told(path):
             result = prepared.train(every=every, on_epoch=on_epoch, on_refit=on_refit, notice=say)
+    if hosts.index() > 0:
+        return
     if as_json:
         show_json({"run": str(path), **result._asdict()})
     elif quiet:

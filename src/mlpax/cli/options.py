@@ -122,6 +122,7 @@ PANELS = {
 def panels() -> dict[str, list[Field]]:
     """Return the panels of `mlpax train --help`, and the fields in each."""
     placed = {name for names in PANELS.values() for name in names}
+    placed.add("devices")  # of the machine: `mlpax train` has an option of its own, which also takes `all`
     others = [field.name for field in fields_of(Recipe) if field.name not in placed]
     panels = {panel: fields_of(Reading, names) for panel, names in PANELS_OF_DATA.items()}
     return panels | {p: fields_of(Recipe, names) for p, names in (PANELS | {"Training": others}).items()}

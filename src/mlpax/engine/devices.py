@@ -3,10 +3,11 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from mlpax.engine import hosts
 from mlpax.engine.forward import has_accelerator
-from mlpax.errors import InputError
+from mlpax.errors import InputError, counted
 
-__all__ = ["backend_on", "on_device"]
+__all__ = ["backend_on", "devices_of", "on_device"]
 
 
 def backend_on(device: str | None, backend: str = "auto") -> str:
@@ -49,3 +50,46 @@ def on_device(device: str | None) -> Generator[None]:
 
     with jax.default_device(device_of(device)):
         yield
+
+
+def devices_of(each: str | int | None, device: str | None = None) -> int | None:
+    """Return how many devices train together: those of one process, times the processes.
+
+    Parameters
+    ----------
+    each : str or int, optional
+        Devices of each process, or "all". By default one; of several processes all.
+    device : str, optional
+        Their kind, see `backend_on`.
+
+    Returns
+    -------
+    int or None
+        None if nothing says how many.
+
+    Raises
+    ------
+    InputError
+        If the text is no number, there are fewer devices, or `device` names one of several.
+    """
+    if each is None:
+        if hosts.count() == 1:
+            return None
+        each = 1 if device and ":" in device else "all"
+    text = str(each)
+    if text != "all" and not (text.isdecimal() and int(text) > 0):
+        raise InputError(f"devices {text!r} is neither a number nor all; write 2, or all")
+    if text == "1":
+        return hosts.count()
+    if device and ":" in device:
+        raise InputError(f"device {device} is one, and devices {text} are several; name their kind alone")
+    with on_device(device):
+        from mlpax.engine.xla.mesh import local_devices
+
+        here = local_devices()
+    if text != "all" and int(text) > len(here):
+        kind = here[0].platform
+        raise InputError(
+            f"devices {text}, but JAX has {counted(len(here), f'{kind} device')} here; choose {len(here)}"
+        )
+    return hosts.count() * (len(here) if text == "all" else int(text))

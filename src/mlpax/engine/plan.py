@@ -181,7 +181,7 @@ def plan_of(
         stopping="patience" if recipe.patience else "never",
         optimizer=recipe.optimizer,
         schedule=recipe.schedule,
-        batch_size=recipe.batch_size,
+        batch_size=recipe.batch_size // (recipe.devices if recipe.members == 1 else 1),
         dropout=recipe.dropout > 0,
         clipping=recipe.clip_norm > 0,
         decay=recipe.weight_decay > 0,

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpax.errors import InputError
-from mlpax.seeds import rng
+from mlpax.seeds import member_seeds, rng
 
-__all__ = ["Data", "Orders", "Scaling", "aligned", "all_finite", "bucket", "fit_scaling", "orders_of",
-           "orders_of_members", "place", "row_order"]  # fmt: skip
+__all__ = ["Data", "Orders", "Scaling", "aligned", "all_finite", "bucket", "dealt", "fit_scaling",
+           "orders_of", "orders_of_devices", "orders_of_members", "place", "row_order"]  # fmt: skip
 
 # `orders(done, count)` gives the row orders of the `count` epochs after the first `done`, as (count, bucket);
-# of members that have orders of their own as (count, members, bucket).
+# of members that have orders of their own as (count, members, bucket), and of devices that share the rows as
+# (count, devices, bucket of a device).
 Orders = Callable[[int, int], np.ndarray]
 
 
@@ -210,3 +211,59 @@ def orders_of_members(data: Data, seeds: Sequence[int]) -> Orders:
     """Return the row orders of several networks, each from a seed of its own: (count, members, bucket)."""
     every = [orders_of(data, seed) for seed in seeds]
     return lambda done, count: np.stack([order(done, count) for order in every], axis=1)
+
+
+def dealt(
+    array: np.ndarray, n: int, device: int, devices: int, size: int, *, fill: float | None = None
+) -> np.ndarray:
+    """Return the rows that one of several devices holds, padded to `size` rows.
+
+    The rows are dealt out like cards: device d holds the rows d, d + devices, d + 2 · devices, and so on.
+
+    Parameters
+    ----------
+    array : array of shape (bucket, ...)
+        An array of `Data`.
+    n : int
+        Rows before the padding.
+    device, devices : int
+    size : int
+        See `orders_of_devices`.
+    fill : float, optional
+        What the padding holds; by default the last row.
+    """
+    own = array[device:n:devices]
+    out = aligned((size, *array.shape[1:]), array.dtype)
+    out[: len(own)] = own
+    out[len(own) :] = array[n - 1] if fill is None else fill
+    return out
+
+
+def orders_of_devices(data: Data, seed: int, devices: int, batch_size: int) -> Orders:
+    """Return the row orders of devices that share the rows: (count, devices, bucket of a device).
+
+    Each device walks its own rows in an order of its own; the first one's seed is the run's.
+
+    Parameters
+    ----------
+    data : Data
+        All rows.
+    seed : int
+        Seed of the run's row orders.
+    devices : int
+    batch_size : int
+        Rows of a minibatch on each device.
+    """
+    n = int(data.n)
+    rest = np.arange(bucket(math.ceil(n / devices), batch_size), dtype=np.int32)
+    seeds = member_seeds(seed, devices)
+
+    def order(device: int, epoch: int) -> np.ndarray:
+        own = rest.copy()
+        held = len(range(device, n, devices))
+        own[:held] = rng(seeds[device], "order", epoch).permutation(held)
+        return own
+
+    return lambda done, count: np.stack(
+        [np.stack([order(d, done + 1 + k) for d in range(devices)]) for k in range(count)]
+    )

@@ -18,7 +18,7 @@ from mlpax.engine.native import library
 from mlpax.engine.native.epoch import Called
 from mlpax.engine.plan import BACKENDS, OUTSIDE, Hyper, Objective, Plan, Pytree, hyper_of, plan_of
 from mlpax.engine.population import Record
-from mlpax.engine.rows import Data, Orders, orders_of, orders_of_members
+from mlpax.engine.rows import Data, Orders, orders_of, orders_of_devices, orders_of_members
 from mlpax.engine.state import State, diverged
 from mlpax.engine.stopping import due
 from mlpax.engine.trees import member, stacked
@@ -32,8 +32,10 @@ from mlpax.seeds import member_seeds, rng
 if TYPE_CHECKING:
     from jax import Array
 
-__all__ = ["Record", "Training", "arrays_of", "backend_for", "chosen", "device_kind", "epochs", "fit",
-           "initial_params", "initial_state", "is_small", "state_of", "together",
+    from mlpax.engine.xla.epoch import Programs
+
+__all__ = ["Record", "Training", "arrays_of", "backend_for", "cannot_pay", "chosen", "device_kind",
+           "epochs", "fit", "initial_params", "initial_state", "is_small", "state_of", "together",
            "training_of"]  # fmt: skip
 
 EPOCHS_A_CALL = 10  # of a small epoch
@@ -50,11 +52,13 @@ class Training(NamedTuple):
     threads: int | None = None  # of the native backend at most; None for all that the process may use
     members: int = 1  # networks that are trained together; a state of several has an axis of them
     ensembles: int = 1  # that the members make up, as many members each
+    devices: int = 1  # that share the rows, or the members; of all processes together
 
 
 def backend_for(
-    wanted: str, plan: Plan, layers: int, *, dtype: type[np.floating] = np.float32, device: str | None = None
-) -> str:
+    wanted: str, plan: Plan, layers: int, *, dtype: type[np.floating] = np.float32,
+    device: str | None = None, devices: int = 1,
+) -> str:  # fmt: skip
     """Return the backend that trains a plan: "native" if it can, else "xla".
 
     Parameters
@@ -68,6 +72,8 @@ def backend_for(
         Of the arithmetic.
     device : str, optional
         Where to train.
+    devices : int, default 1
+        On how many.
 
     Raises
     ------
@@ -81,11 +87,12 @@ def backend_for(
     )
     if wanted not in BACKENDS:
         raise unknown(name, wanted, BACKENDS)
-    if wanted == "xla":
+    if wanted == "xla" or (wanted == "auto" and devices > 1):
         return "xla"
     if library.damaged() and wanted == "auto":
         warn(f"the native library is not used: {library.damaged()}; XLA trains", TrainingWarning)
     elsewhere = "" if device in (None, "cpu") else f"train on {device}"
+    elsewhere = elsewhere if devices == 1 else f"train on {devices} devices"
     cannot = library.missing() or elsewhere or library.unsupported(plan, layers, dtype)
     if cannot and wanted == "native":
         raise InputError(f"backend 'native' cannot be taken: {cannot}; backend 'auto' takes XLA here")
@@ -107,8 +114,11 @@ def training_of(
     Raises
     ------
     InputError
-        If a minibatch is larger than the data, or the monitored figure is not recorded.
+        If a minibatch is larger than the data or cannot be shared by the devices, or the monitored figure is
+        not recorded.
     """
+    devices = recipe.devices
+    _check_devices(recipe)
     for name, rows in (("training", data), ("validation", valid)):
         if rows is None or (name == "validation" and not recipe.drop_last):
             continue
@@ -124,8 +134,20 @@ def training_of(
     orders = orders_of(data, recipe.seed) if recipe.shuffle else None
     if orders and recipe.own_orders and recipe.members > 1:
         orders = orders_of_members(data, member_seeds(recipe.seed, recipe.members))
-    backend = backend_for(recipe.backend, plan, len(recipe.hidden) + 1)
-    return Training(plan, hyper_of(recipe), orders, backend, members=recipe.members)
+    elif orders and devices > 1 and recipe.members == 1:
+        orders = orders_of_devices(data, recipe.seed, devices, plan.batch_size)
+    backend = backend_for(recipe.backend, plan, len(recipe.hidden) + 1, devices=devices)
+    return Training(plan, hyper_of(recipe), orders, backend, members=recipe.members, devices=devices)
+
+
+def _check_devices(recipe: Recipe) -> None:
+    """Raise an error if the devices cannot have equal shares of a minibatch, or of the members."""
+    name = "batch_size" if recipe.members == 1 else "members"
+    shared, devices = getattr(recipe, name), recipe.devices
+    if shared % devices:
+        less, more = shared // devices * devices, -(-shared // devices) * devices
+        fit = f"{less} or {more}" if less else f"{more}"
+        raise InputError(f"{name} {shared} cannot be shared evenly by {devices} devices; choose {fit}")
 
 
 def initial_params(sizes: Sequence[int], recipe: Recipe) -> "list[tuple[Array, Array]]":
@@ -190,6 +212,15 @@ def arrays_of(state: State, training: Training) -> dict[str, np.ndarray]:
 def state_of(arrays: dict[str, np.ndarray], like: State, training: Training) -> State:
     """Return the state of a checkpoint's arrays; `like` is any state of the same plan and shapes."""
     return _engine(training.backend).state_of(arrays, like)
+
+
+def cannot_pay(params: Pytree, training: Training) -> str:
+    """Return a line that says why several devices train slower than one; "" if they may be quicker."""
+    if training.devices == 1 or training.members > 1:
+        return ""
+    from mlpax.engine.xla import mesh
+
+    return mesh.cannot_pay(params, training.plan.batch_size, training.devices)
 
 
 def device_kind(backend: str) -> str:
@@ -283,7 +314,7 @@ def together(
 ) -> population.Run:
     """Return the function of a backend that runs up to so many epochs of all members; see `epochs`."""
     count = epochs_a_call or EPOCHS_A_CALL
-    plan, hyper, orders, backend, threads, _, ensembles = training
+    plan, hyper, orders, backend, threads, _, ensembles, _ = training
     if backend == "native":
         from mlpax.engine.native.population import population_of
 
@@ -322,8 +353,18 @@ def _by_xla(
     parameters = sum(math.prod(np.shape(p)) for p in jax.tree.leaves(state.params))
     count = epochs_a_call or (EPOCHS_A_CALL if is_small(parameters, int(data.n)) else 1)
     xla.let_go()
-    data, valid = jax.device_put((data, valid))
-    run = _pass_alone if timed and count == 1 else partial(_epochs_together, count=count)
+    programs = xla.Programs(xla.run_pass, xla.run_measure, xla.run_epochs)
+    if training.devices > 1:
+        from mlpax.engine.xla import mesh
+
+        devices = mesh.mesh_of(training.devices)
+        data = mesh.place(data, devices, plan.batch_size)
+        valid = valid and mesh.place(valid, devices, plan.batch_size)
+        programs = mesh.programs_of(devices)
+    else:
+        data, valid = jax.device_put((data, valid))
+    together = partial(_epochs_together, count=count)
+    run = partial(_pass_alone if timed and count == 1 else together, programs=programs)
     if timed:
         run(state, data, valid, training, 0)
 
@@ -335,8 +376,9 @@ def _by_xla(
 
 
 def _epochs_together(
-    state: State, data: Data, valid: Data | None, training: Training, due: int, *, count: int
-) -> Called:
+    state: State, data: Data, valid: Data | None, training: Training, due: int, *, count: int,
+    programs: "Programs",
+) -> Called:  # fmt: skip
     """Run up to `due` epochs in one call of a program for `count`: state, figures and the call's seconds."""
     import jax
 
@@ -345,18 +387,19 @@ def _epochs_together(
     plan, hyper, orders, *_ = training
     drawn = None
     if orders:
-        drawn = np.zeros((count, data.X.shape[0]), np.int32)
-        if due:
-            drawn[:due] = orders(int(state.epoch), due)
+        drawn = orders(int(state.epoch), max(due, 1))
+        drawn = np.concatenate([drawn, np.zeros((count - len(drawn), *drawn.shape[1:]), np.int32)])
     with xla.settings_of_ours():
         start = time.perf_counter()
         hyper = hyper if due else hyper._replace(epochs=0)
-        state, figures = xla.run_epochs(state, data, valid, drawn, hyper, plan=plan, count=count)
+        state, figures = programs.run_epochs(state, data, valid, drawn, hyper, plan=plan, count=count)
         host = {name: values.tolist() for name, values in jax.device_get(figures).items()}
     return state, host, time.perf_counter() - start
 
 
-def _pass_alone(state: State, data: Data, valid: Data | None, training: Training, due: int) -> Called:
+def _pass_alone(
+    state: State, data: Data, valid: Data | None, training: Training, due: int, *, programs: "Programs"
+) -> Called:
     """Run one epoch, or none if none is due: state, figures and the seconds of the training alone."""
     import jax
 
@@ -367,12 +410,12 @@ def _pass_alone(state: State, data: Data, valid: Data | None, training: Training
     rows = data if due else data._replace(steps=np.int32(0))
     with xla.settings_of_ours():
         start = time.perf_counter()
-        state, loss = xla.run_pass(state, rows, order, hyper, plan=plan)
+        state, loss = programs.run_pass(state, rows, order, hyper, plan=plan)
         heard(loss.block_until_ready)
         seconds = time.perf_counter() - start
         if not due:
             return state, {}, seconds
-        state, figures = xla.run_measure(state, loss, data, valid, hyper, plan=plan)
+        state, figures = programs.run_measure(state, loss, data, valid, hyper, plan=plan)
         host = {name: [value.item()] for name, value in jax.device_get(figures).items()}
     return state, host, seconds
 

@@ -21,7 +21,7 @@ from mlpax.runs.run_files import Config, Parent, Tuned, read_config, read_histor
 __all__ = ["begin_with", "check_child", "child_of", "origin_of", "parent_of", "restarted",
            "state_of_parent"]  # fmt: skip
 
-MAY_CHANGE = {*Hyper._fields, "schedule", "monitor"} & set(Recipe.__dataclass_fields__)
+MAY_CHANGE = {*Hyper._fields, "schedule", "monitor", "devices"} & set(Recipe.__dataclass_fields__)
 TERMS = ("dropout", "clip_norm", "weight_decay", "patience")  # 0 leaves a part of the state out
 COURSES = ("linear", "cosine", "one_cycle", "cosine_log")  # of the rate, which have an end
 

@@ -13,7 +13,7 @@ import numpy as np
 from mlpax.data.reading import Reading
 from mlpax.data.sources import MEMORY, InMemory, ToTrain, Wanted, short_name, source
 from mlpax.data.tables import as_frame
-from mlpax.engine.devices import backend_on, on_device
+from mlpax.engine.devices import backend_on, devices_of, on_device
 from mlpax.errors import InputError, unknown
 from mlpax.model.model import Model
 from mlpax.model.model_file import load
@@ -223,6 +223,7 @@ def train(
     log: str | None = None,
     data_dir: str | Path | None = None,
     device: str | None = None,
+    devices: int | str | None = None,
     verbose: bool = False,
     callbacks: Callbacks = (),
     **options: Any,
@@ -264,6 +265,9 @@ def train(
         Folder of the known sets' files.
     device : str, optional
         Where to train: "cpu", "gpu", or one of several, "gpu:1". By default the first of JAX's devices.
+    devices : int or "all", optional
+        Devices of this process that train together; by default one. If `jax.distributed` has joined several
+        processes, they train one network together, by default on all devices; give `out`, too.
     verbose : bool, default False
         Print a line for each epoch.
     callbacks : iterable of callables, optional
@@ -297,6 +301,8 @@ def train(
     reading, changes = _settings(options, target)
     if device is not None:
         changes["backend"] = backend_on(device, changes.get("backend", "auto"))
+    if (together := devices_of(devices, device)) is not None:
+        changes["devices"] = together
     if resume and out is None:
         raise InputError("resume needs the run's folder; name it with out=")
     if from_run is not None:

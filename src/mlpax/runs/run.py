@@ -1,13 +1,16 @@
 """Train in a run directory: atomic checkpoints, exact resume."""
 
 import dataclasses
+import io
 import itertools
+import json
 import math
 import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +22,22 @@ from mlpax.data import images
 from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
 from mlpax.data.sources import short_name
+from mlpax.engine import hosts
 from mlpax.engine.native.library import instructions
 from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
 from mlpax.engine.state import State, best_epoch
-from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
+from mlpax.engine.training import (
+    Record,
+    Training,
+    arrays_of,
+    cannot_pay,
+    chosen,
+    device_kind,
+    epochs,
+    initial_state,
+    state_of,
+)
 from mlpax.engine.trees import member
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.model.finetune import Origin, kept_of
@@ -101,6 +115,9 @@ def train(
     `on_epoch`, the run finishes the current epoch, writes everything and raises. A second signal ends the
     process at once; this does not damage the run either.
 
+    If several processes train together (`engine.hosts`), the first one writes the directory. They resume a
+    run without `resume`, because a launcher starts them again by the same command.
+
     Parameters
     ----------
     path : path
@@ -145,7 +162,10 @@ def train(
         If the disk is full or the directory was removed. The last checkpoint is intact.
     """
     path = Path(path)
+    resume = resume or (hosts.count() > 1 and (path / "config.json").exists())
     begun = read_config(path) if resume and (path / "config.json").exists() else None
+    if begun:  # which also chose the backend
+        _check_setting(path, "devices", begun.recipe.devices, recipe.devices)
     origin, before = (begun and begun.parent), begun
     if parent is not None and not resume:
         before, origin = parent_of(parent)
@@ -157,53 +177,138 @@ def train(
     config = dataclasses.replace(config, parent=origin, finetune=tuned)
     if origin:
         problem = problem._replace(training=restarted(problem.training, origin))
-    if process := holder(path):
-        raise InputError(f"{path} is being written by {process}; wait for it, or choose another folder")
-    check_run_folder(path, resume)
-    with locked(path, notice) as still_ours, signals() as caught:
-        checkpoints.sweep(path)
-        if resume:
-            check_same(path, read_config(path), config, notice)
-        else:
-            check_run_folder(path, resume)  # again, now that no other process can start one here
-            if before:
-                check_child(before, config, notice)
-                tell_versions(before, config, notice)
-            write_config(path, config)
-        start = initial_state(problem.params, problem.training, recipe.seed)
-        run = _Run(path, config, dataset, problem, start, origin, network, still_ours, notice)
-        repeated = len(run.history)
-        for row in run.history[origin.epochs if origin else 0 :]:
-            on_epoch(row)
-        try:
-            interrupted, unheard = run.train(every, on_epoch, caught)
-            again, trained = None, len(run.history) - repeated
-            if recipe.refit and not (interrupted or unheard or caught):
-                again = run.on_all_rows()
-                repeated = len(again.history)
-                interrupted, unheard = again.train_on_all_rows(every, on_refit, caught)
-                trained += len(again.history) - repeated
-        except DivergedError:  # the writer has ended: nobody else writes the files
-            run.finish("diverged")
-            raise
-        interrupted |= recipe.refit and not again
-        if resume and not trained:
-            notice(f"{path} had come to its end; no epoch was left to train")
-        over = "finished" if len(run.history) == recipe.epochs else "stopped early"
-        result = run.finish("interrupted" if interrupted else over, None if interrupted else again)
-        if caught and interrupted:
-            remedy = f"nothing is lost; go on with: mlpax resume {path}"
-            where = f"{len(again.history)} on all rows" if again else str(len(run.history))
-            raise InterruptedRun(caught[0], f"interrupted after epoch {where}; {remedy}")
-        if unheard:
-            raise unheard
-    return result
+    if recipe.refit and hosts.count() > 1:
+        raise InputError("refit is for one process; leave it out, or train in one process")
+    hosts.all_equal(
+        {"data": config.fingerprint, "settings": config.identity, "versions": str(config.versions)}
+    )
+    with hosts.told_of_the_lost("nothing is lost: start all processes again by the same command"):
+        if hosts.index() > 0:
+            return _follow(problem, config)
+        with _writing(path, config, dataset, problem, network, resume, before, notice) as (run, caught):
+            repeated = len(run.history)
+            for row in run.history[origin.epochs if origin else 0 :]:
+                on_epoch(row)
+            try:
+                interrupted, unheard = run.train(every, on_epoch, caught)
+                again, trained = None, len(run.history) - repeated
+                if recipe.refit and not (interrupted or unheard or caught):
+                    again = run.on_all_rows()
+                    repeated = len(again.history)
+                    interrupted, unheard = again.train_on_all_rows(every, on_refit, caught)
+                    trained += len(again.history) - repeated
+            except DivergedError:  # the writer has ended: nobody else writes the files
+                with hosts.leading():
+                    run.finish("diverged")
+                hosts.from_first()  # the others wait for it
+                raise
+            interrupted |= recipe.refit and not again
+            if resume and not trained:
+                notice(f"{path} had come to its end; no epoch was left to train")
+            over = "finished" if len(run.history) == recipe.epochs else "stopped early"
+            with hosts.leading():
+                result = run.finish("interrupted" if interrupted else over, None if interrupted else again)
+            hosts.from_first(json.dumps(result._asdict()).encode())
+            if unheard:
+                raise unheard
+            if interrupted:
+                where = f"{len(again.history)} on all rows" if again else str(len(run.history))
+                raise _interruption(caught, where, f"go on with: mlpax resume {path}")
+        return result
 
 
 def _begun_with(begun: Config | None, finetune: Path | None) -> tuple[Tuned | None, Origin | None]:
     """Return how a run refers to the network that it begins with, and the network."""
     tuned = begun.finetune if begun else begin_with(finetune) if finetune else None
     return tuned, origin_of(tuned) if tuned else None
+
+
+@contextmanager
+def _writing(
+    path: Path, config: Config, dataset: Dataset, problem: Problem, network: Origin | None, resume: bool,
+    before: Config | None, notice: Callable[[str], object],
+) -> Generator[tuple["_Run", list[int]]]:  # fmt: skip
+    """Yield the run in a directory that this process has locked, and the list of the signals it gets."""
+    with ExitStack() as stack:
+        with hosts.leading():
+            if process := holder(path):
+                raise InputError(
+                    f"{path} is being written by {process}; wait for it, or choose another folder"
+                )
+            check_run_folder(path, resume)
+            still_ours = stack.enter_context(locked(path, notice))
+            caught = stack.enter_context(signals())
+            checkpoints.sweep(path)
+            if resume:
+                check_same(path, read_config(path), config, notice)
+            else:
+                check_run_folder(path, resume)  # again, now that no other process can start one here
+                if before:
+                    check_child(before, config, notice)
+                    tell_versions(before, config, notice)
+                write_config(path, config)
+            start = initial_state(problem.params, problem.training, config.recipe.seed)
+            run = _Run(path, config, dataset, problem, start, config.parent, network, still_ours, notice)
+            if slower := cannot_pay(problem.params, problem.training):
+                notice(slower)
+        if hosts.count() > 1:
+            hosts.from_first(_packed(run.state, run.history, problem.training))
+        yield run, caught
+
+
+def _follow(problem: Problem, config: Config) -> Result:
+    """Train with a first process, which writes the run; return how it ended."""
+    start = initial_state(problem.params, problem.training, config.recipe.seed)
+    state, history = _unpacked(hosts.from_first(), start, problem.training)
+    data, valid, training, *_ = _as_recorded(problem, history)
+    with signals() as caught:
+        try:
+            for _, records in epochs(state, data, valid, training):
+                if not _is_over(records[-1], config.recipe) and hosts.any_of(bool(caught)):
+                    break
+        except DivergedError:
+            hosts.from_first()
+            raise
+        result = Result(**json.loads(hosts.from_first()))
+    if result.state == "interrupted":
+        raise _interruption(caught, str(result.epochs), "start all processes again by the same command")
+    return result
+
+
+def _packed(state: State, history: list[Record], training: Training) -> bytes:
+    """Return a state and the records before it as bytes, for the other processes."""
+    packed = io.BytesIO()
+    text = np.frombuffer(json.dumps(history).encode(), np.uint8)
+    np.savez(packed, allow_pickle=False, history=text, **arrays_of(state, training))  # type: ignore[arg-type]
+    return packed.getvalue()
+
+
+def _unpacked(content: bytes, like: State, training: Training) -> tuple[State, list[Record]]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in arrays_of(like, training)}
+        return state_of(arrays, like, training), json.loads(stored["history"].tobytes())
+
+
+def _as_recorded(problem: Problem, history: list[Record]) -> Problem:
+    """Return the problem with the figures that a run has recorded so far.
+
+    A file has one set of columns, which earlier versions chose.
+    """
+    if not history:
+        return problem
+    recorded = tuple(n for n in history[0] if n.startswith(("train_", "valid_")))
+    plan = dataclasses.replace(problem.training.plan, figures=recorded)
+    return problem._replace(training=problem.training._replace(plan=plan))
+
+
+def _is_over(last: Record, recipe: Recipe) -> bool:
+    return last["epoch"] == recipe.epochs or not math.isfinite(last["loss"])
+
+
+def _interruption(caught: list[int], where: str, remedy: str) -> InterruptedRun:
+    """Return the error of a run that a signal has ended; another process may have got it."""
+    number = caught[0] if caught else int(signal.SIGTERM)
+    return InterruptedRun(number, f"interrupted after epoch {where}; nothing is lost; {remedy}")
 
 
 @dataclasses.dataclass
@@ -234,10 +339,7 @@ class _Run:
             self.notice(
                 "the run was begun by an earlier version of mlpax; its last digits may come out differently"
             )
-        if history := record.get("history"):  # a file has one set of columns, which earlier versions chose
-            recorded = tuple(n for n in history[0] if n.startswith(("train_", "valid_")))
-            plan = dataclasses.replace(training.plan, figures=recorded)
-            self.problem = self.problem._replace(training=training._replace(plan=plan))
+        self.problem = _as_recorded(self.problem, record.get("history", []))
         if self.network and not record:
             self.notice(kept_of(self.dataset, recipe, self.network).line)
         for line in damaged:
@@ -268,9 +370,8 @@ class _Run:
                 except Exception as error:  # nobody listens: what was learned is kept first
                     unheard = error
                 writer.offer()
-                last = self.history[-1]
-                over = last["epoch"] == self.config.recipe.epochs or not math.isfinite(last["loss"])
-                if (unheard or caught) and not over:
+                over = _is_over(self.history[-1], self.config.recipe)
+                if not over and hosts.any_of(bool(unheard or caught)):
                     writer.settle()
                     return True, unheard
             writer.settle()
@@ -465,14 +566,17 @@ def check_same(path: Path, old: Config, new: Config, notice: Callable[[str], obj
         was, now = getattr(old.recipe, field.name), getattr(new.recipe, field.name)
         if field.name == "backend":
             was, now = old.backend, new.backend
-        if was != now:
-            raise InputError(
-                f"this run was started with {field.name} {was}, not {now}; to continue with {was}:"
-                f" mlpax resume {path}"
-            )
+        _check_setting(path, field.name, was, now)
     if old.fingerprint != new.fingerprint:
         raise InputError(f"the arrays of {old.dataset!r} have changed since this run was started")
     tell_versions(old, new, notice)
+
+
+def _check_setting(path: Path, name: str, was: object, now: object) -> None:
+    if was != now:
+        raise InputError(
+            f"this run was started with {name} {was}, not {now}; to continue with {was}: mlpax resume {path}"
+        )
 
 
 def tell_versions(old: Config, new: Config, notice: Callable[[str], object]) -> None:

@@ -35,7 +35,8 @@ FORMAT = 1
 LIMIT = 2**28  # bytes of a file; the metrics of a million epochs have half as many
 NEEDED = {"epoch", "loss", "seconds"}  # figures that every epoch has
 FIGURE = re.compile(r"[-+0-9.e]{1,30}|-?inf|nan")
-ADDED = {"backend", "members", "own_orders", "refit"}  # settings that the first runs did not have
+# Settings that the first runs did not have.
+ADDED = {"backend", "members", "own_orders", "refit", "devices"}
 ENDS = ("finished", "stopped early", "interrupted", "diverged")
 
 _hints = functools.cache(typing.get_type_hints)
@@ -85,6 +86,8 @@ class Config:
             del recipe["members"], recipe["own_orders"]
         if not self.recipe.refit:
             del recipe["refit"]
+        if self.recipe.devices == 1:
+            del recipe["devices"]
         before = [self.parent.identity, self.parent.epochs] if self.parent else []
         before += [self.finetune.sha256] if self.finetune else []
         text = json.dumps([self.fingerprint, recipe, *before], sort_keys=True)

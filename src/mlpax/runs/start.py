@@ -11,6 +11,7 @@ from typing import NamedTuple
 from mlpax.data.packed import is_input
 from mlpax.data.reading import Reading
 from mlpax.data.sources import MEMORY, InMemory, Ready, Table, ToTrain, Wanted, short_name, source
+from mlpax.engine import hosts
 from mlpax.engine.devices import backend_on, on_device
 from mlpax.errors import InputError, Notice
 from mlpax.model.model_file import load
@@ -62,6 +63,8 @@ def folder(out: Path | None, data: str, recipe: str) -> Generator[Path]:
     if out is not None:
         yield out
         return
+    if hosts.count() > 1:
+        raise InputError("several processes train one run; name its folder with --out (in Python out=)")
     parent = Path("runs")
     there = parent.exists()
     path = new_folder(parent, data, recipe)

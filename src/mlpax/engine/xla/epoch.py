@@ -5,10 +5,10 @@ row order, and `epoch` under `shard_map` with an `axis` all work. The functions 
 """
 
 import functools
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from mlpax.engine.xla.losses import METRICS, of_targets
 from mlpax.engine.xla.objective import objective_of
 from mlpax.engine.xla.optimizers import update_rule
 
-__all__ = ["State", "arrays_of", "epoch", "epochs", "evaluate", "follow", "initial_opt_state",
+__all__ = ["Programs", "State", "arrays_of", "epoch", "epochs", "evaluate", "follow", "initial_opt_state",
            "initial_state", "inputs", "let_go", "mean_loss", "measure", "minibatch", "run_epochs",
            "run_follow", "run_measure", "run_pass", "settings_of_ours", "state_of",
            "train_pass"]  # fmt: skip
@@ -114,6 +114,12 @@ def _summed(value: Array, axis: str | None) -> Array:
     return value if axis is None else lax.psum(value, axis)
 
 
+def _weights_of_steps(data: Data, order: Array | None, size: int, axis: str) -> Array:
+    """Return the sum of the weights of each minibatch over all devices: one message for the whole epoch."""
+    weight = jnp.asarray(data.weight) if order is None else jnp.asarray(data.weight)[order]
+    return lax.psum(jnp.sum(weight.reshape(-1, size), axis=1), axis)
+
+
 def mean_loss(
     params: Pytree,
     X: Array,
@@ -124,13 +130,14 @@ def mean_loss(
     *,
     plan: Plan,
     axis: str | None = None,
+    total: Array | None = None,
 ) -> Array:
     """Return a minibatch's weighted mean loss, and where the plan has it the squared weights' penalty.
 
-    Over several devices (`axis`) this is the share of one of them: the sum over the devices is the loss.
-    scikit-learn's penalty is `penalty / 2 · ‖W‖² / sum(w)`.
+    Over several devices (`axis`) this is the share of one of them: the sum over the devices is the loss, and
+    `total` the sum of the minibatch's weights. scikit-learn's penalty is `penalty / 2 · ‖W‖² / sum(w)`.
     """
-    total = _summed(jnp.sum(w), axis)
+    total = jnp.sum(w) if total is None else total
     tiny = jnp.finfo(w.dtype).tiny
     loss = jnp.sum(w * objective_of(plan).loss(params, X, y, key, hyper)) / jnp.maximum(total, tiny)
     if plan.penalty:
@@ -172,6 +179,8 @@ def train_pass(
     before, total = hyper.begun * steps, (hyper.epochs - hyper.begun) * steps
     peak = hyper.learning_rate * state.watch.rate
 
+    totals = None if axis is None else _weights_of_steps(data, order, plan.batch_size, axis)
+
     def step_on(i: Array, carry: Running) -> Running:
         params, opt_state, summed, weights = carry
         step = state.step + i
@@ -179,13 +188,14 @@ def train_pass(
         key = jax.random.fold_in(state.key, step) if plan.dropout else None
         if key is not None and axis is not None:
             key = jax.random.fold_in(key, lax.axis_index(axis))
-        loss, gradient = jax.value_and_grad(mean_loss)(params, X, y, w, key, hyper, plan=plan, axis=axis)
+        weight = jnp.sum(w) if totals is None else totals[i]
+        shared: dict[str, Any] = {"plan": plan, "axis": axis, "total": weight}
+        loss, gradient = jax.value_and_grad(mean_loss)(params, X, y, w, key, hyper, **shared)
         if axis is not None:  # one message instead of one for each parameter
             flat, back = ravel_pytree((loss, gradient))
             loss, gradient = back(lax.psum(flat, axis))
         rate = peak * schedule(plan, hyper, (step.astype(dtype) - before + 0.5) / total, jnp)
         updates, opt_state = update_rule(plan, rate, hyper).update(gradient, opt_state, params, value=loss)
-        weight = _summed(jnp.sum(w), axis)
         return optax.apply_updates(params, updates), opt_state, summed + weight * loss, weights + weight
 
     zero = jnp.zeros((), dtype)
@@ -193,9 +203,12 @@ def train_pass(
     params, opt_state, summed, weights = lax.fori_loop(0, data.steps, step_on, start)
     loss = summed / jnp.maximum(weights, jnp.finfo(zero.dtype).tiny)
     if plan.stopping != "tolerance":  # look at the last update as the next step's loss would
-        X, y, w = minibatch(data, jnp.maximum(data.steps - 1, 0), plan.batch_size, order)
+        last = jnp.maximum(data.steps - 1, 0)
+        X, y, w = minibatch(data, last, plan.batch_size, order)
         key = jax.random.fold_in(state.key, state.step + data.steps) if plan.dropout else None
-        ahead = _summed(mean_loss(params, X, y, w, key, hyper, plan=plan, axis=axis), axis)
+        weight = None if totals is None else totals[last]
+        ahead = mean_loss(params, X, y, w, key, hyper, plan=plan, axis=axis, total=weight)
+        ahead = _summed(ahead, axis)
         parts = [jnp.all(jnp.isfinite(p)) for p in (*jax.tree.leaves(params), ahead)]
         loss = jnp.where(jnp.all(jnp.stack(parts)) | ~jnp.isfinite(loss), loss, jnp.inf)
     step, number = state.step + data.steps, state.epoch + 1
@@ -317,6 +330,7 @@ def epochs(
     *,
     plan: Plan,
     count: int,
+    axis: str | None = None,
 ) -> tuple[State, dict[str, Array]]:
     """Run up to `count` epochs, until the last one or until the stopping rule ends them.
 
@@ -342,7 +356,8 @@ def epochs(
     def run(carry: Carry) -> Carry:
         state, _, figures = carry
         k = state.epoch - first
-        state, found = epoch(state, data, valid, None if orders is None else orders[k], hyper, plan=plan)
+        order = None if orders is None else orders[k]
+        state, found = epoch(state, data, valid, order, hyper, plan=plan, axis=axis)
         figures = {name: values.at[k].set(found[name]) for name, values in figures.items()}
         return state, found["loss"], figures
 
@@ -355,6 +370,14 @@ run_measure = jax.jit(measure, static_argnames="plan")
 run_follow = jax.jit(follow, static_argnames="plan")
 run_epochs = jax.jit(epochs, static_argnames=("plan", "count"))
 OURS: tuple[Any, ...] = (run_pass, run_measure, run_follow, run_epochs)
+
+
+class Programs(NamedTuple):
+    """What the host's loop calls, on one device or on several (`mlpax.engine.xla.mesh`)."""
+
+    run_pass: Callable[..., tuple[State, Array]]
+    run_measure: Callable[..., tuple[State, dict[str, Array]]]
+    run_epochs: Callable[..., tuple[State, dict[str, Array]]]
 
 
 def let_go(*functions: Any) -> None:

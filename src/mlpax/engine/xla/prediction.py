@@ -34,9 +34,9 @@ def device_of(name: str) -> object:
     """
     kind, _, number = name.partition(":")
     try:
-        found = jax.devices(kind)
+        found = jax.local_devices(backend=kind)
     except RuntimeError:
-        here = ", ".join(sorted({device.platform for device in jax.devices()}))
+        here = ", ".join(sorted({device.platform for device in jax.local_devices()}))
         raise InputError(f"device={name!r}, but JAX has no {kind!r} here; it has {here}") from None
     if number and not (number.isdecimal() and int(number) < len(found)):
         raise InputError(f"device={name!r}, but the numbers of {kind!r} here are 0 to {len(found) - 1}")
@@ -51,7 +51,7 @@ def outputs(network: Network, X: np.ndarray, scaling: Scaling, device: str | Non
     """
     if X.dtype != np.uint8:
         X = X.astype(np.float32)
-    params, embeddings = _uploaded(network, device_of(device) if device else jax.devices()[0])
+    params, embeddings = _uploaded(network, device_of(device) if device else jax.local_devices()[0])
     let_go(_outputs)
     found = np.empty((len(X), network.sizes[-1]), np.float32)
     for start in range(0, len(X), CHUNK):

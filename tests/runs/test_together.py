@@ -1,0 +1,104 @@
+"""Two processes, over loopback, train the run that one process with two devices trains."""
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+SETTINGS = ["digits", "--hidden", "16", "--epochs", "20", "--quiet"]
+
+
+def command(*words):
+    return [sys.executable, "-m", "mlpax", "train", *words]
+
+
+def start(folder, *words, out="run", processes=2):
+    """Return the processes, the first one first."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    where = ["--coordinator", address, "--processes", str(processes), "--out", out]
+    return [
+        subprocess.Popen(command(*words, *where, "--process", str(k)), cwd=folder, text=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for k in range(processes)
+    ]  # fmt: skip
+
+
+def ended(processes):
+    """Return the exit codes, and what the processes have printed to stdout and to stderr."""
+    try:
+        said = [process.communicate(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [p.returncode for p in processes], [out for out, _ in said], [err for _, err in said]
+
+
+def losses(run):
+    with open(run / "metrics.csv") as file:
+        return [[float(row[name]) for name in ("loss", "train_accuracy")] for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_two_devices(tmp_path):
+    codes, printed, said = ended(start(tmp_path, *SETTINGS))
+    assert codes == [0, 0], said
+    assert printed == ["run\n", ""]  # the first one alone speaks
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    one = command(*SETTINGS, "--devices", "2", "--out", "one")
+    subprocess.run(one, cwd=tmp_path, check=True, capture_output=True, env=os.environ | {"XLA_FLAGS": flags})
+    together, alone = losses(tmp_path / "run"), losses(tmp_path / "one")
+    assert len(together) == 20
+    assert (
+        max(abs(a - b) for x, y in zip(together, alone, strict=True) for a, b in zip(x, y, strict=True))
+        < 1e-6
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_other_and_the_same_command_goes_on(tmp_path, victim):
+    settings = [*SETTINGS, "--epochs", "300"]
+    processes = start(tmp_path, *settings)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    until = time.monotonic() + 240
+    while not any(checkpoints.glob("epoch-*.npz")) and time.monotonic() < until:
+        time.sleep(0.05)
+    processes[victim].send_signal(signal.SIGKILL)
+    codes, _, said = ended(processes)
+    assert codes[victim] == -signal.SIGKILL
+    assert codes[1 - victim] != 0
+    if victim == 1:
+        assert "mlpax: process 0 of 2 lost another" in said[0]
+        assert said[0].rstrip().endswith("start all processes again by the same command")
+    codes, _, said = ended(start(tmp_path, *settings))
+    assert codes == [0, 0], said
+    assert ended(start(tmp_path, *settings, out="whole"))[0] == [0, 0]
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    weights = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("run", "whole")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_what_one_process_refuses_all_refuse(tmp_path):
+    processes = start(tmp_path, *SETTINGS)[:1]
+    address = processes[0].args[processes[0].args.index("--coordinator") + 1]
+    processes[0].kill()
+    processes[0].communicate()
+    where = ["--coordinator", address, "--processes", "2", "--out", "run"]
+    different = [["--seed", str(k), "--process", str(k)] for k in (0, 1)]
+    processes = [
+        subprocess.Popen(command(*SETTINGS, *where, *own), cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE) for own in different
+    ]  # fmt: skip
+    codes, _, said = ended(processes)
+    assert codes == [2, 2]
+    for line in said:
+        assert "process 1 has other settings than process 0; give all processes the same command" in line
+    assert not (tmp_path / "run").exists()
