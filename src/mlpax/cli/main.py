@@ -234,7 +234,7 @@ def train(
     """
     from mlpax.data.sources import Wanted, short_name, source
     from mlpax.engine import hosts
-    from mlpax.engine.devices import backend_on, devices_of, on_device
+    from mlpax.engine.devices import on_device
     from mlpax.runs import start
 
     hosts.join(distributed, coordinator, processes, process, wait=wait, notice=say)
@@ -244,10 +244,7 @@ def train(
         given = options_in(config, {f.name: f for fields in panels().values() for f in fields})
         settings = {**settings, **given, **{n: v for n, v in settings.items() if v not in (None, [])}}
     reading, changes = _settings(settings)
-    if device is not None:
-        changes["backend"] = backend_on(device, str(changes.get("backend", "auto")))
-    if (together := devices_of(devices, device)) is not None:
-        changes["devices"] = together
+    changes |= _place(device, devices, str(changes.get("backend", "auto")))
     silent = quiet or json_ or hosts.index() > 0
     often = start.often(checkpoint_every)
     told: Any = {"every": often, "quiet": quiet, "as_json": json_}
@@ -283,6 +280,15 @@ def train(
     where: Any = {"data": data, "data_dir": data_dir, "device": device, "finetune": finetune}
     with start.on_rows(ready, reading, out, resume=resume, **where) as prepared:
         _train(prepared, log=log, **told)
+
+
+def _place(device: str | None, devices: str | None, backend: str) -> dict[str, Setting]:
+    """Return the settings that say where to train."""
+    from mlpax.engine.devices import backend_on, devices_of
+
+    changes: dict[str, Setting] = {} if device is None else {"backend": backend_on(device, backend)}
+    together = devices_of(devices, device)
+    return changes if together is None else changes | {"devices": together}
 
 
 @app.command()

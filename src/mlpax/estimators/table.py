@@ -95,7 +95,7 @@ class _Table(BaseEstimator):
         import polars as pl
 
         vars(self).pop("_partial", None)
-        frame, values = self._rows_of(X, y)
+        frame, values = self._rows_of(X, y, class_weight)
         self._name_features(X, frame)
         targets: list[str] = []
         for own in values:
@@ -116,10 +116,10 @@ class _Table(BaseEstimator):
         with on_device(self.device):
             return self._fit_folds(frame, Wanted(self.recipe, changes, self.quality), reading, origin)
 
-    def _rows_of(self, X: Any, y: object) -> "tuple[pl.DataFrame, list[pl.Series]]":
+    def _rows_of(
+        self, X: Any, y: object, class_weight: ClassWeight
+    ) -> "tuple[pl.DataFrame, list[pl.Series]]":
         """Return the columns of X and of y."""
-        import polars as pl
-
         frame = as_frame(X)
         for kind, count, least in (("feature", frame.width, 1), ("sample", frame.height, 2)):
             if count < least:
@@ -177,7 +177,9 @@ class _Table(BaseEstimator):
             )
         if self.folds or self.refit or self.finetune is not None:
             raise InputError("folds, refit and finetune are of fit; leave them out for partial_fit")
-        frame, values = self._rows_of(X, y)
+        frame, values = self._rows_of(X, y, class_weight)
+        if self._task == "classification" and len(values) > 1:
+            raise InputError(f"partial_fit learns one column of classes, and y has {len(values)}; use fit")
         model: Model | None = getattr(self, "model_", None)
         partial: Partial | None = getattr(self, "_partial", None)
         if model is not None and model.fold_columns:
