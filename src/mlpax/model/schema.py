@@ -205,7 +205,9 @@ def columns_of(header: Header) -> tuple[Columns, ...]:
         _require(levels == sorted(levels), "its levels do not rise")
         _require(len(levels) == len(intervals["spreads"]), "its spreads are not one for each level")
     calibration = header["calibration"]
-    temperatures = _temperatures(calibration["temperature"], len(header["targets"])) if calibration else []
+    temperatures: Sequence[float] = ()
+    if calibration:
+        temperatures = _temperatures(calibration["temperature"], len(header["targets"]))
     numbers = (*header["scaling"].values(), *temperatures)
     _require(all(abs(v) <= LARGEST_32 for v in numbers), "its scaling or temperature is beyond float32")
     _require(all(v >= LEAST_32 for v in temperatures), "its temperature is 0 as float32")
