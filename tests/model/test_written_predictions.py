@@ -148,6 +148,8 @@ def test_some_columns_are_written_in_the_order_that_is_asked_for(tmp_path):
         ):
             model.write_predictions([], tmp_path / out, columns=["probability_maybe"])
         assert not (tmp_path / out).exists()
+    with pytest.raises(InputError, match="columns names none of the predictions' columns; choose of"):
+        model.write_predictions([], tmp_path / "p.csv", columns=[])
     with pytest.raises(InputError, match="'prediction' is named twice"):
         model.write_predictions([], tmp_path / "p.csv", columns=["prediction", "prediction"])
 

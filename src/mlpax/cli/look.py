@@ -181,7 +181,7 @@ def predict(
     rows = model.write_predictions(
         found.batches, output() if to_stdout else out, files=found.files, safe_csv=safe_csv,
         disagreement=disagreement, interval=interval, clock=clock,
-        columns=None if columns is None else next(csv.reader([columns], skipinitialspace=True), []),
+        columns=None if columns is None else next(csv.reader([columns], skipinitialspace=True)),
     )  # fmt: skip
     seconds = time.perf_counter() - start
     if to_stdout:

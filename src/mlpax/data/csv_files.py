@@ -144,6 +144,9 @@ def _is_utf8(data: bytes) -> bool:
 
 def _cut(data: bytes, dialect: Dialect) -> tuple[bytes, bytes]:
     """Cut bytes, which start with a row, behind their last whole row."""
+    if dialect.quote.encode() not in data:
+        place = data.rfind(dialect.end.encode()) + 1 or len(data)
+        return data[:place], data[place:]
     x = np.frombuffer(data, np.uint8)
     ends, quotes = (np.flatnonzero(x == ord(c)) for c in (dialect.end, dialect.quote))
     ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
@@ -577,7 +580,7 @@ def _refuse_stray_returns(path: Path, data: bytes, end: str, above: int = 0) -> 
 
     `above` lines stand before the data in the file.
     """
-    if end != "\n" or data.count(b"\r") == data.count(b"\r\n"):
+    if end != "\n" or b"\r" not in data or data.count(b"\r") == data.count(b"\r\n"):
         return
     x = np.frombuffer(data + b"\n", np.uint8)
     places = np.flatnonzero((x[:-1] == ord("\r")) & (x[1:] != ord("\n")))

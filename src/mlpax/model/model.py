@@ -1026,6 +1026,8 @@ def _chosen(frame: "pl.DataFrame", columns: Sequence[str] | None) -> "pl.DataFra
     """Return the columns that a user names, in that order; or all."""
     if columns is None:
         return frame
+    if not columns:
+        raise InputError(f"columns names none of the predictions' columns; choose of {listed(frame.columns)}")
     for name in columns:
         if name not in frame.columns:
             said = f"columns {shortened(name)!r} is none of the predictions' columns"
