@@ -1,6 +1,6 @@
 """Everything that the next epoch depends on."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from mlpax.engine.stopping import Watch
 if TYPE_CHECKING:
     from jax import Array
 
-__all__ = ["DIVERGED", "Joint", "State", "best_epoch", "diverged"]
+__all__ = ["DIVERGED", "Joint", "State", "best_epoch", "diverged", "without"]
 
 
 class State(NamedTuple):
@@ -45,6 +45,13 @@ DIVERGED = -1  # as the epochs that a member has waited, if its loss was not fin
 def diverged(state: State) -> np.ndarray:
     """Return which members of a population have diverged."""
     return np.asarray(state.watch.waited) == DIVERGED
+
+
+def without(state: State, members: np.ndarray) -> State:
+    """Return the first state of a population with some members marked as diverged: they are not trained."""
+    waited: Any = np.where(members, DIVERGED, np.asarray(state.watch.waited)).astype(np.int32)
+    stopped: Any = members
+    return state._replace(watch=state.watch._replace(waited=waited, stopped=stopped))
 
 
 def best_epoch(state: State) -> int:

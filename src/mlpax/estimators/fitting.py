@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from mlpax.engine.forward import forward
 from mlpax.engine.plan import OUTSIDE, Hyper, Plan, each_layer
 from mlpax.engine.population import lost_members
 from mlpax.engine.rows import Data, bucket
-from mlpax.engine.state import State, diverged
+from mlpax.engine.state import State, diverged, without
 from mlpax.engine.stopping import due
 from mlpax.engine.training import Record, Training, backend_for, chosen, epochs, initial_state, is_small
 from mlpax.errors import RowError, TrainingWarning
@@ -38,6 +38,7 @@ from mlpax.estimators.rows import (
     Rows,
     Shuffles,
     held,
+    joined,
     placed,
     split,
     validation_rows,
@@ -165,6 +166,8 @@ class Perceptron(Callbacks):
                 self._minimise(rows, tell)
         else:
             self._descend(rows, incremental, validation, tell)
+            if self.refit:
+                self._refit(rows, validation)
         if tell:
             tell.end()
         if not all(np.isfinite(p).all() for layers in self._networks() for layer in layers for p in layer):
@@ -209,8 +212,24 @@ class Perceptron(Callbacks):
         if self.learning_rate in SCHEDULES and incremental:
             raise ValueError(f"partial_fit does not support learning_rate={self.learning_rate!r}, which ends")
         self._check_members(incremental)
+        if self.refit:
+            self._check_refit()
         if self.solver == "lbfgs" and validation is not None:
             raise ValueError("lbfgs stops by its gradient and takes no X_val; choose adam or sgd")
+
+    def _check_refit(self) -> None:
+        """Refuse what a second fit for the epochs found cannot be combined with."""
+        if not self.early_stopping or self.solver == "lbfgs":
+            raise ValueError(
+                "refit=True fits for the epochs that early stopping finds; set early_stopping=True, and"
+                " solver='adam' or 'sgd'"
+            )
+        if self.warm_start:
+            raise ValueError("refit=True starts anew, and warm_start=True goes on; choose one of them")
+        if self.learning_rate == "adaptive":
+            raise ValueError(
+                "learning_rate='adaptive' goes by validation rows, which refit=True fits on; choose another"
+            )
 
     def _check_members(self, incremental: bool) -> None:
         """Refuse what several networks cannot be combined with."""
@@ -333,6 +352,30 @@ class Perceptron(Callbacks):
                 for _ in history:  # a generator of the caller's goes on as if the rows had been shuffled
                     self._random_state.shuffle(np.arange(n))
             self._record(training, state, history, len(history) * n, rows.X.dtype)
+
+    def _refit(self, rows: Rows, validation: Validation | None) -> None:
+        """Fit from the start on all rows, for the best epoch of each member, and keep the weights."""
+        found, lost = self._ended
+        again, dtype = copy.copy(self), rows.X.dtype
+        again.early_stopping, again.n_iter_no_change = False, np.inf
+        again.max_iter = int(found.max())
+        if validation is not None:
+            rows = joined(rows, validation_rows(self, *validation))
+        again._random_state = check_random_state(self.random_state)
+        again._initialize(rows.y, [rows.X.shape[1], *self._hidden(), self.n_outputs_], dtype)
+        again._start_curves()
+        ready = again._ready(rows, False, None)
+        training = ready.training
+        if self.members > 1:
+            training = training._replace(hyper=training.hyper._replace(epochs=cast(int, found)))
+        with self._on_its_device() if training.backend == "xla" else nullcontext():
+            state = again._state(training, False)
+            state = without(state, lost) if lost.any() else state
+            for state, _ in epochs(state, ready.data, None, training, timed=False):
+                pass
+            kept = chosen(state, training.plan)
+            self._keep(kept, dtype)
+        self.refit_epochs_ = found.tolist()
 
     def _ready(self, rows: Rows, incremental: bool, validation: Validation | None) -> Ready:
         """Return the fit as the engine takes it."""
@@ -504,6 +547,7 @@ class Perceptron(Callbacks):
             state = jax.device_get(state)
         self.n_iter_ = len(history)
         self.t_ += seen
+        self._ended = np.maximum(np.asarray(state.watch.epoch), 1), diverged(state)
         self._record_curves(history)
         if training.members > 1:
             self._keep(chosen(state, training.plan), dtype)

@@ -36,6 +36,7 @@ CONSTRAINTS: dict[str, object] = {
     "backend": [StrOptions(set(BACKENDS))],
     "threads": [Interval(Integral, 1, None, closed="left"), None],
     "members": [Interval(Integral, 1, None, closed="left")],
+    "refit": ["boolean"],
 }
 
 # scikit-learn has no types.
@@ -87,6 +88,10 @@ validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
         member. `loss_curve_` is the mean over the members that were trained in an epoch, the validation
         scores are those of all together. A member that diverges is left out. Not with lbfgs, `warm_start`,
         `partial_fit`, callbacks, or `scoring` by one of scikit-learn's scorers.
+    refit : bool, default False
+        With `early_stopping`: then fit once more from the start, on all rows, for the epochs that were
+        best. A `learning_rate` with a course runs the whole course over these epochs. Curves, scores and
+        `n_iter_` stay those of the first fit. Not with lbfgs, `warm_start`, or `learning_rate="adaptive"`.
 
     Attributes
     ----------
@@ -95,6 +100,8 @@ best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, n_f
         As scikit-learn's.
     validation_loss_curve_ : list of float or None
         Loss of the validation rows after each epoch, where there are some.
+    refit_epochs_ : int or list of int
+        With `refit` the epochs on all rows, of each member.
     """
 
     _parameter_constraints: ClassVar[dict[str, object]] = {
@@ -142,6 +149,7 @@ best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, n_f
         backend: str = "auto",
         threads: int | None = None,
         members: int = 1,
+        refit: bool = False,
     ):
         self._hold(locals())
 
@@ -205,5 +213,6 @@ class MLPRegressor(Perceptron, Regressor):
         backend: str = "auto",
         threads: int | None = None,
         members: int = 1,
+        refit: bool = False,
     ):
         self._hold(locals())

@@ -15,8 +15,8 @@ from sklearn.utils.validation import (
 from mlpax.data.dataset import split_as_scikit_learn
 from mlpax.engine.rows import Data, all_finite, bucket, place
 
-__all__ = ["NOT_FINITE", "ClassWeight", "RandomState", "Rows", "Shuffles", "held", "placed", "split",
-           "validation_rows", "weights_of"]  # fmt: skip
+__all__ = ["NOT_FINITE", "ClassWeight", "RandomState", "Rows", "Shuffles", "held", "joined", "placed",
+           "split", "validation_rows", "weights_of"]  # fmt: skip
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
@@ -90,6 +90,18 @@ def validation_rows(estimator: Any, X: Any, y: Any, weight: object) -> Rows:
     if y.shape[1] != estimator.n_outputs_:
         raise ValueError(f"y_val has {y.shape[1]} outputs, but y has {estimator.n_outputs_}")
     return Rows(X, y, None if weight is None else _check_sample_weight(weight, X))
+
+
+def joined(rows: Rows, others: Rows) -> Rows:
+    """Return rows and others as one; those without weights weigh 1."""
+    X = [own.X.toarray() if scipy.sparse.issparse(own.X) else own.X for own in (rows, others)]
+    if scipy.sparse.issparse(rows.X) and scipy.sparse.issparse(others.X):
+        X = [scipy.sparse.vstack([rows.X, others.X], format="csr")]
+    weight = None
+    if rows.weight is not None or others.weight is not None:
+        each = [np.ones(len(own.y)) if own.weight is None else own.weight for own in (rows, others)]
+        weight = np.concatenate(each)
+    return Rows(X[0] if len(X) == 1 else np.concatenate(X), np.concatenate([rows.y, others.y]), weight)
 
 
 def placed(rows: Rows, batch_size: int, loss: str, dtype: npt.DTypeLike) -> Data:

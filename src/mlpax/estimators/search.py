@@ -371,6 +371,10 @@ def _joins(estimator: object) -> bool:
         return False
     scorer = network.early_stopping and network.scoring not in (None, "loss")
     alone = (
-        network.solver == "lbfgs" or network.warm_start or scorer or getattr(network, "_skl_callbacks", None)
+        network.solver == "lbfgs"
+        or network.warm_start
+        or network.refit
+        or scorer
+        or getattr(network, "_skl_callbacks", None)
     )
     return not alone and network.dtype == "float32" and network.device is None

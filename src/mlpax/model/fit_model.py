@@ -12,7 +12,7 @@ from mlpax.data.memory import memory_limit, written
 from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
 from mlpax.engine.rows import Data, fit_scaling, place
-from mlpax.engine.state import DIVERGED, State, diverged
+from mlpax.engine.state import State, diverged, without
 from mlpax.engine.table_network import (
     TableParams,
     embedding_size,
@@ -132,10 +132,7 @@ def refit_of(
     problem = problem._replace(training=problem.training._replace(hyper=hyper))
     state = initial_state(problem.params, problem.training, recipe.seed)
     if recipe.members > 1 and (lost := diverged(ended)).any():
-        watch = state.watch
-        waited = np.where(lost, DIVERGED, np.asarray(watch.waited)).astype(np.int32)
-        marked = watch._replace(waited=cast(Any, waited), stopped=cast(Any, lost))
-        state = state._replace(watch=marked)
+        state = without(state, lost)
     return problem, state
 
 
