@@ -58,7 +58,8 @@ def mesh_of(devices: int) -> Mesh:
         )
     if each > len(here):
         raise InputError(
-            f"devices {each}, but JAX has {counted(len(here), f'{kind} device')} here; choose {len(here)}"
+            f"a training on {devices} devices needs {each} in each process, and JAX has"
+            f" {counted(len(here), f'{kind} device')} here; go on where they are, or train anew"
         )
     every = [[d for d in jax.devices(kind) if d.process_index == p][:each] for p in range(processes)]
     return Mesh(np.array(every).ravel(), (AXIS,))
