@@ -92,6 +92,28 @@ def test_four_devices_train_as_one():
     assert max(map(max, found.values())) < 1e-6, found
 
 
+def test_members_spread_over_devices_train_as_on_one():
+    found = of_four("""
+        def members_trained(devices):
+            recipe = Recipe(hidden=(8,), epochs=4, batch_size=32, members=4, own_orders=True, patience=2,
+                            devices=devices, backend="xla", monitor="valid_log_loss")
+            data, valid = place(X, Y, batch_size=32), place(X[:37], Y[:37], batch_size=32)
+            training = training_of(recipe, data, valid, "dense", ("accuracy",), valid_metrics=("log_loss",))
+            weights = [draw_weights((5, 8, 3), np.random.default_rng(k), "he") for k in range(4)]
+            records = []
+            for state, new in epochs(initial_state(weights, training, 0), data, valid, training):
+                records += new
+            return state, records
+        (state, records), (one, of_one) = members_trained(2), members_trained(1)
+        pairs = [(a[n], b[n]) for a, b in zip(records, of_one, strict=True) for n in a if n != "seconds"]
+        leaves = zip(jax.tree.leaves(state.params), jax.tree.leaves(one.params), strict=True)
+        apart = max(float(abs(np.asarray(a) - np.asarray(b)).max()) for a, b in leaves)
+        print(json.dumps([len(state.params[0][0].devices()), apart, max(abs(a - b) for a, b in pairs)]))
+    """)
+    assert found[0] == 2
+    assert max(found[1:]) < 1e-6
+
+
 def test_a_step_sends_one_message():
     """All parameters and the loss are one array; the weights of all minibatches are summed before."""
     found = of_four("""

@@ -19,7 +19,16 @@ from mlpax.cli import serve as serving
 from mlpax.cli.config import options_in
 from mlpax.cli.export import export
 from mlpax.cli.look import DataDir, Json, Moved, RunArgument
-from mlpax.cli.options import InPanels, Setting, panels, reading_of, with_options
+from mlpax.cli.options import (
+    TOGETHER,
+    InPanels,
+    Setting,
+    Together,
+    fields_of,
+    panels,
+    reading_of,
+    with_options,
+)
 from mlpax.cli.screen import bar, say, show, show_json, table
 from mlpax.data.reading import Reading
 from mlpax.errors import DivergedError, InputError, InterruptedRun, MlpaxError, Notice, counted
@@ -79,22 +88,6 @@ Config = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="Where to train: cpu, gpu, or one of several, as gpu:1 [JAX's first].")
 ]
-Devices = Annotated[
-    str | None,
-    typer.Option(
-        help="Devices of each process that train together: a number, or all [1; of several processes all]."
-    ),
-]
-Distributed = Annotated[
-    str | None,
-    typer.Option(help="Train with the other processes that SLURM, Open MPI or Kubernetes started [auto]."),
-]
-Coordinator = Annotated[
-    str | None, typer.Option(help="Without such a launcher: address of process 0, as 10.0.0.1:1234.")
-]
-Processes = Annotated[int | None, typer.Option(help="Number of processes that train together.")]
-Process = Annotated[int | None, typer.Option(help="Number of this process, from 0.")]
-Wait = Annotated[int, typer.Option(help="Seconds to wait for the other processes.", min=1)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the run's folder.")]
 
 
@@ -201,8 +194,33 @@ def _settings(given: dict[str, Setting | None]) -> tuple[Reading, dict[str, obje
     return reading_of(reading), changes
 
 
+def _choose_devices(changes: dict[str, object], device: str | None) -> None:
+    """Meet the other processes, if there are any, and turn the devices into changes of the recipe."""
+    from mlpax.engine import hosts
+    from mlpax.engine.devices import backend_on, devices_of
+
+    given: dict[str, Any] = {
+        name: changes.pop(name) for f in fields_of(Together) if (name := f.name) in changes
+    }
+    devices = given.pop("devices", None)
+    hosts.join(**given, notice=say)
+    if device is not None:
+        changes["backend"] = backend_on(device, str(changes.get("backend", "auto")))
+    if (together := devices_of(devices, device)) is not None:
+        changes["devices"] = together
+
+
+def _follows() -> bool:
+    """Return whether another process leads the training and prints what is said of it."""
+    if "jax" not in sys.modules:
+        return False
+    from mlpax.engine import hosts
+
+    return hosts.index() > 0
+
+
 @app.command(cls=InPanels)
-@with_options(panels())
+@with_options(panels() | TOGETHER)
 def train(
     data: DataArgument = None,
     *,
@@ -218,12 +236,6 @@ def train(
     log: Annotated[str | None, typer.Option(help="Also write the epochs to a log [tensorboard].")] = None,
     data_dir: DataDir = None,
     device: Device = None,
-    devices: Devices = None,
-    distributed: Distributed = None,
-    coordinator: Coordinator = None,
-    processes: Processes = None,
-    process: Process = None,
-    wait: Wait = 300,
     quiet: Quiet = False,
     json_: Json = False,
     **settings: Setting | None,
@@ -233,19 +245,17 @@ def train(
     The recipe decides every setting that you do not give.
     """
     from mlpax.data.sources import Wanted, short_name, source
-    from mlpax.engine import hosts
     from mlpax.engine.devices import on_device
     from mlpax.runs import start
 
-    hosts.join(distributed, coordinator, processes, process, wait=wait, notice=say)
     if resume and out is None:
         raise InputError("--resume needs the run's folder; name it with --out")
     if config is not None:
         given = options_in(config, {f.name: f for fields in panels().values() for f in fields})
         settings = {**settings, **given, **{n: v for n, v in settings.items() if v not in (None, [])}}
     reading, changes = _settings(settings)
-    changes |= _place(device, devices, str(changes.get("backend", "auto")))
-    silent = quiet or json_ or hosts.index() > 0
+    _choose_devices(changes, device)
+    silent = quiet or json_ or _follows()
     often = start.often(checkpoint_every)
     told: Any = {"every": often, "quiet": quiet, "as_json": json_}
     chosen_recipe = recipe or quality != QUALITIES[0]
@@ -282,15 +292,6 @@ def train(
         _train(prepared, log=log, **told)
 
 
-def _place(device: str | None, devices: str | None, backend: str) -> dict[str, Setting]:
-    """Return the settings that say where to train."""
-    from mlpax.engine.devices import backend_on, devices_of
-
-    changes: dict[str, Setting] = {} if device is None else {"backend": backend_on(device, backend)}
-    together = devices_of(devices, device)
-    return changes if together is None else changes | {"devices": together}
-
-
 @app.command()
 def resume(
     run: RunArgument,
@@ -321,12 +322,11 @@ def resume(
 
 def _train(prepared: "Prepared", *, every: "Often", log: str | None, quiet: bool, as_json: bool) -> None:
     """Train with epoch lines and a progress bar. Print how the run ended."""
-    from mlpax.engine import hosts
     from mlpax.runs.logs import logger
 
     path, recipe = prepared.path, prepared.recipe
     logs = logger(log, path) if log else nullcontext()
-    silent = quiet or as_json or hosts.index() > 0
+    silent = quiet or as_json or _follows()
     on_terminal = sys.stdout.isatty() and not silent
     shown = bar(recipe.epochs, prepared.begun) if on_terminal else nullcontext(show)
     with logs as logged, shown as show_epoch:
@@ -350,7 +350,7 @@ def _train(prepared: "Prepared", *, every: "Often", log: str | None, quiet: bool
 
         with _told(path):
             result = prepared.train(every=every, on_epoch=on_epoch, on_refit=on_refit, notice=say)
-    if hosts.index() > 0:
+    if _follows():
         return
     if as_json:
         show_json({"run": str(path), **result._asdict()})

@@ -13,8 +13,20 @@ from typer.core import TyperCommand
 from mlpax.data.reading import Reading, columns_named
 from mlpax.recipes import Recipe
 
-__all__ = ["COLUMNS", "FILE", "SEVERAL", "Field", "InPanels", "Setting", "fields_of", "panels", "reading_of",
-           "with_options"]  # fmt: skip
+__all__ = [
+    "COLUMNS",
+    "FILE",
+    "SEVERAL",
+    "TOGETHER",
+    "Field",
+    "InPanels",
+    "Setting",
+    "Together",
+    "fields_of",
+    "panels",
+    "reading_of",
+    "with_options",
+]  # fmt: skip
 
 Setting = str | int | float | bool | list[str]  # the value of an option
 Command = Callable[..., None]
@@ -122,10 +134,33 @@ PANELS = {
 def panels() -> dict[str, list[Field]]:
     """Return the panels of `mlpax train --help`, and the fields in each."""
     placed = {name for names in PANELS.values() for name in names}
-    placed.add("devices")  # of the machine: `mlpax train` has an option of its own, which also takes `all`
+    placed.add("devices")  # which is in `Together`, and also takes `all`
     others = [field.name for field in fields_of(Recipe) if field.name not in placed]
     panels = {panel: fields_of(Reading, names) for panel, names in PANELS_OF_DATA.items()}
     return panels | {p: fields_of(Recipe, names) for p, names in (PANELS | {"Training": others}).items()}
+
+
+def _told(help: str) -> typing.Any:
+    return dataclasses.field(default=None, metadata={"help": help, "options": ()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Together:
+    """Options of `mlpax train` for several devices and several processes; see `engine.hosts.join`."""
+
+    devices: str = _told(
+        "devices of each process that train together: a number, or all [1; of several processes all]"
+    )
+    distributed: str = _told(
+        "auto trains with the other processes that SLURM, Open MPI or Kubernetes started"
+    )
+    coordinator: str = _told("without such a launcher: the address of process 0, as 10.0.0.1:1234")
+    processes: int = _told("number of processes that train together")
+    process: int = _told("number of this process, from 0")
+    wait: int = _told("seconds to wait for the other processes [300]")
+
+
+TOGETHER = {"Several devices and hosts": fields_of(Together)}
 
 
 def _option(field: Field, panel: str, *, several: bool) -> Parameter:

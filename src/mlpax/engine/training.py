@@ -314,7 +314,7 @@ def together(
 ) -> population.Run:
     """Return the function of a backend that runs up to so many epochs of all members; see `epochs`."""
     count = epochs_a_call or EPOCHS_A_CALL
-    plan, hyper, orders, backend, threads, _, ensembles, _ = training
+    plan, hyper, orders, backend, threads, _, ensembles, devices = training
     if backend == "native":
         from mlpax.engine.native.population import population_of
 
@@ -326,7 +326,7 @@ def together(
 
     parameters = sum(math.prod(np.shape(p)) for p in jax.tree.leaves(state.params))
     count = count if is_small(parameters, int(data.n)) else 1
-    return by_xla(data, valid, plan, hyper, orders, state, count, ensembles)
+    return by_xla(data, valid, plan, hyper, orders, state, count, ensembles, devices)
 
 
 Call = Callable[[State, int], Called]  # runs up to so many epochs

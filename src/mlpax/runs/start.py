@@ -182,6 +182,8 @@ def folds_of(
     InputError
         If the data are read from standard input.
     """
+    if hosts.count() > 1:
+        raise InputError("folds are trained by one process; leave out folds, or start one process")
     if isinstance(found, Table) and is_input(found.path):
         raise InputError("each fold reads the data, and standard input can be read once; save it to a file")
     said = list[bool]()

@@ -141,6 +141,10 @@ class Trials:
         candidates, taken = list[Candidate](), 0
         for number in self.numbers:
             recipe = base.replace(train_metrics=False, **settings[number])
+            if recipe.devices > 1:
+                raise InputError(
+                    f"devices {recipe.devices} train one network, and here are many; leave it out"
+                )
             for dataset, rows in zip(datasets, placed, strict=True):
                 for seed in range(recipe.seed, recipe.seed + seeds):
                     data, valid, how, params, _ = prepare(dataset, recipe.replace(seed=seed), rows)

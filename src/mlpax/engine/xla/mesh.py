@@ -21,7 +21,8 @@ from mlpax.engine.state import State
 from mlpax.engine.xla.epoch import QUICK, Programs, epochs, let_go, measure, train_pass
 from mlpax.errors import InputError, counted
 
-__all__ = ["AXIS", "cannot_pay", "local_devices", "mesh_of", "place", "programs_of"]
+__all__ = ["AXIS", "cannot_pay", "local_devices", "mesh_of", "on_all", "place", "programs_of",
+           "replicated"]  # fmt: skip
 
 AXIS = "devices"
 # Measured with two processes on two cores: the floating-point operations a second of large products, and the
@@ -57,7 +58,8 @@ def mesh_of(devices: int) -> Mesh:
         )
     if each > len(here):
         raise InputError(
-            f"devices {each}, but JAX has {counted(len(here), f'{kind} device')} here; choose {len(here)}"
+            f"a training on {devices} devices needs {each} in each process, and JAX has"
+            f" {counted(len(here), f'{kind} device')} here; go on where they are, or train anew"
         )
     every = [[d for d in jax.devices(kind) if d.process_index == p][:each] for p in range(processes)]
     return Mesh(np.array(every).ravel(), (AXIS,))
@@ -129,6 +131,11 @@ def _split(array: np.ndarray, mesh: Mesh, spec: PartitionSpec) -> Array:
     return jax.make_array_from_callback(array.shape, NamedSharding(mesh, spec), lambda index: array[index])
 
 
+def replicated(tree: Pytree, mesh: Mesh) -> Any:
+    """Return arrays of the host with a copy on every device of a mesh."""
+    return jax.tree.map(lambda array: _split(np.asarray(array), mesh, WHOLE), tree)
+
+
 def programs_of(mesh: Mesh) -> Programs:
     """Return the compiled functions for a mesh."""
     let_go(_pass, _measure, _epochs)
@@ -149,10 +156,15 @@ def programs_of(mesh: Mesh) -> Programs:
     return Programs(run_pass, partial(_measure, mesh=mesh), run_epochs)
 
 
-def _on(mesh: Mesh, function: Callable[..., Any], *specs: Any) -> Callable[..., Any]:
-    """Return a function that runs on every device, on its part of the arguments; the results are equal."""
+def on_all(
+    mesh: Mesh, function: Callable[..., Any], *specs: Any, results: PartitionSpec = WHOLE
+) -> Callable[..., Any]:
+    """Return a function that runs on every device, on its part of the arguments.
+
+    The results are parts, too, or by default equal on all devices.
+    """
     # Nothing tells JAX that what was summed over the devices is equal on all of them, so it cannot check.
-    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=WHOLE, check_vma=False)
+    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=results, check_vma=False)
 
 
 def _rows(data: Data | None) -> object:
@@ -171,7 +183,7 @@ def _pass(
     def one(state: State, data: Data, order: Array | None, hyper: Hyper) -> tuple[State, Array]:
         return train_pass(state, _own(data), None if order is None else order[0], hyper, plan=plan, axis=AXIS)
 
-    return _on(mesh, one, WHOLE, ROWS, SPLIT, WHOLE)(state, data, order, hyper)
+    return on_all(mesh, one, WHOLE, ROWS, SPLIT, WHOLE)(state, data, order, hyper)
 
 
 @partial(jax.jit, static_argnames=("plan", "mesh"))
@@ -182,7 +194,7 @@ def _measure(
         valid = None if valid is None else _own(valid)
         return measure(state, loss, _own(data), valid, hyper, plan=plan, axis=AXIS)
 
-    return _on(mesh, one, WHOLE, WHOLE, ROWS, _rows(valid), WHOLE)(state, loss, data, valid, hyper)
+    return on_all(mesh, one, WHOLE, WHOLE, ROWS, _rows(valid), WHOLE)(state, loss, data, valid, hyper)
 
 
 @partial(jax.jit, static_argnames=("plan", "count", "mesh"))
@@ -196,4 +208,4 @@ def _epochs(
         return epochs(state, _own(data), valid, own, hyper, plan=plan, count=count, axis=AXIS)
 
     specs = WHOLE, ROWS, _rows(valid), PartitionSpec(None, AXIS), WHOLE
-    return _on(mesh, one, *specs)(state, data, valid, orders, hyper)
+    return on_all(mesh, one, *specs)(state, data, valid, orders, hyper)

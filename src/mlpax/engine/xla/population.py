@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from mlpax.engine import stopping
@@ -17,6 +18,7 @@ from mlpax.engine.rows import Data, Orders
 from mlpax.engine.state import DIVERGED, Joint, State
 from mlpax.engine.waiting import heard
 from mlpax.engine.xla.epoch import QUICK, epoch, evaluate, let_go, settings_of_ours
+from mlpax.engine.xla.mesh import AXIS, mesh_of, on_all, replicated
 from mlpax.engine.xla.objective import objective_of, per_example
 
 __all__ = ["Carry", "ensemble_of", "members_epochs", "population_of"]
@@ -25,6 +27,9 @@ __all__ = ["Carry", "ensemble_of", "members_epochs", "population_of"]
 CACHE = 2**23  # bytes of parameters and their update rules
 
 Tree = TypeVar("Tree")
+
+Every = tuple[State, Hyper, Array | None]  # of all members, the orders if they have their own
+Shared = tuple[Data, Data | None, Array | None]
 
 
 class Carry(NamedTuple):
@@ -48,15 +53,18 @@ def population_of(
     state: State,
     count: int,
     ensembles: int = 1,
+    devices: int = 1,
 ) -> Run:
     """Return the function that runs up to so many epochs from a population's state, at most `count`.
 
-    See `mlpax.engine.native.population.population_of` for the other arguments.
+    The members are spread over so many devices, which must divide their number. See
+    `mlpax.engine.native.population.population_of` for the other arguments.
     """
     let_go(run_members)
     chunk = members_at_a_time(state)
-    data, valid = jax.device_put((data, valid))
-    static = {"plan": plan, "count": count, "chunk": chunk, "ensembles": ensembles}
+    mesh = mesh_of(devices) if devices > 1 else None
+    data, valid = replicated((data, valid), mesh) if mesh else jax.device_put((data, valid))
+    static = {"plan": plan, "count": count, "chunk": chunk, "ensembles": ensembles, "mesh": mesh}
 
     def run(state: State, due: int) -> Joint:
         due = min(count, due)
@@ -102,6 +110,7 @@ def members_epochs(
     count: int,
     chunk: int,
     ensembles: int = 1,
+    mesh: Mesh | None = None,
 ) -> Carry:
     """Run up to `due` epochs of all members, at most `count`.
 
@@ -121,6 +130,8 @@ def members_epochs(
         Members that are trained at a time; the others wait for the next turn in every epoch.
     ensembles : int, default 1
         How many the members make up, as many members each.
+    mesh : Mesh, optional
+        Devices that train as many members each. All of them get all results.
 
     Returns
     -------
@@ -140,7 +151,7 @@ def members_epochs(
     def run(carry: Carry) -> Carry:
         k, live = carry.done, is_due(carry.state)
         order = None if orders is None else orders[k]
-        state, found = _epoch_of_each(carry.state, data, valid, order, hypers, plan, chunk)
+        state, found = _epoch_of_each(carry.state, data, valid, order, hypers, plan, chunk, mesh)
         lost = ~jnp.isfinite(found["loss"])
         state = frozen(live, _left_out(lost, state, carry.state), carry.state)
         figures = {
@@ -171,21 +182,38 @@ def members_epochs(
         jnp.zeros((count, members), dtype),
         {name: jnp.zeros((count, ensembles), dtype) for name in plan.figures},
     )
-    return lax.while_loop(lambda c: (c.done < due) & jnp.any(is_due(c.state)), run, start)
+    carry = lax.while_loop(lambda c: (c.done < due) & jnp.any(is_due(c.state)), run, start)
+    return lax.with_sharding_constraint(carry, NamedSharding(mesh, PartitionSpec())) if mesh else carry
 
 
 def _epoch_of_each(
-    state: State, data: Data, valid: Data | None, order: Array | None, hypers: Hyper, plan: Plan, chunk: int
+    state: State,
+    data: Data,
+    valid: Data | None,
+    order: Array | None,
+    hypers: Hyper,
+    plan: Plan,
+    chunk: int,
+    mesh: Mesh | None,
 ) -> tuple[State, dict[str, Array]]:
     """Train and measure an epoch of all members, `chunk` at a time."""
     own = order is not None and order.ndim == 2
 
-    def one(member: tuple[State, Hyper, Array | None]) -> tuple[State, dict[str, Array]]:
-        state, hyper, order_of_its_own = member
-        return epoch(state, data, valid, order_of_its_own if own else order, hyper, plan=plan)
+    def all_of(every: Every, shared: Shared) -> tuple[State, dict[str, Array]]:
+        data, valid, order = shared
 
-    every = state, hypers, order if own else None
-    return jax.vmap(one)(every) if chunk >= len(state.epoch) else lax.map(one, every, batch_size=chunk)
+        def one(member: Every) -> tuple[State, dict[str, Array]]:
+            state, hyper, order_of_its_own = member
+            return epoch(state, data, valid, order_of_its_own if own else order, hyper, plan=plan)
+
+        few = chunk >= len(every[0].epoch)
+        return jax.vmap(one)(every) if few else lax.map(one, every, batch_size=chunk)
+
+    every, shared = (state, hypers, order if own else None), (data, valid, None if own else order)
+    if mesh:
+        each = PartitionSpec(AXIS)
+        return on_all(mesh, all_of, each, PartitionSpec(), results=each)(every, shared)
+    return all_of(every, shared)
 
 
 def _left_out(lost: Array, new: State, old: State) -> State:
@@ -249,5 +277,5 @@ def ensemble_of(plan: Plan, alive: Array) -> Objective:
 
 
 run_members = jax.jit(
-    members_epochs, static_argnames=("plan", "count", "chunk", "ensembles"), compiler_options=QUICK
+    members_epochs, static_argnames=("plan", "count", "chunk", "ensembles", "mesh"), compiler_options=QUICK
 )
