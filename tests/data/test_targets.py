@@ -201,7 +201,8 @@ def test_several_targets_of_classes():
 @pytest.mark.parametrize(
     ("changes", "options", "says"),
     [
-        ({"b": pl.col("size") * 1.25}, {}, "target 'a' is of classes, and 'b' of numbers; train a run for each"),
+        ({"b": pl.col("size") * 1.25}, {},
+         "target 'a' is of classes, and 'b' of numbers; train a run for each"),
         ({"b": pl.lit(1)}, {"task": "classification"}, "target 'b' holds one class only, 1"),
         ({}, {"class_weight": "balanced"}, "class_weight 'balanced' is for one target, and there are 2"),
         ({"b": pl.when(pl.int_range(60) > 29).then("b"), "a": pl.when(pl.int_range(60) < 40).then("a")}, {},
