@@ -140,7 +140,7 @@ def main() -> None:
             print(f"{size / 1e9:.1f} GB to {ending}: {found:,} of {rows:,} rows, {memory / 2**20:.0f} MiB,"
                   f" {seconds:.0f} s, {size / 1e6 / seconds:.0f} MB a second", flush=True)  # fmt: skip
             if part is not None:
-                print(told.strip(), f"; {part:.0%} of the slowest", sep="", flush=True)
+                print(f"{told.strip()}; the whole is {part:.0%} of the slowest stage", flush=True)
             out.unlink()
         table = Path(folder) / "table.parquet"
         write_parquet(table, options.rows)

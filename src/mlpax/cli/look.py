@@ -170,12 +170,7 @@ def predict(
 
     model = load(run)
     to_stdout = str(out) == "-"
-    if not to_stdout:
-        check_out(out)
-    if not to_stdout and out.suffix not in (".csv", ".parquet"):
-        raise InputError(f"{out} is no name for predictions; end it with .csv or .parquet")
-    if out.exists() and Path(data).exists() and out.samefile(data):
-        raise InputError(f"{out} holds the rows to predict; --out takes another file")
+    _check_predictions(out, data, to_stdout=to_stdout)
     found = source(data, data_dir, model=model).to_predict(model, say, reading_of(settings))
     clock, start = found.clock or Clock(), time.perf_counter()
     rows = model.write_predictions(
@@ -183,13 +178,22 @@ def predict(
         disagreement=disagreement, interval=interval, clock=clock,
         columns=None if columns is None else next(csv.reader([columns], skipinitialspace=True)),
     )  # fmt: skip
-    seconds = time.perf_counter() - start
     if to_stdout:
         say(f"{rows} predictions")
     else:
         show(f"{out}: {rows} predictions")
-    if seconds >= LONG:
+    if (seconds := time.perf_counter() - start) >= LONG:
         say(rates(rows, seconds, clock.seconds))
+
+
+def _check_predictions(out: Path, data: str, *, to_stdout: bool) -> None:
+    """Raise an error if the predictions of `data` cannot be written to `out`."""
+    if not to_stdout:
+        check_out(out)
+    if not to_stdout and out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"{out} is no name for predictions; end it with .csv or .parquet")
+    if out.exists() and Path(data).exists() and out.samefile(data):
+        raise InputError(f"{out} holds the rows to predict; --out takes another file")
 
 
 def check_out(out: Path) -> None:
