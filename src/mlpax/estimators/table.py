@@ -116,12 +116,12 @@ class _Table(BaseEstimator):
         with on_device(self.device):
             return self._fit_folds(frame, Wanted(self.recipe, changes, self.quality), reading, origin)
 
-    def _rows_of(self, X: Any, y: object) -> "tuple[pl.DataFrame, list[pl.Series]]":
-        """Return the columns of X and of y."""
+    def _rows_of(self, X: Any, y: object, rows: int = 2) -> "tuple[pl.DataFrame, list[pl.Series]]":
+        """Return the columns of X and of y; raise an error for fewer rows."""
         import polars as pl
 
         frame = as_frame(X)
-        for kind, count, least in (("feature", frame.width, 1), ("sample", frame.height, 2)):
+        for kind, count, least in (("feature", frame.width, 1), ("sample", frame.height, rows)):
             if count < least:
                 raise InputError(
                     f"X has {count} {kind}(s) (shape={np.shape(X)}) while a minimum of {least} is required."
@@ -179,7 +179,7 @@ class _Table(BaseEstimator):
             )
         if self.folds or self.refit or self.finetune is not None:
             raise InputError("folds, refit and finetune are of fit; leave them out for partial_fit")
-        frame, values = self._rows_of(X, y)
+        frame, values = self._rows_of(X, y, rows=1)
         model: Model | None = getattr(self, "model_", None)
         partial: Partial | None = getattr(self, "_partial", None)
         if model is not None and model.fold_columns:

@@ -326,7 +326,9 @@ def train(
     rows = found if isinstance(found, InMemory) else None
     if reading.folds:
         if log or tuned or [*callbacks]:
-            raise InputError("log, callbacks and finetune are of one run, not of folds; leave them out")
+            raise InputError(
+                "log and callbacks are of one run, as finetune is, and folds are several; leave them out"
+            )
         folds = start.folds_of(found, wanted, reading, data_dir=data_dir, resume=resume, notice=told)
         with on_device(device), start.folder(out, short_name(name), wanted.name("folds")) as path:
             return _folded(path, folds, reading.folds, every, verbose, rows)
