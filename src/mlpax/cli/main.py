@@ -36,6 +36,7 @@ from mlpax.recipes import QUALITIES, RECIPES, Recipe
 from mlpax.wording import epoch_line, figure
 
 if TYPE_CHECKING:
+    from mlpax.data.sources import Wanted
     from mlpax.runs.run import Every as Often
     from mlpax.runs.run_files import Result
     from mlpax.runs.start import Prepared
@@ -268,14 +269,8 @@ def train(
             _train(prepared, log=log, **told)
         return
     wanted = Wanted(recipe, changes, quality)
-    if like is not None:
-        if data is None or chosen_recipe or finetune:
-            raise InputError("--like takes the recipe from the run; name data to train on, and no recipe")
-        wanted, reading = start.like(like, changes, reading)
-    if finetune is not None:
-        if data is None or reading.folds:
-            raise InputError("--finetune trains one run on other data; name the data, and leave out --folds")
-        wanted = start.tuned(finetune, wanted)
+    if like is not None or finetune is not None:
+        wanted, reading = _as_earlier(wanted, reading, data, like, finetune)
     data = data or "digits"
     if reading.folds and log:
         raise InputError(f"log {log!r} is of one run, and each fold has one of its own; leave it out")
@@ -290,6 +285,22 @@ def train(
     where: Any = {"data": data, "data_dir": data_dir, "device": device, "finetune": finetune}
     with start.on_rows(ready, reading, out, resume=resume, **where) as prepared:
         _train(prepared, log=log, **told)
+
+
+def _as_earlier(
+    wanted: "Wanted", reading: Reading, data: str | None, like: Path | None, finetune: Path | None
+) -> "tuple[Wanted, Reading]":
+    """Return the settings with those of a run in their place (`like`), or with the shape of its network."""
+    from mlpax.runs import start
+
+    if like is not None:
+        if data is None or wanted.recipe or wanted.quality != QUALITIES[0] or finetune:
+            raise InputError("--like takes the recipe from the run; name data to train on, and no recipe")
+        return start.like(like, wanted.changes, reading)
+    assert finetune is not None
+    if data is None or reading.folds:
+        raise InputError("--finetune trains one run on other data; name the data, and leave out --folds")
+    return start.tuned(finetune, wanted), reading
 
 
 @app.command()

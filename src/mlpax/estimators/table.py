@@ -117,11 +117,11 @@ class _Table(BaseEstimator):
             return self._fit_folds(frame, Wanted(self.recipe, changes, self.quality), reading, origin)
 
     def _rows_of(
-        self, X: Any, y: object, class_weight: ClassWeight
+        self, X: Any, y: object, class_weight: ClassWeight, rows: int = 2
     ) -> "tuple[pl.DataFrame, list[pl.Series]]":
-        """Return the columns of X and of y."""
+        """Return the columns of X and of y; raise an error for fewer rows."""
         frame = as_frame(X)
-        for kind, count, least in (("feature", frame.width, 1), ("sample", frame.height, 2)):
+        for kind, count, least in (("feature", frame.width, 1), ("sample", frame.height, rows)):
             if count < least:
                 raise InputError(
                     f"X has {count} {kind}(s) (shape={np.shape(X)}) while a minimum of {least} is required."
@@ -177,7 +177,7 @@ class _Table(BaseEstimator):
             )
         if self.folds or self.refit or self.finetune is not None:
             raise InputError("folds, refit and finetune are of fit; leave them out for partial_fit")
-        frame, values = self._rows_of(X, y, class_weight)
+        frame, values = self._rows_of(X, y, class_weight, rows=1)
         if self._task == "classification" and len(values) > 1:
             raise InputError(f"partial_fit learns one column of classes, and y has {len(values)}; use fit")
         model: Model | None = getattr(self, "model_", None)

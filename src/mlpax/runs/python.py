@@ -299,10 +299,9 @@ def train(
     """
     every, out = start.often(checkpoint_every), None if out is None else Path(out)
     reading, changes = _settings(options, target)
-    if device is not None:
-        changes["backend"] = backend_on(device, changes.get("backend", "auto"))
-    if (together := devices_of(devices, device)) is not None:
-        changes["devices"] = together
+    changes |= {} if device is None else {"backend": backend_on(device, changes.get("backend", "auto"))}
+    together = devices_of(devices, device)
+    changes |= {} if together is None else {"devices": together}
     if resume and out is None:
         raise InputError("resume needs the run's folder; name it with out=")
     if from_run is not None:
@@ -321,27 +320,25 @@ def train(
             parent.path, changes, out, data=moved, data_dir=data_dir, device=device
         ) as prepared:
             return _trained(prepared, every, log, verbose, callbacks, moved)
-    wanted = Wanted(recipe, changes, quality)
+    wanted, tuned = Wanted(recipe, changes, quality), None if finetune is None else _path_of(finetune)
     if like is not None:
-        if finetune is not None or recipe or quality != QUALITIES[0]:
-            raise InputError("like takes the recipe from the run; leave out recipe and quality")
+        if tuned or recipe or quality != QUALITIES[0]:
+            raise InputError("like takes the recipe from the run; leave out recipe, quality and finetune")
         wanted, reading = start.like(_path_of(like), changes, reading)
-    if finetune is not None:
-        if data is None or reading.folds:
-            raise InputError("finetune trains one run on other data; give data, and leave out folds")
-        wanted = start.tuned(_path_of(finetune), wanted)
+    wanted = start.tuned(tuned, wanted) if tuned else wanted
     found, reading, name = _source("digits" if data is None else data, y, reading, data_dir)
     rows = found if isinstance(found, InMemory) else None
     if reading.folds:
-        if log or [*callbacks]:
-            raise InputError("log and callbacks are of one run, and each fold has one; leave them out")
+        if log or tuned or [*callbacks]:
+            raise InputError(
+                "log and callbacks are of one run, as finetune is, and folds are several; leave them out"
+            )
         folds = start.folds_of(found, wanted, reading, data_dir=data_dir, resume=resume, notice=told)
         with on_device(device), start.folder(out, short_name(name), wanted.name("folds")) as path:
             return _folded(path, folds, reading.folds, every, verbose, rows)
     with _in_python():
         ready = found.to_train(wanted, reading, told)
-    where: Any = {"data": name, "data_dir": data_dir, "device": device}
-    where["finetune"] = None if finetune is None else _path_of(finetune)
+    where: Any = {"data": name, "data_dir": data_dir, "device": device, "finetune": tuned}
     with start.on_rows(ready, reading, out, resume=resume, **where) as prepared:
         return _trained(prepared, every, log, verbose, callbacks, rows)
 

@@ -186,35 +186,35 @@ def train(
         if hosts.index() > 0:
             return _follow(problem, config)
         with _writing(path, config, dataset, problem, network, resume, before, notice) as (run, caught):
-            repeated = len(run.history)
             for row in run.history[origin.epochs if origin else 0 :]:
                 on_epoch(row)
-            try:
-                interrupted, unheard = run.train(every, on_epoch, caught)
-                again, trained = None, len(run.history) - repeated
-                if recipe.refit and not (interrupted or unheard or caught):
-                    again = run.on_all_rows()
-                    repeated = len(again.history)
-                    interrupted, unheard = again.train_on_all_rows(every, on_refit, caught)
-                    trained += len(again.history) - repeated
-            except DivergedError:  # the writer has ended: nobody else writes the files
-                with hosts.leading():
-                    run.finish("diverged")
-                hosts.from_first()  # the others wait for it
-                raise
-            interrupted |= recipe.refit and not again
-            if resume and not trained:
-                notice(f"{path} had come to its end; no epoch was left to train")
-            over = "finished" if len(run.history) == recipe.epochs else "stopped early"
-            with hosts.leading():
-                result = run.finish("interrupted" if interrupted else over, None if interrupted else again)
-            hosts.from_first(json.dumps(result._asdict()).encode())
-            if unheard:
-                raise unheard
-            if interrupted:
-                where = f"{len(again.history)} on all rows" if again else str(len(run.history))
-                raise _interruption(caught, where, f"go on with: mlpax resume {path}")
-        return result
+            return _lead(run, every, on_epoch, on_refit, caught, resume)
+
+
+def _lead(
+    run: "_Run", every: Every, on_epoch: Callable[[Record], object],
+    on_refit: Callable[[Record, int], object], caught: list[int], resume: bool,
+) -> Result:  # fmt: skip
+    """Train to the end and write the run; other processes may train with this one."""
+    try:
+        again, trained, interrupted, unheard = run.train_both(every, on_epoch, on_refit, caught)
+    except DivergedError:  # the writer has ended: nobody else writes the files
+        with hosts.leading():
+            run.finish("diverged")
+        hosts.from_first()  # the others wait for it
+        raise
+    if resume and not trained:
+        run.notice(f"{run.path} had come to its end; no epoch was left to train")
+    over = "finished" if len(run.history) == run.config.recipe.epochs else "stopped early"
+    with hosts.leading():
+        result = run.finish("interrupted" if interrupted else over, None if interrupted else again)
+    hosts.from_first(json.dumps(result._asdict()).encode())
+    if unheard:
+        raise unheard
+    if interrupted:
+        where = f"{len(again.history)} on all rows" if again else str(len(run.history))
+        raise _interruption(caught, where, f"go on with: mlpax resume {run.path}")
+    return result
 
 
 def _begun_with(begun: Config | None, finetune: Path | None) -> tuple[Tuned | None, Origin | None]:
@@ -319,7 +319,7 @@ class _Run:
     config: Config
     dataset: Dataset
     problem: Problem
-    start: State  # before the first epoch
+    start: State | None  # before the first epoch; None for that of the problem
     origin: Parent | None  # the run to go on from
     network: Origin | None  # the network to begin with
     still_ours: Callable[[], None]  # raises if the lock was taken away
@@ -328,7 +328,8 @@ class _Run:
     def __post_init__(self) -> None:
         """Start at the newest whole checkpoint, or before the first epoch."""
         (self.path / "checkpoints").mkdir(exist_ok=True)
-        recipe, training, start = self.config.recipe, self.problem.training, self.start
+        recipe, training = self.config.recipe, self.problem.training
+        start = self.start or initial_state(self.problem.params, training, recipe.seed)
         arrays, record, damaged = checkpoints.latest(
             self.path / "checkpoints", arrays_of(start, training), self.config.identity
         )
@@ -345,6 +346,38 @@ class _Run:
         for line in damaged:
             self.notice(f"passed over {line}; going on from epoch {record['epoch']}")
         self.state, self.history = state_of(arrays, start, training), list[Record](record.get("history", []))
+
+    def train_both(
+        self,
+        every: Every,
+        on_epoch: Callable[[Record], object],
+        on_refit: Callable[[Record, int], object],
+        caught: list[int],
+    ) -> tuple["_Run | None", int, bool, Exception | None]:
+        """Train to the end, and then, if the recipe says `refit`, on all rows.
+
+        Returns
+        -------
+        again : _Run or None
+            The second training.
+        trained : int
+            Epochs of both.
+        interrupted, unheard
+            As of `train`.
+        """
+        before = len(self.history)
+        interrupted, unheard = self.train(every, on_epoch, caught)
+        trained = len(self.history) - before
+        if not self.config.recipe.refit:
+            return None, trained, interrupted, unheard
+        if interrupted or unheard or caught:
+            return None, trained, True, unheard
+        again = self.on_all_rows()
+        before, epochs = len(again.history), again.config.recipe.epochs
+        for row in again.history:
+            on_refit(row, epochs)
+        interrupted, unheard = again.train(every, lambda row: on_refit(row, epochs), caught)
+        return again, trained + len(again.history) - before, interrupted, unheard
 
     def train(
         self, every: Every, on_epoch: Callable[[Record], object], caught: list[int]
@@ -389,15 +422,6 @@ class _Run:
         folder.mkdir(exist_ok=True)
         checkpoints.sweep(folder)
         return _Run(folder, config, self.dataset, problem, start, None, None, self.still_ours, self.notice)
-
-    def train_on_all_rows(
-        self, every: Every, on_refit: Callable[[Record, int], object], caught: list[int]
-    ) -> tuple[bool, Exception | None]:
-        """Train the run of `on_all_rows` to its end; see `train`."""
-        epochs = self.config.recipe.epochs
-        for row in self.history:
-            on_refit(row, epochs)
-        return self.train(every, lambda row: on_refit(row, epochs), caught)
 
     def write_checkpoint(self, arrays: checkpoints.Arrays, history: list[Record], best: int) -> None:
         """Write a checkpoint and `metrics.csv`. Remove old checkpoints, but not that of epoch `best`."""
