@@ -51,6 +51,9 @@ from mlpax.runs.run_files import Config, Result, read_config, write_config, writ
 __all__ = ["Every", "check_run_folder", "check_same", "config_of", "new_folder", "tell_versions", "train"]
 
 
+AGAIN = "start all processes again by the same command"
+
+
 class Every(NamedTuple):
     """How often to write a checkpoint: after at least this many epochs and at least this many seconds."""
 
@@ -152,7 +155,7 @@ def train(
     hosts.all_equal(
         {"data": config.fingerprint, "settings": config.identity, "versions": str(config.versions)}
     )
-    with hosts.told_of_the_lost("nothing is lost: start all processes again by the same command"):
+    with hosts.told_of_the_lost(f"nothing is lost; {AGAIN}"):
         if hosts.index() > 0:
             return _follow(problem, config)
         with _writing(path, config, dataset, problem, resume, before, notice) as (run, caught):
@@ -173,7 +176,7 @@ def train(
                 result = run.finish("interrupted" if interrupted else over)
             hosts.from_first(json.dumps(result._asdict()).encode())
             if interrupted and not unheard:
-                raise _interruption(caught, len(run.history), f"go on with: mlpax resume {path}")
+                raise _interruption(caught, len(run.history), path)
             if unheard:
                 raise unheard
         return result
@@ -226,7 +229,7 @@ def _follow(problem: Problem, config: Config) -> Result:
             raise
         result = Result(**json.loads(hosts.from_first()))
     if result.state == "interrupted":
-        raise _interruption(caught, result.epochs, "start all processes again by the same command")
+        raise _interruption(caught, result.epochs)
     return result
 
 
@@ -260,9 +263,10 @@ def _is_over(last: Record, recipe: Recipe) -> bool:
     return last["epoch"] == recipe.epochs or not math.isfinite(last["loss"])
 
 
-def _interruption(caught: list[int], epochs: int, remedy: str) -> InterruptedRun:
+def _interruption(caught: list[int], epochs: int, path: Path | None = None) -> InterruptedRun:
     """Return the error of a run that a signal has ended; another process may have got it."""
     number = caught[0] if caught else int(signal.SIGTERM)
+    remedy = AGAIN if hosts.count() > 1 else f"go on with: mlpax resume {path}"
     return InterruptedRun(number, f"interrupted after epoch {epochs}; nothing is lost; {remedy}")
 
 
