@@ -90,6 +90,15 @@ except InputError as error:
     assert ran.stdout.count("\n") == 1
 
 
+def test_a_process_that_waits_in_vain_says_so_and_ends():
+    """JAX would abort the process, with a trace of C++ functions."""
+    where = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process", "0", "--wait", "1"]
+    command = [sys.executable, "-m", "mlpax", "train", "digits", "--out", "never-made", *where]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert "mlpax: not all processes came within 1 seconds; start all" in ran.stderr
+
+
 def test_a_process_alone_loads_no_jax():
     code = """
 import sys

@@ -6,6 +6,7 @@ A process alone takes part in nothing here, and none of these functions then loa
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ TASKS = {  # how launchers tell a process that it is one of several
     "SLURM": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
     "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
 }
+_ALONE: list[bool] = []  # whether this process has failed to meet the others
 _WELL, _ILL = b"\x01", b"\x00"
 
 
@@ -123,22 +125,34 @@ def _initialize(how: Mapping[str, object], wait: int) -> None:
     # It would take SIGTERM for itself; a run ends by its own rules, see `any_of`.
     jax.config.update("jax_enable_preemption_service", False)
     times = {"heartbeat_timeout_seconds": HEARTBEAT, "shutdown_timeout_seconds": HEARTBEAT}
-    try:
-        jax.distributed.initialize(**how, **times, initialization_timeout=wait)  # type: ignore[arg-type]
-        with _silenced():  # gloo prints to stdout when it connects
-            any_of(False)  # all processes meet here once more
-    except Exception as error:  # JAX and the launchers' libraries raise many kinds
-        said = " ".join(str(error).split())
-        if "coordinator_address" in said or "process" in said[:40]:
-            raise InputError(
-                "distributed auto finds no launcher: neither SLURM, Open MPI (before 5) nor Kubernetes has"
-                " started this process; use coordinator, processes and process"
-            ) from None
-        if "DEADLINE_EXCEEDED" in said:
-            raise InputError(
-                f"not all processes came within {wait} seconds; start all of them, with the same address"
-            ) from None
-        raise InputError(f"the processes cannot meet: {said[:200]}{_trap()}") from None
+    failed: list[Exception] = []
+
+    def meet() -> None:
+        try:
+            # JAX aborts the process when the time is over; it gets more than we wait.
+            jax.distributed.initialize(**how, **times, initialization_timeout=wait + 60)  # type: ignore[arg-type]
+            with _silenced():  # gloo prints to stdout when it connects
+                any_of(False)  # all processes meet here once more
+        except Exception as error:  # JAX and the launchers' libraries raise many kinds
+            failed.append(error)
+
+    thread = threading.Thread(target=meet, daemon=True)
+    thread.start()
+    thread.join(wait)
+    if not failed and not thread.is_alive():
+        return
+    _ALONE.append(True)
+    said = " ".join(str(failed[0]).split()) if failed else ""
+    if not said:
+        raise InputError(
+            f"not all processes came within {wait} seconds; start all, with the same address and number"
+        )
+    if "coordinator_address" in said or "process" in said[:40]:
+        raise InputError(
+            "distributed auto finds no launcher: neither SLURM, Open MPI (before 5) nor Kubernetes has"
+            " started this process; use coordinator, processes and process"
+        )
+    raise InputError(f"the processes cannot meet: {said[:200]}{_trap()}")
 
 
 @contextmanager
@@ -321,9 +335,9 @@ def leave(status: int) -> None:
 
     The first one, whose end stops all, gives the others a moment to say what they have to say.
     """
-    if not status or count() == 1:
+    if not status or not (_ALONE or count() > 1):
         return
-    if index() == 0:
+    if not _ALONE and index() == 0:
         time.sleep(1.0)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):

@@ -68,6 +68,7 @@ from mlpax.runs.run_files import (
 __all__ = ["Every", "check_run_folder", "check_same", "config_of", "new_folder", "tell_versions", "train"]
 
 
+AGAIN = "start all processes again by the same command"
 REFIT = "refit"  # the folder of the training on all rows, in that of its run
 
 
@@ -182,7 +183,7 @@ def train(
     hosts.all_equal(
         {"data": config.fingerprint, "settings": config.identity, "versions": str(config.versions)}
     )
-    with hosts.told_of_the_lost("nothing is lost: start all processes again by the same command"):
+    with hosts.told_of_the_lost(f"nothing is lost; {AGAIN}"):
         if hosts.index() > 0:
             return _follow(problem, config)
         with _writing(path, config, dataset, problem, network, resume, before, notice) as (run, caught):
@@ -213,7 +214,7 @@ def _lead(
         raise unheard
     if interrupted:
         where = f"{len(again.history)} on all rows" if again else str(len(run.history))
-        raise _interruption(caught, where, f"go on with: mlpax resume {run.path}")
+        raise _interruption(caught, where, run.path)
     return result
 
 
@@ -271,7 +272,7 @@ def _follow(problem: Problem, config: Config) -> Result:
             raise
         result = Result(**json.loads(hosts.from_first()))
     if result.state == "interrupted":
-        raise _interruption(caught, str(result.epochs), "start all processes again by the same command")
+        raise _interruption(caught, str(result.epochs))
     return result
 
 
@@ -305,9 +306,10 @@ def _is_over(last: Record, recipe: Recipe) -> bool:
     return last["epoch"] == recipe.epochs or not math.isfinite(last["loss"])
 
 
-def _interruption(caught: list[int], where: str, remedy: str) -> InterruptedRun:
+def _interruption(caught: list[int], where: str, path: Path | None = None) -> InterruptedRun:
     """Return the error of a run that a signal has ended; another process may have got it."""
     number = caught[0] if caught else int(signal.SIGTERM)
+    remedy = AGAIN if hosts.count() > 1 else f"go on with: mlpax resume {path}"
     return InterruptedRun(number, f"interrupted after epoch {where}; nothing is lost; {remedy}")
 
 
