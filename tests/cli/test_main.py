@@ -323,6 +323,7 @@ def test_help_and_version(mlpax):
     assert [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")] == [
         "Arguments:", "Options:", "Data:", "Columns of a table:", "Text and Excel files:", "Pictures:",
         "Network:",        "Update rule:", "Validation and early stopping:", "Training:",
+        "Several devices and hosts:",
     ]  # fmt: skip
     code, out, err = mlpax()  # the help, in its lines
     assert (code, out.splitlines()[0], err) == (2, "Usage: mlpax [OPTIONS] COMMAND [ARGS]...", "")

@@ -209,7 +209,7 @@ def test_what_changed_is_refused_by_its_name(tmp_path, monkeypatch):
             "monitor": "loss", "epochs": 25, "batch_size": 8, "seed": 5, "backend": "xla",
             "members": 3, "own_orders": True, "devices": 2,
         }.get(field.name, 0.123)  # fmt: skip
-        if field.name == "patience":  # which needs validation rows, refused first
+        if field.name in ("patience", "refit"):  # which need validation rows, refused first
             continue
         with pytest.raises(InputError, match=rf"started with {field.name} .*: mlpax resume {tmp_path}$"):
             run.train(

@@ -94,14 +94,18 @@ def validation_rows(estimator: Any, X: Any, y: Any, weight: object) -> Rows:
 
 def joined(rows: Rows, others: Rows) -> Rows:
     """Return rows and others as one; those without weights weigh 1."""
-    X = [own.X.toarray() if scipy.sparse.issparse(own.X) else own.X for own in (rows, others)]
     if scipy.sparse.issparse(rows.X) and scipy.sparse.issparse(others.X):
-        X = [scipy.sparse.vstack([rows.X, others.X], format="csr")]
+        X = scipy.sparse.vstack([rows.X, others.X], format="csr")
+    else:
+        dense: list[Any] = [
+            own.X.toarray() if scipy.sparse.issparse(own.X) else own.X for own in (rows, others)
+        ]
+        X = np.concatenate(dense)
     weight = None
     if rows.weight is not None or others.weight is not None:
         each = [np.ones(len(own.y)) if own.weight is None else own.weight for own in (rows, others)]
         weight = np.concatenate(each)
-    return Rows(X[0] if len(X) == 1 else np.concatenate(X), np.concatenate([rows.y, others.y]), weight)
+    return Rows(X, np.concatenate([rows.y, others.y]), weight)
 
 
 def placed(rows: Rows, batch_size: int, loss: str, dtype: npt.DTypeLike) -> Data:

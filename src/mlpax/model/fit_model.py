@@ -301,12 +301,7 @@ def _table(
     ]
     for start in starts:
         start["embeddings"] = with_new_codes(start["embeddings"], codes)  # validation rows may have some
-    if origin and (known := origin.model.columns):
-        kept, networks = kept_of(dataset, recipe, origin), itertools.cycle(origin.model.networks)
-        each, target = zip(starts, networks, strict=False), (mean, deviation)
-        starts = [begun_table(own, columns, kept, one, known, target) for own, one in each]
-    elif origin:
-        kept_of(dataset, recipe, origin)  # which refuses a network of pictures
+    starts = _begun(starts, dataset, recipe, (mean, deviation), origin) if origin else starts
     untrained = [Network(start["layers"], recipe.activation, start["embeddings"]) for start in starts]
     _check_file(_model(dataset, recipe, untrained, columns=columns))
 
@@ -336,6 +331,18 @@ def _table(
         params=starts if recipe.members > 1 else starts[0],
         model=model,
     )
+
+
+def _begun(
+    starts: list[TableParams], dataset: Dataset, recipe: Recipe, target: tuple[np.ndarray, np.ndarray],
+    origin: Origin,
+) -> list[TableParams]:  # fmt: skip
+    """Return the parameters before the first epoch with those of another network where they fit."""
+    kept, columns, known = kept_of(dataset, recipe, origin), dataset.columns, origin.model.columns
+    assert columns is not None
+    assert known is not None  # `kept_of` refuses a network of pictures
+    each = zip(starts, itertools.cycle(origin.model.networks), strict=False)
+    return [begun_table(own, columns, kept, one, known, target) for own, one in each]
 
 
 def _of_members(recipe: Recipe) -> list[Recipe]:

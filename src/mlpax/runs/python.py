@@ -305,14 +305,8 @@ def train(
     if resume and out is None:
         raise InputError("resume needs the run's folder; name it with out=")
     if from_run is not None:
-        if (
-            like is not None
-            or finetune is not None
-            or recipe
-            or quality != QUALITIES[0]
-            or resume
-            or reading != Reading()
-        ):
+        chosen = like is not None, finetune is not None, recipe, quality != QUALITIES[0], resume
+        if any(chosen) or reading != Reading():
             raise InputError("from_run takes recipe and options from the run; give only numbers to change")
         parent = from_run if isinstance(from_run, Run) else load_run(from_run)
         moved = parent.moved if data is None else _moved(parent.config, data, y)
