@@ -94,6 +94,7 @@ def validation_rows(estimator: Any, X: Any, y: Any, weight: object) -> Rows:
 
 def joined(rows: Rows, others: Rows) -> Rows:
     """Return rows and others as one; those without weights weigh 1."""
+    X: list[Any] = [own.X.toarray() if scipy.sparse.issparse(own.X) else own.X for own in (rows, others)]
     if scipy.sparse.issparse(rows.X) and scipy.sparse.issparse(others.X):
         X = scipy.sparse.vstack([rows.X, others.X], format="csr")
     else:
