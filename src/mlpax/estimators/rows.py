@@ -95,18 +95,13 @@ def validation_rows(estimator: Any, X: Any, y: Any, weight: object) -> Rows:
 def joined(rows: Rows, others: Rows) -> Rows:
     """Return rows and others as one; those without weights weigh 1."""
     X: list[Any] = [own.X.toarray() if scipy.sparse.issparse(own.X) else own.X for own in (rows, others)]
-    if scipy.sparse.issparse(rows.X) and scipy.sparse.issparse(others.X):
-        X = scipy.sparse.vstack([rows.X, others.X], format="csr")
-    else:
-        dense: list[Any] = [
-            own.X.toarray() if scipy.sparse.issparse(own.X) else own.X for own in (rows, others)
-        ]
-        X = np.concatenate(dense)
+    sparse = scipy.sparse.issparse(rows.X) and scipy.sparse.issparse(others.X)
+    both = scipy.sparse.vstack([rows.X, others.X], format="csr") if sparse else np.concatenate(X)
     weight = None
     if rows.weight is not None or others.weight is not None:
         each = [np.ones(len(own.y)) if own.weight is None else own.weight for own in (rows, others)]
         weight = np.concatenate(each)
-    return Rows(X, np.concatenate([rows.y, others.y]), weight)
+    return Rows(both, np.concatenate([rows.y, others.y]), weight)
 
 
 def placed(rows: Rows, batch_size: int, loss: str, dtype: npt.DTypeLike) -> Data:
