@@ -210,11 +210,11 @@ def _lead(
     with hosts.leading():
         result = run.finish("interrupted" if interrupted else over, None if interrupted else again)
     hosts.from_first(json.dumps(result._asdict()).encode())
-    if unheard:
-        raise unheard
-    if interrupted:
+    if interrupted and (caught or not unheard):
         where = f"{len(again.history)} on all rows" if again else str(len(run.history))
         raise _interruption(caught, where, run.path)
+    if unheard:
+        raise unheard
     return result
 
 
