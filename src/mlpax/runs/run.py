@@ -175,7 +175,7 @@ def train(
             with hosts.leading():
                 result = run.finish("interrupted" if interrupted else over)
             hosts.from_first(json.dumps(result._asdict()).encode())
-            if interrupted and not unheard:
+            if interrupted and (caught or not unheard):
                 raise _interruption(caught, len(run.history), path)
             if unheard:
                 raise unheard
