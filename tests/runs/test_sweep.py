@@ -238,6 +238,21 @@ def test_a_refit_that_was_interrupted_goes_on(tmp_path, monkeypatch):
     assert mlpax.sweep("digits", **settings).path.name == "digits-default-2"
 
 
+def test_a_sweep_of_before_goes_on_without_settings_that_came_later(tmp_path):
+    usual = {"out": tmp_path / "s", "epochs": 1, "learning_rate": [0.1, 0.2], "refit": False}
+    mlpax.sweep("digits", **usual)
+    file = tmp_path / "s" / "sweep.json"
+    known = json.loads(file.read_text())
+    for name in ("devices", "refit", "own_orders"):
+        del known["recipe"][name]
+    file.write_text(json.dumps(known))
+    mlpax.sweep("digits", **usual)
+    known["recipe"]["devices"] = 2
+    file.write_text(json.dumps(known))
+    with pytest.raises(InputError, match="holds another sweep, whose recipe differs"):
+        mlpax.sweep("digits", **usual)
+
+
 def test_what_is_refused(tmp_path, houses):
     mlpax.sweep("digits", out=tmp_path / "s", epochs=1, learning_rate=[0.1, 0.2], refit=False)
     for settings, said in [

@@ -27,9 +27,9 @@ from mlpax.errors import InputError, Notice
 from mlpax.recipes import Recipe
 from mlpax.runs.locks import holder
 
-__all__ = ["Config", "Parent", "Result", "Summary", "Tuned", "check_history", "read_config", "read_history",
-           "read_json", "read_result", "summaries", "undamaged", "write_config", "write_history",
-           "write_json"]  # fmt: skip
+__all__ = ["ADDED", "Config", "Parent", "Result", "Summary", "Tuned", "check_history", "read_config",
+           "read_history", "read_json", "read_result", "summaries", "undamaged", "write_config",
+           "write_history", "write_json"]  # fmt: skip
 
 FORMAT = 1
 LIMIT = 2**28  # bytes of a file; the metrics of a million epochs have half as many

@@ -25,7 +25,7 @@ from mlpax.model.model_file import load
 from mlpax.recipes import Recipe
 from mlpax.runs.locks import LOCK, holder, locked, signals
 from mlpax.runs.run import train
-from mlpax.runs.run_files import Result, read_json, read_result, write_json
+from mlpax.runs.run_files import ADDED, Result, read_json, read_result, write_json
 from mlpax.runs.trials import Group, Standing, Trials, Workers, leaders, locally, on_dask
 from mlpax.space import Range, Space, Values, check_whole, combinations, is_list, parsed, space_of, written
 
@@ -418,6 +418,9 @@ def _begin(path: Path, config: dict[str, Any]) -> None:
 
 def _differs(before: dict[str, object], config: dict[str, Any]) -> str:
     """Return the name of what a sweep of before has not in common with this one; empty if it has all."""
+    if isinstance(recipe := before.get("recipe"), dict):  # without the settings that came later
+        usual = {name: getattr(Recipe(), name) for name in ADDED}
+        before = before | {"recipe": usual | cast(dict[str, object], recipe)}
     return next((name for name, value in config.items() if before.get(name) != value), "")
 
 
