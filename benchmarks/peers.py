@@ -82,7 +82,7 @@ def flax(weights: Params, X: Any, y: Any, cached: bool) -> Contestant:
     import optax
     from flax import nnx  # pyright: ignore[reportMissingImports]
 
-    layers = [nnx.Linear(*W.shape, rngs=nnx.Rngs(0)) for W, _ in weights]
+    layers: list[Any] = [nnx.Linear(*W.shape, rngs=nnx.Rngs(0)) for W, _ in weights]
     for layer, (W, b) in zip(layers, weights, strict=True):
         layer.kernel[...], layer.bias[...] = jnp.array(W), jnp.array(b)
     model = nnx.Sequential(layers[0], nnx.relu, layers[1])
