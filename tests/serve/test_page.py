@@ -391,3 +391,18 @@ def test_times_bounds_and_what_is_no_number(browser, tmp_path):
         page.get_by_label("age").fill("41")
         expect(page.locator("[aria-invalid]")).to_have_count(0)
         assert page.locator("#contributions").inner_text().count("missing") == 0
+
+
+def test_the_likeliest_class_of_each_target_leads(browser, tmp_path):
+    columns = Columns((Number("size", 0.0, 1.0),))
+    network = Network([(np.array([[3, 0, 0, 1]], np.float32), np.zeros(4, np.float32))])
+    goals = (
+        Target("kind", "classification", ("flat", "house")),
+        Target("sold", "classification", ("no", "yes")),
+    )
+    Model((network,), goals, columns=columns).save(tmp_path / "two.safetensors")
+    with serving(tmp_path / "two.safetensors") as address, opened(browser, address) as page:
+        for size, leading in (("2", ["kind: flat", "sold: yes"]), ("-2", ["kind: house", "sold: no"])):
+            page.get_by_label("size").fill(size)
+            expect(page.locator("#bars .first .label")).to_have_text(leading)
+            expect(page.locator("#answer .line")).to_have_count(2)

@@ -1,5 +1,7 @@
 // Show numbers, bars and small pictures.
 
+const MOST_BARS = 12;
+
 /** Return an element with a class and a text. */
 export function element(name, kind = "", text = "") {
   const made = document.createElement(name);
@@ -25,13 +27,12 @@ export function figure(value) {
 }
 
 /** Show the probability of each class as a bar. Of many classes show the likeliest. */
-export function showBars(list, probabilities, most = 12) {
+export function showBars(list, probabilities, leading = [likeliest(probabilities)]) {
   let rows = Object.entries(probabilities);
-  const largest = Math.max(...Object.values(probabilities));
-  if (rows.length > most) rows = rows.sort((a, b) => b[1] - a[1]).slice(0, most);
+  if (rows.length > MOST_BARS) rows = rows.sort((a, b) => b[1] - a[1]).slice(0, MOST_BARS);
   list.replaceChildren(
     ...rows.map(([label, share]) => {
-      const row = element("li", share === largest && share > 0 ? "first" : "");
+      const row = element("li", leading.includes(label) && share > 0 ? "first" : "");
       const track = element("span", "track");
       const fill = element("span", "fill");
       fill.style.width = `${100 * share}%`;
@@ -42,6 +43,10 @@ export function showBars(list, probabilities, most = 12) {
       return row;
     }),
   );
+}
+
+function likeliest(probabilities) {
+  return Object.keys(probabilities).reduce((best, label) => (probabilities[label] > probabilities[best] ? label : best));
 }
 
 let waiting = 0;

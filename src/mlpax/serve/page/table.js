@@ -78,7 +78,9 @@ export async function showTable(panel, model, failed) {
       return line;
     });
     find("answer").replaceChildren(...lines);
-    if (probabilities) showBars(find("bars"), several ? besideEachOther(probabilities) : probabilities);
+    const leading = answers.map(([name, value]) => `${name}: ${value}`);
+    if (probabilities && several) showBars(find("bars"), besideEachOther(probabilities), leading);
+    else if (probabilities) showBars(find("bars"), probabilities);
     showRange(found);
     find("contributions").parentElement.classList.toggle("old", !explanation && explained);
     if (explanation) showContributions(explanation, several ? { prediction: answers[0][1], probabilities: probabilities?.[answers[0][0]] } : found);
