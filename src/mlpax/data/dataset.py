@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,12 +12,62 @@ from mlpax.data.numerals import Numerals
 from mlpax.errors import InputError
 from mlpax.seeds import rng
 
-__all__ = ["ARRAYS", "Dataset", "HoldOut", "Split", "fold_numbers", "from_arrays", "held_out", "split",
+__all__ = ["ARRAYS", "Chunk", "Chunks", "Dataset", "HoldOut", "Split", "fold_numbers", "from_arrays",
+           "held_out", "split",
            "split_as_scikit_learn", "stratified", "validated"]  # fmt: skip
 
 
 ARRAYS = ("X_train", "y_train", "X_test", "y_test", "X_valid", "y_valid", "weight", "weight_valid")
 OF_COLUMNS = "columns."  # before the names of the columns' arrays
+
+
+class Chunk(NamedTuple):
+    """Some training rows: inputs of the network, labels or values, and weights."""
+
+    X: np.ndarray  # (rows, features), float32
+    y: np.ndarray  # (rows,) int32, or (rows, targets) float64
+    weight: np.ndarray  # (rows,) float32; 0 of rows that only fill the chunk up
+
+
+class Chunks(Protocol):
+    """Training rows that are read chunk by chunk, because they do not fit in memory."""
+
+    @property
+    def rows(self) -> int:
+        """All training rows."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Chunks of a pass over the rows."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """A hash of what determines the chunks."""
+        ...
+
+    @property
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted mean and deviation of each target of a regression; 0 and 1 of classes."""
+        ...
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training rows of each class."""
+        ...
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The codes of the embeddings that occur in training rows: (rows, embeddings)."""
+        ...
+
+    def chunk(self, number: int) -> Chunk:
+        """Return the rows of a chunk. The chunks of all passes are numbered one after another, from 0.
+
+        All have as many rows.
+        """
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +96,8 @@ class Dataset:
         A table's columns to predict; a classification has one.
     numerals : tuple of Numerals
         How text writes the numbers of each target.
+    chunks : Chunks, optional
+        The training rows, if they do not fit in memory; `X_train` and `y_train` have no rows then.
     """
 
     name: str
@@ -63,6 +115,19 @@ class Dataset:
     columns: Columns | None = None
     targets: tuple[str, ...] = ("",)
     numerals: tuple[Numerals, ...] = (Numerals(),)
+    chunks: Chunks | None = None
+
+    @property
+    def rows_trained(self) -> int:
+        """The number of training rows."""
+        return len(self.y_train) if self.chunks is None else self.chunks.rows
+
+    @property
+    def class_counts(self) -> list[int]:
+        """The number of training rows of each class."""
+        if self.chunks is not None:
+            return self.chunks.class_counts
+        return np.bincount(self.y_train, minlength=len(self.classes)).tolist()
 
     @property
     def held_out(self) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +139,7 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the arrays' names, types, shapes and bytes."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(b"" if self.chunks is None else self.chunks.digest.encode())
         for name in ARRAYS:
             if getattr(self, name) is None:
                 continue

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -11,7 +11,8 @@ from mlpax.data.dataset import Dataset, HoldOut, split
 from mlpax.data.memory import memory_limit, written
 from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
-from mlpax.engine.rows import Data, fit_scaling, place
+from mlpax.engine.rows import Data, fit_scaling, place, without_rows
+from mlpax.engine.state import State
 from mlpax.engine.table_network import (
     TableParams,
     embedding_size,
@@ -25,6 +26,7 @@ from mlpax.engine.training import (
     Training,
     chosen,
     epochs,
+    epochs_of_chunks,
     initial_params,
     initial_state,
     training_of,
@@ -35,7 +37,7 @@ from mlpax.notices import warn
 from mlpax.recipes import Recipe
 from mlpax.seeds import member_seeds, rng
 
-__all__ = ["COPIES", "Placed", "Problem", "fit_model", "prepare"]
+__all__ = ["COPIES", "Placed", "Problem", "check_in_memory", "fit_model", "prepare"]
 
 
 COPIES = 6  # of a parameter: before and after an epoch, what the update rule remembers, and the best
@@ -52,6 +54,13 @@ class Problem(NamedTuple):
     training: Training
     params: Pytree  # before the first epoch; of several members a list of them
     model: Callable[[Any], Model]  # of trained parameters, as `chosen` returns them
+    chunk: Callable[[int], Data] | None = None  # rows of the epoch after so many, if they come in chunks
+
+    def epochs(self, state: State) -> Iterator[tuple[State, list[Record]]]:
+        """Train from a state to the end, see `training.epochs`."""
+        if self.chunk is None:
+            return epochs(state, self.data, self.valid, self.training)
+        return epochs_of_chunks(state, self.chunk, self.valid, self.training)
 
 
 def fit_model(
@@ -75,7 +84,7 @@ def fit_model(
     problem = prepare(dataset, recipe)
     history: list[Record] = []
     state = initial_state(problem.params, problem.training, recipe.seed)
-    for state, records in epochs(state, problem.data, problem.valid, problem.training):
+    for state, records in problem.epochs(state):
         history += records
         for record in records:
             on_epoch(record)
@@ -101,6 +110,15 @@ def prepare(dataset: Dataset, recipe: Recipe, placed: Placed | None = None) -> P
     """
     placed = {} if placed is None else placed
     return _table(dataset, recipe, placed) if dataset.columns else _images(dataset, recipe, placed)
+
+
+def check_in_memory(dataset: Dataset, what: str) -> None:
+    """Raise an error if the training rows are not in memory, which `what` needs."""
+    if dataset.chunks is not None:
+        raise InputError(
+            f"{dataset.name} does not fit in memory, which {what} needs; give more with"
+            " --memory, or fewer rows"
+        )
 
 
 def _images(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
@@ -156,21 +174,17 @@ def _table(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
                 f"patience {recipe.patience} needs validation rows; hold some out with validation 0.2"
             )
         X_valid, y_valid = dataset.X_train[:0], y[:0]
-    mean, deviation = np.zeros(1), np.ones(1)  # of each target
+    mean, deviation = _moments(dataset)
     if not dataset.classes:  # in float64, since what is far from 0 has few digits left as float32
-        mean = np.array([np.average(of_target, weights=dataset.weight) for of_target in y.T])
         y, y_valid = y - mean, y_valid - mean
-        squares = [np.average(of_target**2, weights=dataset.weight) for of_target in y.T]
-        deviation = np.array([square**0.5 or 1.0 for square in squares])
     options: dict[str, Any] = {"batch_size": recipe.batch_size, "drop_last": recipe.drop_last}
     outputs = len(dataset.classes) or len(dataset.targets)
     sizes = columns.dense, columns.embeddings, recipe.hidden, outputs
     embedded = [(n, embedding_size(n)) for n in columns.embeddings]
     units = columns.dense + sum(size for _, size in embedded), *recipe.hidden, outputs
-    rows = len(X_valid) + recipe.train_metrics * len(y)
+    rows = len(X_valid) + recipe.train_metrics * dataset.rows_trained
     _check_memory(recipe, units, units[0] + sum(n * size for n, size in embedded), rows)
-    codes = dataset.X_train[:, columns.dense :]
-    codes = codes if dataset.weight is None else codes[dataset.weight > 0]
+    codes = _codes(dataset, columns.dense)
     starts = [
         initial_table_params(*sizes, (np.zeros_like(deviation), deviation), rng(own.seed, "weights"))
         for own in _of_members(recipe)
@@ -189,9 +203,15 @@ def _table(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
         made = _model(dataset, recipe, networks, columns=columns, backend=training.backend)
         return _calibrated(made, X_valid, y_valid, dataset.weight_valid) if dataset.classes else made
 
+    def chunk(number: int) -> Data:
+        assert dataset.chunks is not None
+        X, y, weight = dataset.chunks.chunk(number)
+        return place(X, y if dataset.classes else y - mean, weight=weight, **options)
+
     if (kind := tuple(options.values())) not in placed:
         held = place(X_valid, y_valid, weight=dataset.weight_valid, **options) if len(X_valid) else None
-        placed[kind] = place(dataset.X_train, y, weight=dataset.weight, **options), held
+        rows = place(dataset.X_train, y, weight=dataset.weight, **options) if dataset.chunks is None else None
+        placed[kind] = without_rows(chunk(0)) if rows is None else rows, held
     data, valid = placed[kind]
     several = len(dataset.targets) > 1  # in units of their own
     metrics = ("accuracy", "log_loss") if dataset.classes else ("r2",) if several else ("rmse",)
@@ -204,7 +224,28 @@ def _table(dataset: Dataset, recipe: Recipe, placed: Placed) -> Problem:
         training=training,
         params=starts if recipe.members > 1 else starts[0],
         model=model,
+        chunk=None if dataset.chunks is None else chunk,
     )
+
+
+def _moments(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of each target over the training rows; 0 and 1 of classes."""
+    if dataset.chunks is not None:
+        return dataset.chunks.moments
+    if dataset.classes:
+        return np.zeros(1), np.ones(1)
+    mean = np.array([np.average(of_target, weights=dataset.weight) for of_target in dataset.y_train.T])
+    centred = dataset.y_train - mean
+    squares = [np.average(of_target**2, weights=dataset.weight) for of_target in centred.T]
+    return mean, np.array([square**0.5 or 1.0 for square in squares])
+
+
+def _codes(dataset: Dataset, dense: int) -> np.ndarray:
+    """Return codes of the embeddings that occur in training rows: (rows, embeddings)."""
+    if dataset.chunks is not None:
+        return dataset.chunks.codes
+    codes = dataset.X_train[:, dense:]
+    return codes if dataset.weight is None else codes[dataset.weight > 0]
 
 
 def _of_members(recipe: Recipe) -> list[Recipe]:

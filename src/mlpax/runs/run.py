@@ -23,7 +23,7 @@ from mlpax.engine.native.library import instructions
 from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
 from mlpax.engine.state import best_epoch
-from mlpax.engine.training import Record, arrays_of, chosen, device_kind, epochs, initial_state, state_of
+from mlpax.engine.training import Record, arrays_of, chosen, device_kind, initial_state, state_of
 from mlpax.engine.trees import member
 from mlpax.errors import DivergedError, InputError, InterruptedRun
 from mlpax.model.fit_model import Problem, prepare
@@ -210,10 +210,9 @@ class _Run:
             The error of `on_epoch`.
         """
         unheard = None
-        data, valid, training, *_ = self.problem
         with ThreadPoolExecutor(1) as thread:
             writer = _Writer(self, every, thread)
-            for self.state, records in epochs(self.state, data, valid, training):
+            for self.state, records in self.problem.epochs(self.state):
                 self.history += records
                 try:
                     for row in records:
@@ -251,7 +250,7 @@ class _Run:
             diverged = ended == "diverged"
             params = self._best() if diverged else chosen(self.state, self.problem.training.plan)
             model = self.problem.model(params)
-            metrics = {k: v for k, v in history[kept - 1].items() if k not in ("epoch", "seconds")}
+            metrics = {k: v for k, v in history[kept - 1].items() if k not in ("epoch", "seconds", "waited")}
             if len(self.dataset.X_test):
                 metrics |= self._of_test(model)
             metrics = {k: v for k, v in metrics.items() if math.isfinite(v)}  # JSON has no NaN

@@ -82,7 +82,7 @@ def on_rows(
     with on_device(device), folder(out, short_name(data), ready.name) as path:
         begin = partial(
             train, path, ready.dataset, ready.recipe, recipe_name=ready.name, data_dir=_absolute(data_dir),
-            options=reading, resume=resume,
+            options=ready.reading or reading, resume=resume,
         )  # fmt: skip
         yield Prepared(path, ready.recipe, begin)
 
