@@ -125,6 +125,62 @@ def test_the_model_is_that_of_the_table_in_memory(parts, tmp_path):
     assert found[1][-1]["valid_accuracy"] == expected[1][-1]["valid_accuracy"]
 
 
+@pytest.mark.parametrize("kind", ["csv", "arrow"])
+def test_parts_of_text_and_of_arrow_are_read_as_they_are_in_memory(tmp_path, kind):
+    folder, frame = tmp_path / "parts", table()
+    folder.mkdir()
+    for k in range(3):
+        part = frame[k * 1000 : (k + 1) * 1000]
+        part.write_csv(folder / f"{k}.csv") if kind == "csv" else part.write_ipc(folder / f"{k}.arrow")
+    found, expected = read(folder, tmp_path / "cache"), in_memory(tables.read_table(folder))
+    assert found.columns == expected.columns
+    assert np.array_equal(found.chunks.chunk(0).X, expected.X_train)
+
+
+def test_a_part_in_which_a_column_is_empty_or_of_whole_numbers_is_read_as_the_others(parts, tmp_path):
+    part = pl.read_parquet(parts / "1.parquet")
+    part = part.with_columns(few=pl.lit(None), double=pl.col("double").round().cast(pl.Int64))
+    part.write_parquet(parts / "1.parquet")
+    found, expected = read(parts, tmp_path / "cache"), in_memory(tables.read_table(parts))
+    assert found.columns == expected.columns
+    assert np.array_equal(found.chunks.chunk(0).X, expected.X_train)
+
+
+def test_rows_without_a_target_and_weights_are_as_in_memory(parts, tmp_path):
+    frame = table().with_columns(w=pl.int_range(ROWS) % 4)
+    lacks = pl.int_range(ROWS) % 7 == 0
+    frame = frame.with_columns(y=pl.when(~lacks).then("y"))
+    for k in range(3):
+        frame[k * 1000 : (k + 1) * 1000].write_parquet(parts / f"{k}.parquet")
+    lines = []
+    found = read(parts, tmp_path / "cache", weight="w", notice=lines.append)
+    assert any(line == "dropped 429 rows without a target" for line in lines)
+    split = Shares(HOLD.seed, HOLD.test, HOLD.validation).split(np.arange(ROWS))
+    train = frame.filter(split.train & (np.arange(ROWS) % 7 > 0))
+    inputs = train.drop("y", "w")
+    assert found.columns == fit_columns(inputs, tell_kinds(table(), Reading(drop=("r",))))
+    chunk = found.chunks.chunk(0)
+    assert np.array_equal(chunk.weight, train["w"].to_numpy())
+    assert np.array_equal(chunk.y, (train["y"] == "yes").cast(pl.Int32).to_numpy())
+    assert np.array_equal(chunk.X, found.columns(inputs))
+
+
+def test_a_cell_that_is_no_number_is_told_with_its_row_and_file(tmp_path, monkeypatch):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    monkeypatch.setattr(chunks, "SAMPLED", 1000)
+    monkeypatch.setattr(chunks, "FEWEST", 100)
+    cells = [f"{k}.5" for k in range(3000)]
+    unseen = row_draws(HOLD.seed, "sample", np.arange(3000)) > 0.2
+    bad = int(np.flatnonzero(unseen & (np.arange(3000) > 2500))[0])
+    cells[bad] = "oops"
+    y = ["a", "b", "b"] * 1000
+    pl.DataFrame({"x": cells[:2000], "y": y[:2000]}).write_csv(folder / "0.csv")
+    pl.DataFrame({"x": cells[2000:], "y": y[2000:]}).write_csv(folder / "1.csv")
+    with pytest.raises(InputError, match=rf"'oops' in row {bad + 1},.*1\.csv"):
+        read(folder, tmp_path / "cache", drop=())
+
+
 def test_a_regression_has_the_moments_of_the_training_rows(parts, tmp_path):
     found, expected = read(parts, tmp_path / "cache", target="r", drop=("y",)), in_memory(table(), "r", "y")
     mean, deviation = found.chunks.moments

@@ -181,7 +181,7 @@ class Writer:
         """Append rows to an array."""
         if not len(rows):
             return
-        data = memoryview(np.ascontiguousarray(rows, self.arrays[name].dtype)).cast("B")
+        data = np.ascontiguousarray(rows, self.arrays[name].dtype).data.cast("B")
         self.hashes[name].update(data)
         self.sizes[name] += len(data)
         with room(self.folder):
@@ -227,7 +227,7 @@ class Reader:
         """Return some rows of an array: (rows, width)."""
         array = self.arrays[name]
         found = np.empty((rows, array.width), array.dtype)
-        view, at = memoryview(found).cast("B") if found.size else memoryview(b""), first * array.row
+        view, at = found.data.cast("B") if found.size else memoryview(b""), first * array.row
         while len(view):
             read = _read_at(self.files[name], view, at)
             if not read:

@@ -70,6 +70,9 @@ SEGMENT = 1 << 18  # rows between two moments from which a killed encoding goes 
 ABOUT, TABLE = "statistics.npz", "table.json"
 PARTS = ("train", "valid", "test")
 STORES = {"floats": "<f4", "small": "|u1", "large": "<u2"}  # where the inputs of a column lie
+FEWEST_COLUMNS = 16  # whose statistics are learned together, however small the memory
+SMALL = 1 << 16  # cells of the smallest batch
+SMALLEST = 1 << 20  # bytes of a file that is always read whole
 TOGETHER = 1 << 20  # values that are summed together
 
 
@@ -234,8 +237,9 @@ class About:
 
 def _kind(record: dict[str, Any]) -> Kind:
     """Return a kind from JSON."""
-    numerals = record["numerals"] | {"missing": tuple(record["numerals"]["missing"])}
-    return Kind(**record | {"numerals": Numerals(**numerals), "missing": tuple(record["missing"])})
+    numerals = Numerals(**record["numerals"] | {"missing": tuple(record["numerals"]["missing"])})
+    changes: dict[str, Any] = {"numerals": numerals, "missing": tuple(record["missing"])}
+    return Kind(**{**record, **changes})
 
 
 # The first passes: what the columns hold
@@ -251,6 +255,11 @@ def _learn(parts: Parts, reading: Reading, hold: HoldOut, name: str, limit: int,
 
     rows = parts.rows()
     sample, chosen, counts = _sampled(parts, rows, hold.seed, reading, tell)
+    if sample.height < rows:
+        tell(
+            f"{sample.height:,} random rows of {rows:,} tell what the columns hold; the next lines number"
+            " these rows"
+        )
     targets, reading = settled(sample, reading, tell)
     check_roles(sample, targets, reading, None)
     kinds = _kinds(sample, reading, tell)
@@ -291,13 +300,13 @@ def _sampled(
     for batch in parts.batches(notice):
         frame = batch.frame
         if not frames:
-            target = targets_of(frame, reading.target, lambda text: None)
-            if len(target) > 1:
+            target, *others = targets_of(frame, reading.target, lambda text: None)
+            if others:
                 raise InputError(
-                    f"targets {listed(map(repr, target))} are several, and a table that is trained in chunks"
-                    " takes one; name one, or raise --memory"
+                    f"targets {listed(map(repr, [target, *others]))} are several, and a table that is"
+                    " trained in chunks takes one; name one, or raise --memory"
                 )
-            counts = Counts(target[0])
+            counts = Counts(target)
             share = max(FEWEST, SAMPLED // frame.width) / rows
         frame = schema.checked(batch.file, frame)
         counts.add(frame[counts.name])
@@ -368,16 +377,18 @@ def _passes(
 ) -> int:
     """Show the training rows to statistics as often as they ask, and return the rows without a target."""
     left, lacking, counted = [*statistics], 0, False
-    most = max(1, limit // SHARE // BYTES)  # columns whose counts are in memory together
+    most = max(FEWEST_COLUMNS, limit // SHARE // BYTES)  # columns whose counts are in memory together
     while left:
         some, left = left[:most], left[most:]
         while some:
             for batch in parts.batches(types=types):
-                present = known.cells(batch.frame).is_not_null()
+                with _named(batch):
+                    present = known.cells(batch.frame).is_not_null()
                 lacking += 0 if counted else int((~present).sum())
                 train = known.shares.split(batch.rows).train
-                frame = batch.frame.select(some).filter(train & present.to_numpy())
-                with _named(batch):
+                kept = train & present.to_numpy()
+                frame = batch.frame.select(some).filter(kept)
+                with _named(batch, kept):
                     for name in some:
                         statistics[name].add(frame[name])
             counted = True
@@ -388,14 +399,15 @@ def _passes(
 class _named:  # noqa: N801 - a context
     """Add to an error of a cell the file, and the number of its row in the table."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, kept: np.ndarray | None = None) -> None:
         self.batch = batch
+        self.rows = batch.rows if kept is None else batch.rows[kept]  # of the cells that are read
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, RowError):
-            found = error.shifted(self.batch.first)
+            found = error.shifted(int(self.rows[error.row - 1]) + 1 - error.row)
             raise InputError(f"{found} (in {self.batch.file})") from None
 
 
@@ -498,9 +510,10 @@ def _write(writer: Writer, about: About, batch: Batch) -> None:
         cells = read_target(
             frame[target], about.kinds[target], "classification" if about.dataset.classes else "regression"
         )
-        present = cells.is_not_null()
-        kept = present.to_numpy()
-        frame = frame if kept.all() else frame.filter(present)
+    present = cells.is_not_null()
+    kept = present.to_numpy()
+    frame = frame if kept.all() else frame.filter(present)
+    with _named(batch, kept):
         columns: dict[str, np.ndarray] = {"y": encode(cells.filter(present), about.dataset.classes)}
         columns["y"] = columns["y"].reshape(len(columns["y"]), -1)
         for store in STORES:
@@ -545,9 +558,9 @@ def _summary(about: About, reader: Reader) -> dict[str, object]:
         each = len(about.dataset.classes)
         found = sum(np.bincount(values[:, 0], minlength=each) for values, _ in pieces("train-y"))
         counts = np.asarray(found).tolist()
-        if 0 in counts:
-            gone = about.dataset.classes[counts.index(0)]
-            raise InputError(f"class {gone!r} has no training row after the split; choose another seed")
+        for name, count in zip(about.dataset.classes, counts, strict=True):
+            if not count:
+                raise InputError(f"class {name!r} has no training row after the split; choose another seed")
     else:
         mean, deviation = _moments(lambda: pieces("train-y"), about.dataset.targets[0])
     seen: list[list[int]] = []
@@ -602,6 +615,11 @@ class Chunked:
     @property
     def features(self) -> int:
         return self.about.features
+
+    @property
+    def cache(self) -> str:
+        """The folder in which the encoded rows are kept."""
+        return str(self.reader.folder.parent)
 
     @property
     def rows(self) -> int:
@@ -729,8 +747,8 @@ def dataset_in_chunks(
     most = CHUNK if reading.memory is None else min(CHUNK, limit // SHARE)
     facts = [facts_of(file) for file in files]
     folder = cache / _key(facts, reading, hold)
-    cells = min(tables.SLICE, max(FEWEST, limit // 1024))
-    parts = Parts(path, files, reading.file, cells, limit // 64)
+    cells = min(tables.SLICE, max(SMALL, limit // 1024))
+    parts = Parts(path, files, reading.file, cells, max(SMALLEST, limit // 64))
     if (found := _whole(folder)) is None:
         with sole_writer(folder):
             if (found := _whole(folder)) is None:  # another process may have ended it

@@ -33,6 +33,11 @@ class Chunks(Protocol):
     """Training rows that are read chunk by chunk, because they do not fit in memory."""
 
     @property
+    def cache(self) -> str:
+        """The folder in which the encoded rows are kept."""
+        ...
+
+    @property
     def rows(self) -> int:
         """All training rows."""
         ...
@@ -164,8 +169,9 @@ def from_arrays(arrays: dict[str, np.ndarray], about: str) -> Dataset:
     found = json.loads(about)
     shape, columns = found["image_shape"], found["columns"]
     own = {name.removeprefix(OF_COLUMNS): array for name, array in arrays.items() if name not in ARRAYS}
+    rows: dict[str, Any] = {name: array for name, array in arrays.items() if name in ARRAYS}
     return Dataset(
-        **{name: array for name, array in arrays.items() if name in ARRAYS},
+        **rows,
         name=found["name"],
         classes=tuple(found["classes"]),
         image_shape=None if shape is None else tuple(shape),

@@ -133,7 +133,6 @@ class Ready(NamedTuple):
     recipe: Recipe
     name: str  # the recipe's
     folds: tuple[Dataset, ...] = ()  # each has the validation rows of one fold
-    reading: Reading | None = None  # how the data are read from now on, if not as the user said
 
 
 class Scored(NamedTuple):
@@ -322,7 +321,7 @@ def _in_chunks(path: Path, files: list[Path], wanted: Wanted, reading: Reading, 
             f" {recipe.epochs} passes over the rows are {recipe.epochs * chunks.count} of them"
         )
         recipe = recipe.replace(epochs=recipe.epochs * chunks.count, patience=recipe.patience * chunks.count)
-    return Ready(dataset, recipe, wanted.name("table"), reading=replace(reading, cache=str(cache)))
+    return Ready(dataset, recipe, wanted.name("table"))
 
 
 def table_to_train(

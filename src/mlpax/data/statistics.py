@@ -105,15 +105,11 @@ class Quartiles:
         if not self.rows:
             return 0.0, 0.0
         values = [_number(key) if self.exact else self._near(key, rank) for key, rank in self.ranks]
-        sought = iter(values)
-        quartiles: list[np.float64] = []
-        for share in QUARTILES:  # as `numpy.percentile` interpolates
-            at = (self.rows - 1) * share
-            low, high = next(sought), next(sought)
-            part = at - math.floor(at)
-            step = high - low
-            quartiles.append(high - step * (1 - part) if part >= 0.5 else low + step * part)
-        return robust_of(*quartiles, self.least, self.largest)
+        low, median, high = (
+            _between(values[2 * k], values[2 * k + 1], (self.rows - 1) * share)
+            for k, share in enumerate(QUARTILES)
+        )
+        return robust_of(low, median, high, self.least, self.largest)
 
     def _near(self, key: int, rank: int) -> np.float64:
         """Return the number of a rank among those of one key."""
@@ -140,6 +136,12 @@ def _ranks(rows: int) -> list[int]:
     """Return the ranks of the two numbers around each quartile, from 0."""
     below = [math.floor((rows - 1) * share) for share in QUARTILES] if rows else []
     return [rank for low in below for rank in (low, min(low + 1, rows - 1))]
+
+
+def _between(low: np.float64, high: np.float64, at: float) -> np.float64:
+    """Return the number between two as `numpy.percentile` interpolates."""
+    part, step = at - math.floor(at), high - low
+    return high - step * (1 - part) if part >= 0.5 else low + step * part
 
 
 def _place(counts: np.ndarray, rank: int) -> tuple[int, int]:

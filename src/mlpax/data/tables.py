@@ -57,7 +57,7 @@ UNREAD = {  # what else tables come in
 }  # fmt: skip
 SLICE = 1 << 20  # cells looked at together
 STREAMS = ("CSV", "parquet", "arrow")  # kinds of files that are read in parts
-STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts, by default
+STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts
 
 
 def is_table(path: str | Path) -> bool:
@@ -190,12 +190,12 @@ def read_batches(
     cells: int = SLICE,
     options: FileOptions = FileOptions(),
     notice: Notice = lambda text: None,
-    smallest: int = STREAMED,
+    smallest: int | None = None,
 ) -> Iterator["pl.DataFrame"]:
     """The same table in batches of about so many cells, in order, in bounded memory; see `read_table`.
 
-    CSV, Parquet and Arrow files of at least `smallest` bytes are read in parts; others, and packed ones, are
-    read whole, one by one.
+    CSV, Parquet and Arrow files of at least `smallest` bytes, by default `STREAMED`, are read in parts;
+    others, and packed ones, are read whole, one by one.
     """
     path = Path(path)
     parts, _ = parts_of(path, OF_PARTS)
@@ -260,13 +260,17 @@ def _lazy(path: Path) -> "pl.LazyFrame":
 
 
 def _batches_of_file(
-    path: Path, cells: int, options: FileOptions, notice: Notice, smallest: int
+    path: Path, cells: int, options: FileOptions, notice: Notice, smallest: int | None
 ) -> Iterator["pl.DataFrame"]:
     import polars as pl
 
     kind = _kind(path)
     try:
-        whole = kind not in STREAMS or is_input(path) or _file_size(path) < smallest
+        whole = (
+            kind not in STREAMS
+            or is_input(path)
+            or _file_size(path) < (STREAMED if smallest is None else smallest)
+        )
         whole = whole or is_packed(path) or not _starts_as_named(path)
     except OSError as error:
         raise _refusal(path, kind, error) from None

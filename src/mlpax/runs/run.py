@@ -246,6 +246,10 @@ class _Run:
         kept = self.config.kept_epoch(ended, best, len(history))
         metrics: dict[str, float] = {}
         write_history(self.path, history)
+        if history and "waited" in history[-1]:  # the rows came in chunks
+            waited = sum(row["waited"] for row in history)
+            share = waited / (waited + sum(row["seconds"] for row in history))
+            self.notice(f"the program waited for rows during {share:.1%} of the time")
         if kept:
             diverged = ended == "diverged"
             params = self._best() if diverged else chosen(self.state, self.problem.training.plan)
