@@ -10,12 +10,14 @@ from mlpax.errors import InputError
 from mlpax.runs.run_files import read_config, read_history
 
 pytestmark = pytest.mark.filterwarnings("ignore::mlpax.errors.MlpaxWarning")
-SETTINGS = {"target": "y", "memory": "500K", "epochs": 2, "members": 1, "hidden": (8,), "backend": "native"}
+SETTINGS = {"target": "y", "memory": "700K", "epochs": 2, "members": 1, "hidden": (8,), "backend": "native"}
 
 
 @pytest.fixture
 def parts(tmp_path, monkeypatch):
     monkeypatch.setattr(chunks, "BLOCK", 256)
+    monkeypatch.setattr(chunks, "SHARE", 1)
+    monkeypatch.setattr(chunks, "CHUNK", 1 << 16)
     monkeypatch.setattr(sources, "LEAST", 1)
     monkeypatch.setattr(sources, "user_cache", lambda: tmp_path / "cache")
     g, folder = np.random.default_rng(0), tmp_path / "parts"

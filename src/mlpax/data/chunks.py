@@ -72,7 +72,6 @@ PARTS = ("train", "valid", "test")
 STORES = {"floats": "<f4", "small": "|u1", "large": "<u2"}  # where the inputs of a column lie
 FEWEST_COLUMNS = 16  # whose statistics are learned together, however small the memory
 SMALL = 1 << 16  # cells of the smallest batch
-SMALLEST = 1 << 20  # bytes of a file that is always read whole
 TOGETHER = 1 << 20  # values that are summed together
 
 
@@ -97,7 +96,7 @@ class Parts:
     files: list[Path]
     options: FileOptions
     cells: int  # of a batch, about
-    smallest: int  # bytes of a file that is read in batches
+    most: int  # bytes of memory that a file may take which is read whole
 
     def batches(
         self, notice: Notice = lambda text: None, types: "Mapping[str, pl.DataType] | None" = None
@@ -107,7 +106,9 @@ class Parts:
 
         schema, first = Schema(), 0
         for file in self.files:
-            for found in tables.read_batches(file, self.cells, self.options, notice, self.smallest):
+            whole = tables.memory_needed([file], self.options) <= self.most
+            smallest = tables.STREAMED if whole else 0
+            for found in tables.read_batches(file, self.cells, self.options, notice, smallest):
                 frame = schema.checked(file, found)
                 if types is not None:
                     other = {n: t for n, t in types.items() if frame[n].dtype != t}
@@ -748,7 +749,7 @@ def dataset_in_chunks(
     facts = [facts_of(file) for file in files]
     folder = cache / _key(facts, reading, hold)
     cells = min(tables.SLICE, max(SMALL, limit // 1024))
-    parts = Parts(path, files, reading.file, cells, max(SMALLEST, limit // 64))
+    parts = Parts(path, files, reading.file, cells, limit // SHARE)
     if (found := _whole(folder)) is None:
         with sole_writer(folder):
             if (found := _whole(folder)) is None:  # another process may have ended it
