@@ -26,7 +26,7 @@ ROOMS = {
     " xla.exported hosts devices training search",
     "data": "memory reading arrays packed numerals dates graph date_graph encodings headers csv_files excel"
     " json_files arff libsvm parts tables text kinds columns dataset"
-    " named_sets image_cache images targets sources describe",
+    " named_sets image_cache images targets statistics cache chunks sources describe",
     "model": "schema tensors model model_file finetune fit_model partial folds examples onnx_graph"
     " stablehlo dependence explain",
     "runs": "locks run_files checkpoints parent logs run folds trials sweep rates own_rows examples figures"
@@ -216,7 +216,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 20600
+    assert house.survey(SOURCE.parents[1]).lines <= 19500
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

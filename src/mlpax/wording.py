@@ -14,7 +14,7 @@ def epoch_line(record: dict[str, float], epochs: int) -> str:
     wider than 80 columns, a metric of both training and validation rows is named once, as in
     `acc.: 0.945/0.984`, and the time is `0.24 s`.
     """
-    left_out = {"epoch", "seconds"}
+    left_out = {"epoch", "seconds", "waited"}
     if {"train_accuracy", "valid_accuracy"} <= record.keys():
         left_out |= {"train_log_loss", "valid_log_loss"}
     names = [n for n in record if n not in left_out and not n.startswith(("members_", "spread_"))]

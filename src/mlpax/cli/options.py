@@ -103,6 +103,7 @@ PANELS_OF_DATA = {
         "weight",
         "class_weight",
         "memory",
+        "cache",
     ),
     "Columns of a table": COLUMNS,
     "Text and Excel files": FILE,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlpax.data.graph import Graph
 
 __all__ = ["Category", "Column", "Columns", "Date", "Input", "LeftOut", "Number", "Text", "as_frame",
-           "fit_columns", "from_json_1", "inputs_beside"]  # fmt: skip
+           "checked", "fit_column", "fit_columns", "from_json_1", "inputs_beside", "robust_of"]  # fmt: skip
 
 
 BLOCK = 8192  # rows whose inputs are computed at a time, so that they stay in the cache
@@ -73,11 +73,15 @@ class Number:
     def fit(values: "pl.Series", kind: Kind) -> "Number | LeftOut":
         """Learn median and scale; a column without spread is constant."""
         x = typed(values, kind).to_numpy()
-        median, scale = _robust(x)
-        missing = bool(np.isnan(x).any())
+        return Number.of(values.name, kind, _robust(x), missing=bool(np.isnan(x).any()))
+
+    @staticmethod
+    def of(name: str, kind: Kind, robust: tuple[float, float], *, missing: bool) -> "Number | LeftOut":
+        """Return the column of a median and a scale, see `robust_of`."""
+        median, scale = robust
         if not (scale or missing or kind.numerals.bounds):
-            return LeftOut(values.name, "constant")
-        return Number(values.name, median, scale, missing, kind.numerals, kind.clock)
+            return LeftOut(name, "constant")
+        return Number(name, median, scale, missing, kind.numerals, kind.clock)
 
     @property
     def features(self) -> int:
@@ -169,10 +173,14 @@ class Date:
     def fit(values: "pl.Series", kind: Kind) -> "Date":
         """Learn median and scale of each part of the dates."""
         parts = date_parts(typed(values, kind))
-        medians, scales = zip(*(_robust(part) for part in parts.T), strict=True)
-        return Date(
-            values.name, kind.format, medians, scales, bool(np.isnan(parts).any()), kind.missing, kind.lenient
-        )
+        robust = [_robust(part) for part in parts.T]
+        return Date.of(values.name, kind, robust, missing=bool(np.isnan(parts).any()))
+
+    @staticmethod
+    def of(name: str, kind: Kind, robust: Sequence[tuple[float, float]], *, missing: bool) -> "Date":
+        """Return the column of a median and a scale for each part of the dates, see `robust_of`."""
+        medians, scales = zip(*robust, strict=True)
+        return Date(name, kind.format, medians, scales, missing, kind.missing, kind.lenient)
 
     @property
     def features(self) -> int:
@@ -270,15 +278,16 @@ class Category:
         """Learn the levels; a column is text if nearly every row has a level of its own."""
         values = as_text(typed(values, kind))
         missing = values.null_count() > 0
-        counts = sorted(counts_of(values.drop_nulls()), key=lambda row: (-row[1], row[0]))
+        return Category.of(values.name, kind, counts_of(values.drop_nulls()), missing=missing)
+
+    @staticmethod
+    def of(name: str, kind: Kind, counts: list[tuple[str, int]], *, missing: bool) -> "Category | LeftOut":
+        """Return the column of levels and how often each occurs."""
+        counts = sorted(counts, key=lambda row: (-row[1], row[0]))
         kept = [level for level, count in counts if count >= RARE][:MOST_LEVELS]
         if len(kept) + missing < 2:  # all are rare, or there is but one beside them
             kept = [level for level, _ in counts] if len(counts) <= ONE_HOT else kept
-        return (
-            Category(values.name, tuple(sorted(kept)), missing, kind.missing)
-            if kept
-            else LeftOut(values.name, "text")
-        )
+        return Category(name, tuple(sorted(kept)), missing, kind.missing) if kept else LeftOut(name, "text")
 
     @property
     def codes(self) -> int:
@@ -306,11 +315,11 @@ class Category:
 
     def inputs(self, cells: "pl.Series") -> np.ndarray:
         """Return the inputs for cells that were read, (rows, features), or the codes, (rows, 1); float32."""
-        codes = self._numbered(cells)
-        return codes[:, None].astype(np.float32) if self.codes else self._inputs_of_codes[codes]
+        codes = self.numbered(cells)
+        return codes[:, None].astype(np.float32) if self.codes else self.inputs_of_codes[codes]
 
     @functools.cached_property
-    def _inputs_of_codes(self) -> np.ndarray:
+    def inputs_of_codes(self) -> np.ndarray:
         """The inputs for each code that is no embedding's: (levels + 2, features), float32."""
         n = len(self.levels)
         if self.two_sided:
@@ -332,7 +341,7 @@ class Category:
         if self.codes:
             return codes
         flat = graph("Reshape", codes, graph.constant([-1], "int64"))
-        return graph("Gather", graph.constant(self._inputs_of_codes, "float32"), flat, axis=0)
+        return graph("Gather", graph.constant(self.inputs_of_codes, "float32"), flat, axis=0)
 
     def undo(self, inputs: np.ndarray) -> np.ndarray:
         """Return the levels that inputs stand for, (rows,) of text, empty where they stand for none."""
@@ -357,7 +366,7 @@ class Category:
         missing = dict.fromkeys((None, *self.marks), len(self.levels) + 1)
         return spelled | missing | {level: i for i, level in levels}
 
-    def _numbered(self, text: "pl.Series") -> np.ndarray:
+    def numbered(self, text: "pl.Series") -> np.ndarray:
         """Return the number of each row's level: 0 .. levels - 1, then "other", then missing."""
         import polars as pl
 
@@ -804,7 +813,17 @@ def fit_columns(
     """
     kinds = tell_kinds(frame) if kinds is None else kinds
     trained = (values if rows is None else values.filter(rows) for values in frame.get_columns())
-    columns = tuple(_fit(values, kinds[values.name]) for values in trained)
+    return checked(tuple(fit_column(values, kinds[values.name]) for values in trained))
+
+
+def checked(columns: tuple[Column, ...]) -> Columns:
+    """Return the transform of these columns.
+
+    Raises
+    ------
+    InputError
+        If none of them is an input of the network.
+    """
     found = Columns(columns)
     if not found.varying:
         if texts := [c.name for c in columns if isinstance(c, LeftOut) and c.kind == "text"]:
@@ -813,7 +832,8 @@ def fit_columns(
     return found
 
 
-def _fit(values: "pl.Series", kind: Kind) -> Column:
+def fit_column(values: "pl.Series", kind: Kind) -> Column:
+    """Learn the transform of one column from its training rows."""
     if kind.name in ("id", "drop"):
         return LeftOut(values.name, kind.name)
     if kind.name == "constant" or is_constant(values):
@@ -839,7 +859,14 @@ def _robust(x: np.ndarray) -> tuple[float, float]:
     if x.size == 0:
         return 0.0, 0.0
     low, median, high = np.percentile(x, (25, 50, 75))
-    over, spread = (1, high - low) if high > low else (2, x.max() - x.min())
+    return robust_of(low, median, high, x.min(), x.max())
+
+
+def robust_of(
+    low: np.float64, median: np.float64, high: np.float64, least: np.float64, largest: np.float64
+) -> tuple[float, float]:
+    """Return median and scale of a column with these quartiles and this range, see `_robust`."""
+    over, spread = (1, high - low) if high > low else (2, largest - least)
     with np.errstate(over="ignore"):  # of a spread too small to be one
         scale = over / spread if spread > 0 else 0.0
     return float(median), float(scale) if math.isfinite(scale) else 0.0

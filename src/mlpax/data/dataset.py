@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,12 +12,67 @@ from mlpax.data.numerals import Numerals
 from mlpax.errors import InputError
 from mlpax.seeds import rng
 
-__all__ = ["ARRAYS", "Dataset", "HoldOut", "Split", "combined", "fold_numbers", "from_arrays", "held_out",
-           "split", "split_as_scikit_learn", "stratified", "validated"]  # fmt: skip
+__all__ = ["ARRAYS", "Chunk", "Chunks", "Dataset", "HoldOut", "Split", "combined", "fold_numbers",
+           "from_arrays", "held_out", "split", "split_as_scikit_learn", "stratified",
+           "validated"]  # fmt: skip
 
 
 ARRAYS = ("X_train", "y_train", "X_test", "y_test", "X_valid", "y_valid", "weight", "weight_valid")
 OF_COLUMNS = "columns."  # before the names of the columns' arrays
+
+
+class Chunk(NamedTuple):
+    """Some training rows: inputs of the network, labels or values, and weights."""
+
+    X: np.ndarray  # (rows, features), float32
+    y: np.ndarray  # (rows,) int32, or (rows, targets) float64
+    weight: np.ndarray  # (rows,) float32; 0 of rows that only fill the chunk up
+
+
+class Chunks(Protocol):
+    """Training rows that are read chunk by chunk, because they do not fit in memory."""
+
+    @property
+    def cache(self) -> str:
+        """The folder in which the encoded rows are kept."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """All training rows."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Chunks of a pass over the rows."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """A hash of what determines the chunks."""
+        ...
+
+    @property
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted mean and deviation of each target of a regression; 0 and 1 of classes."""
+        ...
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training rows of each class."""
+        ...
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The codes of the embeddings that occur in training rows: (rows, embeddings)."""
+        ...
+
+    def chunk(self, number: int) -> Chunk:
+        """Return the rows of a chunk. The chunks of all passes are numbered one after another, from 0.
+
+        All have as many rows.
+        """
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +103,8 @@ class Dataset:
         How text writes the numbers of each target.
     more_classes : tuple of tuples
         What the labels of the second and later targets stand for, if they are classes.
+    chunks : Chunks, optional
+        The training rows, if they do not fit in memory; `X_train` and `y_train` have no rows then.
     """
 
     name: str
@@ -66,11 +123,28 @@ class Dataset:
     targets: tuple[str, ...] = ("",)
     numerals: tuple[Numerals, ...] = (Numerals(),)
     more_classes: tuple[tuple[int, ...] | tuple[str, ...], ...] = ()
+    chunks: Chunks | None = None
 
     @property
     def each_classes(self) -> tuple[tuple[int, ...] | tuple[str, ...], ...]:
         """The classes of each target; empty for a regression."""
         return (self.classes, *self.more_classes) if self.classes else ()
+
+    @property
+    def rows_trained(self) -> int:
+        """The number of training rows."""
+        return len(self.y_train) if self.chunks is None else self.chunks.rows
+
+    @property
+    def class_counts(self) -> list[list[int]]:
+        """The number of training rows of each class, for each target."""
+        if self.chunks is not None:
+            return [self.chunks.class_counts]
+        each = self.y_train.reshape(len(self.y_train), -1).T
+        return [
+            np.bincount(y, minlength=len(classes)).tolist()
+            for y, classes in zip(each, self.each_classes, strict=False)
+        ]
 
     @property
     def held_out(self) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +156,7 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the arrays' names, types, shapes and bytes."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(b"" if self.chunks is None else self.chunks.digest.encode())
         for name in ARRAYS:
             if getattr(self, name) is None:
                 continue
@@ -110,8 +184,9 @@ def from_arrays(arrays: dict[str, np.ndarray], about: str) -> Dataset:
     found = json.loads(about)
     shape, columns = found["image_shape"], found["columns"]
     own = {name.removeprefix(OF_COLUMNS): array for name, array in arrays.items() if name not in ARRAYS}
+    rows: dict[str, Any] = {name: array for name, array in arrays.items() if name in ARRAYS}
     return Dataset(
-        **{name: array for name, array in arrays.items() if name in ARRAYS},
+        **rows,
         name=found["name"],
         classes=tuple(found["classes"]),
         image_shape=None if shape is None else tuple(shape),

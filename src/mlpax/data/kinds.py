@@ -33,6 +33,7 @@ __all__ = [
     "Kind",
     "as_text",
     "is_constant",
+    "kind_of_type",
     "numbers",
     "numbers_rows",
     "tell_kinds",
@@ -193,10 +194,10 @@ def _tell(
     clock = isinstance(values.dtype, (pl.Time, pl.Duration))
     if asked is None and is_constant(values) and values.name not in reading.targets:
         return Kind("constant"), []
-    return Kind(asked or _kind_of_type(values.dtype), clock=clock, missing=(*MISSING, *reading.missing)), []
+    return Kind(asked or kind_of_type(values.dtype), clock=clock, missing=(*MISSING, *reading.missing)), []
 
 
-def _kind_of_type(dtype: "pl.DataType") -> str:
+def kind_of_type(dtype: "pl.DataType") -> str:
     """Return the kind of a column that is no text."""
     import polars as pl
 

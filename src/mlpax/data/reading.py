@@ -111,6 +111,9 @@ class Reading:
     memory: str | None = _option(
         None, "most memory that data may take while they are read, as 4G [half of what is available]"
     )
+    cache: str | None = _option(
+        None, "train in chunks, and keep the encoded rows in this folder [if the table passes the memory]"
+    )
 
     def __post_init__(self) -> None:
         for name in ("drop", "missing", "target"):  # lists in JSON
@@ -169,7 +172,8 @@ class Reading:
             for f in dataclasses.fields(self)
             if (v := getattr(self, f.name)) != getattr(plain, f.name)
         }
-        return given | ({"valid_data": str(Path(self.valid_data).resolve())} if self.valid_data else {})
+        paths = {name: given[name] for name in ("valid_data", "cache") if name in given}
+        return given | {name: str(Path(path).resolve()) for name, path in paths.items()}
 
 
 def columns_named(words: Iterable[str]) -> dict[str, str]:

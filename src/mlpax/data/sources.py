@@ -10,9 +10,11 @@ import numpy as np
 
 from mlpax.data import images, named_sets, tables
 from mlpax.data.arrays import is_arrays, labels_beside, read_arrays, read_rows
+from mlpax.data.chunks import dataset_in_chunks, user_cache
 from mlpax.data.columns import Columns
 from mlpax.data.dataset import Dataset, HoldOut, Split, split, validated
 from mlpax.data.kinds import tell_kinds
+from mlpax.data.memory import memory_limit, written
 from mlpax.data.named_sets import NAMES
 from mlpax.data.numerals import Numerals
 from mlpax.data.packed import INPUT, is_input
@@ -54,6 +56,8 @@ MEMORY = "rows in memory"  # the name of a data set that no file holds
 UNREAD = {"-": "stdin", MEMORY: "memory"}  # what cannot be read again, and its name in a run's folder
 AHEAD = 4  # batches that are read before they are asked for
 ALWAYS = {"memory", "folds", "fold"}  # options of `Reading` for any data
+WHOLE = {"folds", "fold", "time_ordered", "group", "valid_data", "class_weight"}  # for tables in memory
+LEAST = 1 << 24  # bytes of memory with which a table is trained in chunks
 OF_FOLDERS = {"size", "colour", "skip_bad", "invert"}  # options of `Reading` for folders of pictures
 
 
@@ -205,6 +209,8 @@ class Table:
         """Read the table, hold out rows, and settle the recipe."""
         _check_options(self.shown, reading, reading.given().keys() - OF_FOLDERS)
         notice = reading.told(notice)
+        if files := self._larger(reading):
+            return _in_chunks(self.path, files, wanted, reading, notice)
         frame = self._frame(reading, notice)
         valid_frame = None
         if reading.valid_data:
@@ -250,6 +256,30 @@ class Table:
         clock = Clock()
         return Unlabelled(ahead(batches(), AHEAD, clock, "read"), clock=clock)
 
+    def _larger(self, reading: Reading) -> list[Path]:
+        """Return the files of a table that is trained in chunks; none if it fits in memory.
+
+        Raises
+        ------
+        InputError
+            If the user asks for a cache, and the table or an option does not go with one.
+        """
+        others = sorted(reading.given().keys() & WHOLE)
+        files = tables.streamed_files(self.path) if self.arrays is None else []
+        if reading.cache is None:
+            if others or not files or (limit := memory_limit(reading.memory)) < LEAST:
+                return []
+            return files if tables.memory_needed(files, reading.file) > limit else []
+        if others:
+            raise InputError(
+                f"{others[0]} is an option for tables in memory; leave out --cache or {others[0]}"
+            )
+        if not files:
+            raise InputError(
+                f"{self.shown} is read whole; --cache takes Parquet, Arrow and CSV files that are not packed"
+            )
+        return files
+
     def _frame(self, reading: Reading, notice: Notice) -> "pl.DataFrame":
         if self.arrays is None:
             return tables.read_table(self.path, reading.file, notice)
@@ -268,6 +298,36 @@ class Table:
             return frame
         names = [c.name for c in model.columns.columns if re.fullmatch(r"x\d+", c.name)]
         return frame.with_columns(pl.lit(0.0).alias(name) for name in names if name not in frame.columns)
+
+
+def _in_chunks(path: Path, files: list[Path], wanted: Wanted, reading: Reading, notice: Notice) -> Ready:
+    """Encode a table that does not fit in memory. Its recipe counts each chunk of rows as an epoch."""
+    cache = Path(reading.cache) if reading.cache is not None else user_cache()
+    if reading.cache is None:
+        needed = written(tables.memory_needed(files, reading.file))
+        notice(
+            f"{path} would take about {needed} of memory, and the limit is"
+            f" {written(memory_limit(reading.memory))}: it is trained in chunks, from a cache in {cache}"
+        )
+    if wanted.folds:
+        raise InputError(
+            f"folds {wanted.folds} are for tables in memory, which {path} is not; leave them out"
+        )
+    hold = _hold(wanted.resolved("table", 1), reading)
+    dataset = dataset_in_chunks(
+        path, files, reading, hold, name=str(path.resolve()), cache=cache, notice=notice
+    )
+    chunks = dataset.chunks
+    assert chunks is not None
+    task = "classification" if dataset.classes else "regression"
+    recipe = wanted.resolved("table", chunks.rows, task, hold.validation > 0)
+    if chunks.count > 1:
+        notice(
+            f"{chunks.rows:,} training rows are {chunks.count} chunks, and each epoch below is of one chunk:"
+            f" {recipe.epochs} passes over the rows are {recipe.epochs * chunks.count} of them"
+        )
+        recipe = recipe.replace(epochs=recipe.epochs * chunks.count, patience=recipe.patience * chunks.count)
+    return Ready(dataset, recipe, wanted.name("table"))
 
 
 def table_to_train(

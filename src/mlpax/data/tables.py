@@ -18,7 +18,7 @@ from mlpax.data.excel import read_excel
 from mlpax.data.json_files import read_json
 from mlpax.data.libsvm import read_libsvm
 from mlpax.data.memory import CELL, COLUMN, TYPED, refuse_beyond
-from mlpax.data.packed import INPUT, PACKED, is_input, is_packed, starts, unpacked
+from mlpax.data.packed import INPUT, PACKED, TEXT, is_input, is_packed, starts, unpacked
 from mlpax.data.parts import Schema, parts_of
 from mlpax.data.reading import FileOptions
 from mlpax.errors import InputError, Notice, listed
@@ -27,14 +27,19 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
+    "OF_PARTS",
+    "SLICE",
     "SUFFIXES",
     "as_frame",
     "frame_of",
     "has_parts",
+    "is_parquet",
     "is_sparse",
     "is_table",
+    "memory_needed",
     "read_batches",
     "read_table",
+    "streamed_files",
 ]
 
 TEXTS = {
@@ -52,11 +57,16 @@ UNREAD = {  # what else tables come in
 }  # fmt: skip
 SLICE = 1 << 20  # cells looked at together
 MANY = 100_000  # rows from which a copy of a column is avoided
+STREAMS = ("CSV", "parquet", "arrow")  # kinds of files that are read in parts
 STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts
 
 
 def is_table(path: str | Path) -> bool:
     return Path(path).name.lower().endswith(SUFFIXES)
+
+
+def is_parquet(path: str | Path) -> bool:
+    return Path(path).suffix.lower() == ".parquet"
 
 
 def is_sparse(path: str | Path) -> bool:
@@ -183,32 +193,94 @@ def read_batches(
     notice: Notice = lambda text: None,
     *,
     plain: Collection[str] = (),
+    smallest: int | None = None,
 ) -> Iterator["pl.DataFrame"]:
     """The same table in batches of about so many cells, in order, in bounded memory; see `read_table`.
 
-    Large CSV and Parquet files are read in parts; others, and packed ones, are read whole, one by one. Of a
-    large CSV the columns that `plain` names may come as float64; see `csv_files.scan_csv`.
+    CSV, Parquet and Arrow files of at least `smallest` bytes, by default `STREAMED`, are read in parts;
+    others, and packed ones, are read whole, one by one. Of a large CSV the columns that `plain` names may
+    come as float64; see `csv_files.scan_csv`.
     """
     path = Path(path)
     parts, _ = parts_of(path, OF_PARTS)
     if not parts:
-        yield from _batches_of_file(path, cells, options, notice, plain)
+        yield from _batches_of_file(path, cells, options, notice, smallest, plain)
         return
     schema = Schema()
     for part in parts:
-        for batch in _batches_of_file(part, cells, options, notice):
+        for batch in _batches_of_file(part, cells, options, notice, smallest):
             yield schema.checked(part, batch)
 
 
+def streamed_files(path: Path) -> list[Path]:
+    """Return the files of a table if all can be read in batches, in bounded memory; else none."""
+    if is_input(path):
+        return []
+    files = parts_of(path, OF_PARTS)[0] or [path]
+    try:
+        alike = all(_kind(file) in STREAMS and not is_packed(file) for file in files)
+    except (InputError, OSError):  # whoever reads the file says so
+        return []
+    return files if alike and all(_starts_as_named(file) for file in files) else []
+
+
+def _starts_as_named(file: Path) -> bool:
+    """Whether an Arrow file is none of the streams, which state their rows only as they come."""
+    return _kind(file) != "arrow" or starts(file, b"ARROW1")
+
+
+def memory_needed(files: list[Path], options: FileOptions) -> int:
+    """Return about how much memory the table in these files would take; see `memory.refuse_beyond`.
+
+    Of a damaged file it is 0: whoever reads the file says what is wrong.
+    """
+    import polars as pl
+
+    size = 0
+    for file in files:
+        try:
+            if _kind(file) == "CSV":
+                with open(file, "rb") as opened:
+                    start = opened.read(SLICE)
+                separators = max(start.count(mark) for mark in (b",", b";", b"\t", b"|"))
+                cells = (separators + start.count(b"\n")) / max(1, len(start))  # for each byte
+                size += int(file.stat().st_size * (TEXT + CELL * cells))
+            else:
+                lazy = _lazy(file)
+                width = len(lazy.collect_schema())
+                size += TYPED * int(lazy.select(pl.len()).collect().item()) * width + COLUMN * width
+        except (Exception, pl.exceptions.PanicException):
+            return 0
+    return size
+
+
+def _lazy(path: Path) -> "pl.LazyFrame":
+    """Return a Parquet or Arrow file, to be read in parts."""
+    import polars as pl
+
+    if is_parquet(path):
+        return pl.scan_parquet(path, low_memory=True, glob=False, hive_partitioning=False)
+    return pl.scan_ipc(path, glob=False, hive_partitioning=False)
+
+
 def _batches_of_file(
-    path: Path, cells: int, options: FileOptions, notice: Notice, plain: Collection[str] = ()
+    path: Path,
+    cells: int,
+    options: FileOptions,
+    notice: Notice,
+    smallest: int | None,
+    plain: Collection[str] = (),
 ) -> Iterator["pl.DataFrame"]:
     import polars as pl
 
     kind = _kind(path)
     try:
-        whole = kind not in ("CSV", "parquet") or is_input(path) or _file_size(path) < STREAMED
-        whole = whole or is_packed(path)
+        whole = (
+            kind not in STREAMS
+            or is_input(path)
+            or _file_size(path) < (STREAMED if smallest is None else smallest)
+        )
+        whole = whole or is_packed(path) or not _starts_as_named(path)
     except OSError as error:
         raise _refusal(path, kind, error) from None
     if whole:
@@ -217,7 +289,7 @@ def _batches_of_file(
         return
     empty = True
     csv = kind == "CSV"
-    streamed = scan_csv(path, options, notice, plain) if csv else _streamed_parquet(path, cells)
+    streamed = scan_csv(path, options, notice, plain) if csv else _streamed(path, cells)
     try:
         for batch in streamed:
             empty = empty and batch.height == 0
@@ -298,12 +370,9 @@ def frame_of(
     return _stored(pl.DataFrame(columns if y is None else columns | {"y": y}))
 
 
-def _streamed_parquet(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
-    import polars as pl
-
-    lazy = pl.scan_parquet(path, low_memory=True, glob=False, hive_partitioning=False)
-    names = _categories(path)
-    for batch in _collected(lazy, cells):
+def _streamed(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
+    names = _categories(path) if is_parquet(path) else []
+    for batch in _collected(_lazy(path), cells):
         yield _stored(batch.with_columns(_as_categories(batch, names)))
 
 

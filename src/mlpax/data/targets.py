@@ -22,9 +22,9 @@ from mlpax.recipes import TASKS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Labels", "cells_of_target", "check_column", "classes_of", "encode", "from_frame",
-           "index_of", "infer_task", "labels_of", "targets_of", "tell_tasks",
-           "truth_of", "weights_of"]  # fmt: skip
+__all__ = ["Labels", "cells_of_target", "check_column", "check_roles", "check_spread", "classes_of", "encode",
+           "from_frame", "index_of", "infer_task", "inputs_of", "labels_of", "read_target", "settled",
+           "targets_of", "tell_columns", "tell_task", "tell_tasks", "truth_of", "weights_of"]  # fmt: skip
 
 MANY = 100_000  # labels that are encoded at a time: a text of Python's takes as much memory as ten labels
 TARGETS = ("target", "label", "class", "y")  # the names a target usually has
@@ -261,7 +261,7 @@ def from_frame(
         or a setting names no column.
     """
     targets, reading = settled(frame, reading, notice)
-    _check_roles(frame, targets, reading, hold.group)
+    check_roles(frame, targets, reading, hold.group)
     kinds = tell_kinds(frame.drop([hold.group] if hold.group else []), reading, notice)
     present, classes, y = _labels(frame, targets, reading, kinds, notice)
     rows = frame if present.all() else frame.filter(present)
@@ -272,7 +272,7 @@ def from_frame(
     hold = hold if valid_frame is None else replace(hold, validation=0.0)
     train, validated, tested = split(y, hold, classes=bool(classes), groups=groups)
     _check_classes(y[train], classes)
-    inputs = with_values(_inputs(frame, {*targets, hold.group, reading.weight}, targets), kinds)
+    inputs = with_values(inputs_of(frame, {*targets, hold.group, reading.weight}, targets), kinds)
     # All rows tell a column's kind, so that an error names a row of the table, not of the training rows.
     there = np.flatnonzero(present.to_numpy())
     columns = fit_columns(inputs, kinds, _mask(frame.height, there[train]))
@@ -427,7 +427,7 @@ def _class_weights(text: str, classes: Sequence[Any], y: np.ndarray) -> np.ndarr
     return weights
 
 
-def _check_roles(frame: "pl.DataFrame", targets: Sequence[str], reading: Reading, group: str | None) -> None:
+def check_roles(frame: "pl.DataFrame", targets: Sequence[str], reading: Reading, group: str | None) -> None:
     for column in (group, reading.weight):
         if column is not None:
             check_column(frame, column)
@@ -455,7 +455,7 @@ def _check_classes(y: np.ndarray, classes: Sequence[Sequence[Any]]) -> None:
             raise InputError(f"class {gone!r} has no training row after the split; choose another split")
 
 
-def _inputs(frame: "pl.DataFrame", others: set[str | None], targets: Sequence[str]) -> "pl.DataFrame":
+def inputs_of(frame: "pl.DataFrame", others: set[str | None], targets: Sequence[str]) -> "pl.DataFrame":
     """Return the columns to predict from: all but the others."""
     inputs = frame.drop([c for c in others if c])
     if inputs.width == 0:
@@ -491,11 +491,17 @@ def labels_of(values: "pl.Series", task: str | None, kind: Kind) -> Labels:
             f"target {values.name!r} is missing in {lacking} of {len(read)} rows, more than half"
         )
     task = task or infer_task(read)
-    cells = (_as_classes(values, read, kind) if task == "classification" else read).filter(present)
+    cells = read_target(values, kind, task).filter(present)
     classes = classes_of(cells) if task == "classification" else ()
     y = encode(cells, classes)
     _check_target(y, classes, values.name)
     return Labels(present, task, classes, y)
+
+
+def read_target(values: "pl.Series", kind: Kind, task: str) -> "pl.Series":
+    """Return the cells of a target, ready for `encode`; null where missing."""
+    read = typed(values, kind)
+    return _as_classes(values, read, kind) if task == "classification" else read
 
 
 def cells_of_target(values: "pl.Series", classes: tuple[Any, ...], numerals: Numerals) -> "pl.Series":
@@ -543,23 +549,25 @@ def tell_task(target: str, labels: Labels, reading: Reading, notice: Notice) -> 
         )
 
 
+def check_spread(target: str, least: float, largest: float, mean: float, spread: float) -> None:
+    """Raise an error if float32 cannot tell the values of a regression apart."""
+    if least == largest:
+        raise InputError(f"target {target!r} holds one value only, {least:g}; there is nothing to learn")
+    if not SPREADS[0] < spread < SPREADS[1]:
+        raise InputError(
+            f"target {target!r} spreads by {spread:.3g}, whose square passes the range of float32;"
+            f" multiply it by {10.0 ** -round(math.log10(spread)):.0e}"
+        )
+    if spread < LEAST_SPREAD * abs(mean):
+        raise InputError(
+            f"target {target!r} deviates by {spread:.3g} from its mean {mean:.10g}, too little for"
+            " predictions of 7 digits; subtract the mean first"
+        )
+
+
 def _check_target(y: np.ndarray, classes: Sequence[Any], target: str) -> None:
     if not classes:
-        if y.min() == y.max():
-            raise InputError(
-                f"target {target!r} holds one value only, {y[0, 0]:g}; there is nothing to learn"
-            )
-        mean, spread = float(y.mean()), float(y.std())
-        if not SPREADS[0] < spread < SPREADS[1]:
-            raise InputError(
-                f"target {target!r} spreads by {spread:.3g}, whose square passes the range of float32;"
-                f" multiply it by {10.0 ** -round(math.log10(spread)):.0e}"
-            )
-        if spread < LEAST_SPREAD * abs(mean):
-            raise InputError(
-                f"target {target!r} deviates by {spread:.3g} from its mean {mean:.10g}, too little for"
-                " predictions of 7 digits; subtract the mean first"
-            )
+        check_spread(target, float(y.min()), float(y.max()), float(y.mean()), float(y.std()))
         return
     if len(classes) < 2:
         raise InputError(f"target {target!r} holds one class only, {classes[0]!r}; there is nothing to learn")

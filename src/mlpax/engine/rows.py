@@ -11,7 +11,8 @@ from mlpax.errors import InputError
 from mlpax.seeds import member_seeds, rng
 
 __all__ = ["Data", "Orders", "Scaling", "aligned", "all_finite", "bucket", "dealt", "fit_scaling",
-           "orders_of", "orders_of_devices", "orders_of_members", "place", "row_order"]  # fmt: skip
+           "orders_of", "orders_of_devices", "orders_of_members", "place", "row_order",
+           "without_rows"]  # fmt: skip
 
 # `orders(done, count)` gives the row orders of the `count` epochs after the first `done`, as (count, bucket);
 # of members that have orders of their own as (count, members, bucket), and of devices that share the rows as
@@ -157,6 +158,12 @@ def place(
         shift=np.asarray(shift, dtype),
         scale=np.asarray(scale, dtype),
     )
+
+
+def without_rows(data: Data) -> Data:
+    """Return data of the same shapes, which take no memory: each array repeats one value."""
+    arrays = (np.broadcast_to(a.ravel()[:1].copy().reshape((1,) * a.ndim), a.shape) for a in data[:3])
+    return data._replace(**dict(zip(("X", "y", "weight"), arrays, strict=True)))
 
 
 def _variance(y: np.ndarray, weight: np.ndarray) -> np.ndarray:

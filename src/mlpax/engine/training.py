@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from mlpax.engine.xla.epoch import Programs
 
 __all__ = ["Record", "Training", "arrays_of", "backend_for", "cannot_pay", "chosen", "device_kind",
-           "epochs", "fit", "initial_params", "initial_state", "is_small", "state_of", "together",
+           "epochs", "epochs_of_chunks", "fit", "initial_params", "initial_state", "is_small", "state_of",
+           "together",
            "training_of"]  # fmt: skip
 
 EPOCHS_A_CALL = 10  # of a small epoch
@@ -307,6 +309,46 @@ def epochs(
         yield state, records
     if not math.isfinite(loss) and plan.stopping != "tolerance":
         raise population.divergence("the loss", loss, done, hyper)
+
+
+def epochs_of_chunks(
+    state: State, chunk: Callable[[int], Data], valid: Data | None, training: Training
+) -> Iterator[tuple[State, list[Record]]]:
+    """Train on rows that come in chunks, each of which is one epoch; see `epochs`.
+
+    A thread reads the next chunk while the program trains on the present one.
+
+    Parameters
+    ----------
+    state : State
+    chunk : callable
+        Returns the rows of the epoch after so many epochs. All chunks have as many rows.
+    valid : Data
+        Validation rows; may be None.
+    training : Training
+
+    Yields
+    ------
+    state : State
+    records : list of dict
+        One record, with one figure more: `waited`, the seconds that the program waited for the rows.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        coming, number = thread.submit(chunk, done := int(np.max(state.epoch))), done
+        while True:
+            done, start = int(np.max(state.epoch)), time.perf_counter()
+            data = coming.result() if number == done else chunk(done)
+            waited = time.perf_counter() - start
+            number, coming = done + 1, thread.submit(chunk, done + 1)
+            run = epochs(state, data, valid, training, epochs_a_call=1)
+            found = next(run, None)
+            if found is None:
+                return
+            state, (record,) = found
+            yield state, [record | {"waited": waited}]
+            if not math.isfinite(record["loss"]):
+                yield from run  # which raises, if the training cannot go on
+                return
 
 
 def together(

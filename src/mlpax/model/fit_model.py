@@ -2,7 +2,8 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from mlpax.data.dataset import Dataset, HoldOut, split
 from mlpax.data.memory import memory_limit, written
 from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
-from mlpax.engine.rows import Data, fit_scaling, place
+from mlpax.engine.rows import Data, fit_scaling, place, without_rows
 from mlpax.engine.state import State, diverged, without
 from mlpax.engine.table_network import (
     TableParams,
@@ -26,6 +27,7 @@ from mlpax.engine.training import (
     Training,
     chosen,
     epochs,
+    epochs_of_chunks,
     initial_params,
     initial_state,
     training_of,
@@ -37,8 +39,8 @@ from mlpax.notices import warn
 from mlpax.recipes import Recipe
 from mlpax.seeds import member_seeds, rng
 
-__all__ = ["COPIES", "Before", "Placed", "Problem", "codes_of", "fit_model", "prepare", "refit_of",
-           "refitted", "target_scale"]  # fmt: skip
+__all__ = ["COPIES", "Before", "Placed", "Problem", "check_in_memory", "codes_of", "fit_model", "prepare",
+           "refit_of", "refitted", "target_scale"]  # fmt: skip
 
 
 COPIES = 6  # of a parameter: before and after an epoch, what the update rule remembers, and the best
@@ -63,6 +65,13 @@ class Problem(NamedTuple):
     training: Training
     params: Pytree  # before the first epoch; of several members a list of them
     model: Callable[[Any], Model]  # of trained parameters, as `chosen` returns them
+    chunk: Callable[[int], Data] | None = None  # rows of the epoch after so many, if they come in chunks
+
+    def epochs(self, state: State) -> Iterator[tuple[State, list[Record]]]:
+        """Train from a state to the end, see `training.epochs`."""
+        if self.chunk is None:
+            return epochs(state, self.data, self.valid, self.training)
+        return epochs_of_chunks(state, self.chunk, self.valid, self.training)
 
 
 def fit_model(
@@ -89,7 +98,7 @@ def fit_model(
     problem = prepare(dataset, recipe, origin=origin)
     history: list[Record] = []
     state = initial_state(problem.params, problem.training, recipe.seed)
-    for state, records in epochs(state, problem.data, problem.valid, problem.training):
+    for state, records in problem.epochs(state):
         history += records
         for record in records:
             on_epoch(record)
@@ -123,6 +132,7 @@ def refit_of(
     origin : Origin, optional
         The network to begin with.
     """
+    check_in_memory(dataset, "refit")
     found = np.maximum(np.asarray(ended.watch.epoch), 1)
     alone = recipe.replace(
         refit=False, patience=0, monitor="", validation=0.0, epochs=int(found.max()), backend=training.backend
@@ -204,6 +214,15 @@ def prepare(
     return _images(dataset, recipe, placed, origin)
 
 
+def check_in_memory(dataset: Dataset, what: str) -> None:
+    """Raise an error if the training rows are not in memory, which `what` needs."""
+    if dataset.chunks is not None:
+        raise InputError(
+            f"{dataset.name} does not fit in memory, which {what} needs; give more with"
+            " --memory, or fewer rows"
+        )
+
+
 def _images(dataset: Dataset, recipe: Recipe, placed: Placed, origin: Origin | None) -> Problem:
     X, y = dataset.X_train, dataset.y_train
     X_valid, y_valid = dataset.X_test, dataset.y_test
@@ -253,6 +272,8 @@ def _images(dataset: Dataset, recipe: Recipe, placed: Placed, origin: Origin | N
 
 def target_scale(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and deviation of each target over the training rows; 0 and 1 of classes."""
+    if dataset.chunks is not None:
+        return dataset.chunks.moments
     if dataset.classes:
         return np.zeros(1), np.ones(1)
     y, weight = dataset.y_train, dataset.weight  # in float64: far from 0, float32 has few digits left
@@ -264,6 +285,8 @@ def target_scale(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 def codes_of(dataset: Dataset, before: Before | None = None) -> list[np.ndarray]:
     """Return the codes of the training rows for each embedding, and those of earlier parts."""
     assert dataset.columns is not None
+    if dataset.chunks is not None:
+        return [*dataset.chunks.codes.T]
     codes = dataset.X_train[:, dataset.columns.dense :]
     codes = codes if dataset.weight is None else codes[dataset.weight > 0]
     if before is None:
@@ -276,6 +299,8 @@ def _table(
 ) -> Problem:
     columns, y = dataset.columns, dataset.y_train
     assert columns is not None
+    if recipe.devices > 1:
+        check_in_memory(dataset, "a training on several devices")
     X_valid, y_valid = dataset.X_valid, dataset.y_valid
     if X_valid is None or y_valid is None or not len(X_valid):
         if recipe.patience:
@@ -292,7 +317,7 @@ def _table(
     sizes = columns.dense, columns.embeddings, recipe.hidden, outputs
     embedded = [(n, embedding_size(n)) for n in columns.embeddings]
     units = columns.dense + sum(size for _, size in embedded), *recipe.hidden, outputs
-    rows = len(X_valid) + recipe.train_metrics * len(y)
+    rows = len(X_valid) + recipe.train_metrics * dataset.rows_trained
     _check_memory(recipe, units, units[0] + sum(n * size for n, size in embedded), rows)
     codes = codes_of(dataset, before)
     starts = [
@@ -314,9 +339,11 @@ def _table(
         made = _model(dataset, recipe, networks, columns=columns, backend=training.backend)
         return _calibrated(made, X_valid, y_valid, dataset.weight_valid) if dataset.classes else made
 
+    chunk = partial(_chunk, dataset, mean, options) if dataset.chunks else None
     if (kind := tuple(options.values())) not in placed:
         held = place(X_valid, y_valid, weight=dataset.weight_valid, **options) if len(X_valid) else None
-        placed[kind] = place(dataset.X_train, y, weight=dataset.weight, **options), held
+        own = without_rows(chunk(0)) if chunk else place(dataset.X_train, y, weight=dataset.weight, **options)
+        placed[kind] = own, held
     data, valid = placed[kind]
     several = len(dataset.targets) > 1  # in units of their own
     metrics = ("accuracy", "log_loss") if dataset.classes else ("r2",) if several else ("rmse",)
@@ -330,7 +357,15 @@ def _table(
         training=training,
         params=starts if recipe.members > 1 else starts[0],
         model=model,
+        chunk=chunk,
     )
+
+
+def _chunk(dataset: Dataset, mean: np.ndarray, options: dict[str, Any], number: int) -> Data:
+    """Return a chunk of the training rows, ready for minibatches; see `Chunks.chunk`."""
+    assert dataset.chunks is not None
+    X, y, weight = dataset.chunks.chunk(number)
+    return place(X, y if dataset.classes else y - mean, weight=weight, **options)
 
 
 def _begun(

@@ -136,10 +136,10 @@ def held_out(
     if y is not dataset.y_test and "refit" in model.provenance:
         return []
     if len(y):
-        return [Held(model, X, y, y is dataset.y_test, len(dataset.X_train))]
+        return [Held(model, X, y, y is dataset.y_test, dataset.rows_trained)]
     options, found = read_config(run).options, list[Held]()
     for fold in range(1, 1 + (0 if options.fold else options.folds)):
         folder = run / f"fold-{fold}"
         of_fold = own_rows(folder, data_dir, moved)
-        found.append(Held(load(folder), of_fold.X_test, of_fold.y_test, True, len(of_fold.X_train)))
+        found.append(Held(load(folder), of_fold.X_test, of_fold.y_test, True, of_fold.rows_trained))
     return found

@@ -15,7 +15,7 @@ from mlpax.data.sources import Wanted, source
 from mlpax.engine.search import Candidate, Race
 from mlpax.engine.training import initial_state
 from mlpax.errors import DivergedError, InputError, Notice
-from mlpax.model.fit_model import Placed, prepare
+from mlpax.model.fit_model import Placed, check_in_memory, prepare
 from mlpax.recipes import Recipe
 from mlpax.runs.sweep import with_validation
 from mlpax.seeds import rng
@@ -120,6 +120,7 @@ def find_learning_rate(
     ready = source(str(data), data_dir, memory=reading.memory).to_train(
         Wanted(recipe, settings), reading, notice
     )
+    check_in_memory(ready.dataset, "the search for a rate")
     usual = ready.recipe.learning_rate
     low, high = BELOW * usual if low is None else low, ABOVE * usual if high is None else high
     if not 0 < low < high <= HIGH:

@@ -34,7 +34,6 @@ from mlpax.engine.training import (
     cannot_pay,
     chosen,
     device_kind,
-    epochs,
     initial_state,
     state_of,
 )
@@ -261,10 +260,10 @@ def _follow(problem: Problem, config: Config) -> Result:
     """Train with a first process, which writes the run; return how it ended."""
     start = initial_state(problem.params, problem.training, config.recipe.seed)
     state, history = _unpacked(hosts.from_first(), start, problem.training)
-    data, valid, training, *_ = _as_recorded(problem, history)
+    problem = _as_recorded(problem, history)
     with signals() as caught:
         try:
-            for _, records in epochs(state, data, valid, training):
+            for _, records in problem.epochs(state):
                 if not _is_over(records[-1], config.recipe) and hosts.any_of(bool(caught)):
                     break
         except DivergedError:
@@ -394,10 +393,9 @@ class _Run:
             The error of `on_epoch`.
         """
         unheard = None
-        data, valid, training, *_ = self.problem
         with ThreadPoolExecutor(1) as thread:
             writer = _Writer(self, every, thread)
-            for self.state, records in epochs(self.state, data, valid, training):
+            for self.state, records in self.problem.epochs(self.state):
                 self.history += records
                 try:
                     for row in records:
@@ -447,11 +445,15 @@ class _Run:
         kept = self.config.kept_epoch(ended, best, len(history))
         metrics: dict[str, float] = {}
         write_history(self.path, history)
+        if history and "waited" in history[-1]:  # the rows came in chunks
+            waited = sum(row["waited"] for row in history)
+            share = waited / (waited + sum(row["seconds"] for row in history))
+            self.notice(f"the program waited for rows during {share:.1%} of the time")
         if kept:
             diverged = ended == "diverged"
             params = self._best() if diverged else chosen(self.state, self.problem.training.plan)
             model = self.problem.model(params)
-            metrics = {k: v for k, v in history[kept - 1].items() if k not in ("epoch", "seconds")}
+            metrics = {k: v for k, v in history[kept - 1].items() if k not in ("epoch", "seconds", "waited")}
             if again:
                 trained = chosen(again.state, again.problem.training.plan)
                 model = refitted(model, again.problem.model(trained), again.problem)

@@ -83,6 +83,8 @@ def on_rows(
     resume: bool = False, device: str | None = None, finetune: Path | None = None,
 ) -> Generator[Prepared]:  # fmt: skip
     """Yield a run on rows that are ready, in `out` or a new folder named by `data`."""
+    if ready.dataset.chunks is not None:  # resuming must not depend on the memory that is free then
+        reading = dataclasses.replace(reading, cache=ready.dataset.chunks.cache)
     with on_device(device), folder(out, short_name(data), ready.name) as path:
         begin = partial(
             train, path, ready.dataset, ready.recipe, recipe_name=ready.name, data_dir=_absolute(data_dir),

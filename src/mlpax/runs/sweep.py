@@ -19,7 +19,7 @@ from mlpax.data.reading import Reading
 from mlpax.data.sources import Ready, Wanted, short_name, source
 from mlpax.engine.search import KEEP, rungs_of
 from mlpax.errors import DivergedError, InputError, InterruptedRun, Notice, unknown
-from mlpax.model.fit_model import prepare
+from mlpax.model.fit_model import check_in_memory, prepare
 from mlpax.model.model import Model
 from mlpax.model.model_file import load
 from mlpax.recipes import Recipe
@@ -190,6 +190,7 @@ def sweep(
     fixed = {name: _one(name, value) for name, value in settings.items() if name not in swept}
     wanted = Wanted(recipe, fixed, quality, folds)
     ready = source(str(data), data_dir, memory=reading.memory).to_train(wanted, reading, notice)
+    check_in_memory(ready.dataset, "a sweep")
     base = ready.recipe.replace(train_metrics=False)
     space = space_of(swept, base)
     folder = None if data_dir is None else str(Path(data_dir).resolve())

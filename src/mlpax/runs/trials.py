@@ -147,7 +147,7 @@ class Trials:
                 )
             for dataset, rows in zip(datasets, placed, strict=True):
                 for seed in range(recipe.seed, recipe.seed + seeds):
-                    data, valid, how, params, _ = prepare(dataset, recipe.replace(seed=seed), rows)
+                    data, valid, how, params, *_ = prepare(dataset, recipe.replace(seed=seed), rows)
                     start = partial(initial_state, params, how, seed)
                     candidates.append(Candidate(start, data, valid, how, (seed, recipe.own_orders)))
                     taken += COPIES * 4 * sum(np.size(array) for array in leaves(params))

@@ -167,7 +167,7 @@ class _Known:
         """The training rows by which the recipe was settled, if they are known."""
         if self.folds:
             return self.held[0].trained if self.held else None
-        return None if self.dataset is None else len(self.dataset.X_train)
+        return None if self.dataset is None else self.dataset.rows_trained
 
     @property
     def task(self) -> str | None:
@@ -258,7 +258,7 @@ def _in_words(known: _Known) -> str:
 def _trained_on(known: _Known) -> str:
     if known.dataset is None:
         return ""
-    rows = f"{len(known.dataset.X_train):,} rows"
+    rows = f"{known.dataset.rows_trained:,} rows"
     if known.folds:
         return f"Training used {rows} in {known.folds} folds. Each network was trained without one fold."
     return f"Training used {rows}."
@@ -682,15 +682,15 @@ def _parts(known: _Known) -> Html | None:
     dataset, recipe = known.dataset, known.config.recipe
     if dataset is None:
         return None
-    rows: list[tuple[str, int, str]] = [("training", len(dataset.X_train), "")]
+    rows: list[tuple[str, int, str]] = [("training", dataset.rows_trained, "")]
     if known.folds:
-        rows = [("training", len(dataset.X_train), f"in {known.folds} folds, each held out once")]
+        rows = [("training", dataset.rows_trained, f"in {known.folds} folds, each held out once")]
     elif dataset.X_valid is not None and len(dataset.X_valid):
         chose = "chose the epoch to keep" if recipe.patience else "watched during the training"
         then = ", then trained on" if recipe.refit else ""
         rows.append(("validation", len(dataset.X_valid), f"{chose}{then}"))
     elif recipe.validation and not dataset.columns:
-        rows = [("training", len(dataset.X_train), f"{recipe.validation:.0%} of them validated")]
+        rows = [("training", dataset.rows_trained, f"{recipe.validation:.0%} of them validated")]
     if len(dataset.X_test):
         rows.append(("test", len(dataset.X_test), "held out for the final score"))
     return table("The rows", ("part", "rows", "what for"), rows)
@@ -698,9 +698,9 @@ def _parts(known: _Known) -> Html | None:
 
 def _class_shares(dataset: Dataset) -> Iterator[Html]:
     """Yield a table of the classes of each target."""
-    each = dataset.y_train.reshape(len(dataset.y_train), -1).T
-    for target, classes, y in zip(dataset.targets, dataset.each_classes, each, strict=False):
-        counts = np.bincount(y, minlength=len(classes)).tolist()
+    for target, classes, counts in zip(
+        dataset.targets, dataset.each_classes, dataset.class_counts, strict=False
+    ):
         rows = [
             (str(name), n, f"{n / max(1, sum(counts)):.1%}") for name, n in zip(classes, counts, strict=True)
         ]

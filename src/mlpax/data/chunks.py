@@ -1,0 +1,807 @@
+"""Tables larger than the memory: statistics and encoding in passes, and chunks of rows to train on."""
+
+import hashlib
+import io
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from mlpax.atomic import atomic, own
+from mlpax.data import tables
+from mlpax.data.cache import (
+    Array,
+    Facts,
+    Reader,
+    Writer,
+    facts_of,
+    read_record,
+    room,
+    sole_writer,
+    write_record,
+)
+from mlpax.data.columns import Category, Columns, Input, LeftOut, checked
+from mlpax.data.dataset import Chunk, Dataset, HoldOut, Split, from_arrays
+from mlpax.data.kinds import Kind, kind_of_type, tell_kinds
+from mlpax.data.memory import memory_limit, written
+from mlpax.data.numerals import MISSING, Numerals
+from mlpax.data.parts import Schema
+from mlpax.data.reading import FileOptions, Reading
+from mlpax.data.statistics import BYTES, Counts, Statistic, statistic_of
+from mlpax.data.targets import (
+    Labels,
+    check_roles,
+    check_spread,
+    encode,
+    inputs_of,
+    labels_of,
+    read_target,
+    settled,
+    targets_of,
+    tell_columns,
+    tell_task,
+    weights_of,
+)
+from mlpax.errors import Guess, InputError, Notice, RowError, listed
+from mlpax.seeds import rng, row_draws
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["BLOCK", "Chunked", "dataset_in_chunks", "user_cache"]
+
+FORMAT = 1  # another number makes all that was kept unknown
+BLOCK = 4096  # rows that lie together on the disk, and are read together
+CHUNK = 1 << 26  # bytes of the inputs of a chunk at most
+SHARE = 8  # of the memory that a chunk takes at most
+SAMPLED = 1 << 20  # cells of the rows that tell what the columns hold
+FEWEST = 1000  # of these rows
+HELD = 1 << 23  # cells of the rows that are held out, for validation and for the test
+HELD_CHUNKS = 2  # chunks whose memory they take at most
+SEGMENT = 1 << 18  # rows between two moments from which a killed encoding goes on
+ABOUT, TABLE = "statistics.npz", "table.json"
+PARTS = ("train", "valid", "test")
+STORES = {"floats": "<f4", "small": "|u1", "large": "<u2"}  # where the inputs of a column lie
+FEWEST_COLUMNS = 16  # whose statistics are learned together, however small the memory
+SMALL = 1 << 16  # cells of the smallest batch
+TOGETHER = 1 << 20  # values that are summed together
+
+
+class Batch(NamedTuple):
+    """Some rows of a table."""
+
+    first: int  # number of the first row, from 0
+    frame: "pl.DataFrame"
+    file: Path
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The numbers of the rows in the table."""
+        return np.arange(self.first, self.first + self.frame.height)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The files of a table, read in batches."""
+
+    path: Path
+    files: list[Path]
+    options: FileOptions
+    cells: int  # of a batch, about
+    most: int  # bytes of memory that a file may take which is read whole
+
+    def batches(
+        self, notice: Notice = lambda text: None, types: "Mapping[str, pl.DataType] | None" = None
+    ) -> Iterator[Batch]:
+        """Yield all rows in order, of the given types where they are known."""
+        import polars as pl
+
+        schema, first = Schema(), 0
+        for file in self.files:
+            whole = tables.memory_needed([file], self.options) <= self.most
+            smallest = tables.STREAMED if whole else 0
+            for found in tables.read_batches(file, self.cells, self.options, notice, smallest=smallest):
+                frame = schema.checked(file, found)
+                if types is not None:
+                    other = {n: t for n, t in types.items() if frame[n].dtype != t}
+                    frame = frame.with_columns(pl.col(name).cast(dtype) for name, dtype in other.items())
+                yield Batch(first, frame, file)
+                first += frame.height
+
+    def rows(self) -> int:
+        """Return the number of all rows."""
+        import polars as pl
+
+        if all(tables.is_parquet(file) for file in self.files):
+            lazy = pl.scan_parquet(self.files, glob=False, hive_partitioning=False, missing_columns="insert",
+                                   extra_columns="ignore")  # fmt: skip
+            with suppress(Exception):  # the readers say more of a damaged file
+                return int(lazy.select(pl.len()).collect().item())
+        return sum(batch.frame.height for batch in self.batches())
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Which rows of a table are held out, by a random number for each."""
+
+    seed: int
+    test: float
+    valid: float  # of the rows that are left by `test`
+
+    @staticmethod
+    def of(hold: HoldOut, rows: int, columns: int, notice: Notice) -> "Shares":
+        """Return the shares that a user asks for; smaller ones, with a notice, if they are too many."""
+        most = max(1, HELD // columns) / rows
+        shares = {"test": hold.test, "validation": hold.validation}
+        for name, share in shares.items():
+            if share > most:
+                notice(
+                    f"{round(most * rows):,} rows are held out for {name}, which fit in memory, instead of"
+                    f" {share:g} of {rows:,}"
+                )
+        return Shares(hold.seed, *(min(share, most) for share in shares.values()))
+
+    def split(self, rows: np.ndarray) -> Split:
+        """Return which of the rows of these numbers train, validate and test."""
+        test = row_draws(self.seed, "test", rows) < self.test
+        valid = ~test & (row_draws(self.seed, "validation", rows) < self.valid)
+        return Split(~(test | valid), valid, test)
+
+
+@dataclass(frozen=True)
+class About:
+    """What the statistics of a table tell.
+
+    Attributes
+    ----------
+    rows : int
+    dataset : Dataset
+        Without rows: columns, targets and classes.
+    kinds : dict
+        How the cells of the targets, and of the weight, are read.
+    shares : Shares
+    lines : tuple of (str, str)
+        What was told of the table, each with the option that makes a guess sure; see `Guess`.
+    """
+
+    rows: int
+    dataset: Dataset
+    kinds: dict[str, Kind]
+    shares: Shares
+    lines: tuple[tuple[str, str | None], ...]
+
+    @cached_property
+    def columns(self) -> Columns:
+        assert self.dataset.columns is not None
+        return self.dataset.columns
+
+    @property
+    def features(self) -> int:
+        """Inputs of the network."""
+        return self.columns.dense + len(self.columns.embeddings)
+
+    def check_memory(self, most: int) -> None:
+        """Raise an error if a block, or the rows that are held out, take more than a chunk may, or some."""
+        row = 4 * self.features
+        if (block := BLOCK * row) > most:
+            raise InputError(
+                f"a block of {BLOCK:,} rows takes {written(block)}, and --memory leaves {written(most)} for a"
+                f" chunk; raise it to {written(SHARE * block, '')}"
+            )
+        held = self.shares.test + (1 - self.shares.test) * self.shares.valid
+        if (size := held * self.rows * row) > HELD_CHUNKS * most:
+            raise InputError(
+                f"the rows that are held out take about {written(size)}, and --memory leaves"
+                f" {written(HELD_CHUNKS * most)} for them; raise it, or hold out fewer with --validation"
+                f" {max(held * HELD_CHUNKS * most / size / 2, 1e-6):.1g}"
+            )
+
+    def save(self, folder: Path) -> None:
+        """Write it whole or not at all."""
+        arrays, dataset = self.dataset.to_arrays()
+        kinds = {name: asdict(kind) for name, kind in self.kinds.items()}
+        record = {"rows": self.rows, "dataset": dataset, "kinds": kinds, "shares": asdict(self.shares),
+                  "lines": self.lines}  # fmt: skip
+        text = np.frombuffer(json.dumps(record).encode(), np.uint8)
+        with room(folder), atomic(folder / ABOUT) as file:
+            np.savez(file, allow_pickle=False, record=text, **arrays)  # pyright: ignore[reportArgumentType]
+
+    @staticmethod
+    def load(folder: Path) -> "About | None":
+        """Return what is kept; None if nothing whole is."""
+        try:
+            with open(own(folder / ABOUT), "rb") as file:
+                data = io.BytesIO(file.read())
+            with np.load(data, allow_pickle=False) as found:
+                arrays = {name: found[name] for name in found.files}
+            record = json.loads(arrays.pop("record").tobytes())
+            kinds = {name: _kind(kind) for name, kind in record["kinds"].items()}
+            return About(
+                record["rows"], from_arrays(arrays, record["dataset"]), kinds, Shares(**record["shares"]),
+                tuple((text, option) for text, option in record["lines"]),
+            )  # fmt: skip
+        except Exception:  # a damaged file can raise anything, and is written again
+            return None
+
+    def tell(self, notice: Notice) -> None:
+        for text, option in self.lines:
+            notice(text if option is None else Guess(text, option))
+
+
+def _kind(record: dict[str, Any]) -> Kind:
+    """Return a kind from JSON."""
+    numerals = Numerals(**record["numerals"] | {"missing": tuple(record["numerals"]["missing"])})
+    changes: dict[str, Any] = {"numerals": numerals, "missing": tuple(record["missing"])}
+    return Kind(**{**record, **changes})
+
+
+# The first passes: what the columns hold
+
+
+def _learn(parts: Parts, reading: Reading, hold: HoldOut, name: str, limit: int, notice: Notice) -> About:
+    """Read a table as often as its statistics need, and return what they tell."""
+    lines: list[tuple[str, str | None]] = []
+
+    def tell(text: str) -> None:
+        lines.append((text, text.option if isinstance(text, Guess) else None))
+        notice(text)
+
+    rows = parts.rows()
+    sample, chosen, counts = _sampled(parts, rows, hold.seed, reading, tell)
+    if sample.height < rows:
+        tell(
+            f"{sample.height:,} random rows of {rows:,} tell what the columns hold; the next lines number"
+            " these rows"
+        )
+    targets, reading = settled(sample, reading, tell)
+    check_roles(sample, targets, reading, None)
+    kinds = _kinds(sample, reading, tell)
+    labels = _labels(counts, sample[targets[0]], reading, kinds, tell)
+    shares = Shares.of(hold, rows, sample.width, tell)
+    inputs = inputs_of(sample, {*targets, reading.weight}, targets)
+    known = _Known(targets[0], kinds[targets[0]], labels.task, shares)
+    learned = inputs.filter(shares.split(chosen).train & known.cells(sample).is_not_null().to_numpy())
+    statistics = {n: statistic_of(kinds[n], learned[n]) for n in inputs.columns}
+    lacking = _passes(parts, dict(sample.schema), statistics, known, limit)
+    if 2 * lacking > rows:
+        raise InputError(
+            f"target {targets[0]!r} is missing in {lacking} of {rows} rows, more than half; name another"
+        )
+    if lacking:
+        tell(f"dropped {lacking:,} rows without a target")
+    columns = checked(tuple(statistics[n].column() for n in inputs.columns))
+    _tell_columns(inputs, columns, kinds, statistics, rows, tell)
+    empty, none = np.zeros((0, columns.dense + len(columns.embeddings)), np.float32), _no_labels(labels)
+    dataset = Dataset(
+        name, empty, none, empty, none, labels.classes, columns=columns, targets=targets,
+        numerals=(kinds[targets[0]].numerals,),
+    )  # fmt: skip
+    read = {n: kinds[n] for n in (*targets, *([reading.weight] if reading.weight else []))}
+    return About(rows, dataset, read, shares, tuple(lines))
+
+
+def _no_labels(labels: Labels) -> np.ndarray:
+    return np.zeros(0, np.int32) if labels.classes else np.zeros((0, 1))
+
+
+def _sampled(
+    parts: Parts, rows: int, seed: int, reading: Reading, notice: Notice
+) -> "tuple[pl.DataFrame, np.ndarray, Counts]":
+    """Return random rows, all of a small table; their numbers; and counts of the cells of the target."""
+    frames, numbers = list["pl.DataFrame"](), list[np.ndarray]()
+    schema, counts, share, found = Schema(), Counts(""), 1.0, 0
+    for batch in parts.batches(notice):
+        frame = batch.frame
+        if not frames:
+            target, *others = targets_of(frame, reading.target, lambda text: None)
+            if others:
+                raise InputError(
+                    f"targets {listed(map(repr, [target, *others]))} are several, and a table that is"
+                    " trained in chunks takes one; name one, or raise --memory"
+                )
+            counts = Counts(target)
+            share = max(FEWEST, SAMPLED // frame.width) / rows
+        frame = schema.checked(batch.file, frame)
+        counts.add(frame[counts.name])
+        found += frame.height
+        chosen = row_draws(seed, "sample", batch.rows) < share
+        frames.append(frame if chosen.all() else frame.filter(chosen))
+        numbers.append(batch.rows[chosen])
+    if found != rows:
+        raise InputError(f"{parts.path} states {rows} rows and has {found}; write the file again")
+    return schema.joined(frames), np.concatenate(numbers), counts
+
+
+def _kinds(sample: "pl.DataFrame", reading: Reading, notice: Notice) -> dict[str, Kind]:
+    """Tell what the columns hold; of one that is constant in the sample, what it would hold if it was not."""
+    kinds = tell_kinds(sample, reading, notice)
+    for name, kind in kinds.items():
+        if kind.name == "constant":
+            marks = (*MISSING, *reading.missing)
+            dtype = sample[name].dtype
+            kinds[name] = Kind(kind_of_type(dtype), clock=dtype.is_temporal() and kind.clock, missing=marks)
+    return kinds
+
+
+def _labels(
+    counts: Counts, sample: "pl.Series", reading: Reading, kinds: dict[str, Kind], notice: Notice
+) -> Labels:
+    """Return what the target of all rows sets, from its different cells, each twice if it occurs so often."""
+    import polars as pl
+
+    kind = kinds[counts.name]
+    if not counts.many:
+        cells, often = counts.cells()
+        whole = cells.filter(pl.Series(often) > 0)
+        twice = cells.filter(pl.Series(often) > 1)
+        present = pl.concat([whole, twice])
+        present = present.filter(read_target(present, kind, "classification").is_not_null())
+        labels = labels_of(present.rename(counts.name), reading.task, kind)
+        tell_task(counts.name, labels, reading, notice)
+        return labels
+    labels = labels_of(sample, reading.task or "regression", kind)
+    if labels.classes:
+        raise InputError(
+            f"target {counts.name!r} has too many different values for classes; --task regression says they"
+            " are numbers"
+        )
+    if reading.task is None:
+        text = f"the task is regression: {counts.name!r} has many distinct values; --task says otherwise"
+        notice(Guess(text, "--task regression"))
+    return labels
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What tells which rows train: the target and how it is read, and the shares that are held out."""
+
+    target: str
+    kind: Kind
+    task: str
+    shares: Shares
+
+    def cells(self, frame: "pl.DataFrame") -> "pl.Series":
+        """Return the cells of the target, null where missing."""
+        return read_target(frame[self.target], self.kind, self.task)
+
+
+def _passes(
+    parts: Parts, types: "dict[str, pl.DataType]", statistics: dict[str, Statistic], known: _Known, limit: int
+) -> int:
+    """Show the training rows to statistics as often as they ask, and return the rows without a target."""
+    left, lacking, counted = [*statistics], 0, False
+    most = max(FEWEST_COLUMNS, limit // SHARE // BYTES)  # columns whose counts are in memory together
+    while left:
+        some, left = left[:most], left[most:]
+        while some:
+            for batch in parts.batches(types=types):
+                with _named(batch):
+                    present = known.cells(batch.frame).is_not_null()
+                lacking += 0 if counted else int((~present).sum())
+                train = known.shares.split(batch.rows).train
+                kept = train & present.to_numpy()
+                frame = batch.frame.select(some).filter(kept)
+                with _named(batch, kept):
+                    for name in some:
+                        statistics[name].add(frame[name])
+            counted = True
+            some = [name for name in some if not statistics[name].settle()]
+    return lacking
+
+
+class _named:  # noqa: N801 - a context
+    """Add to an error of a cell the file, and the number of its row in the table."""
+
+    def __init__(self, batch: Batch, kept: np.ndarray | None = None) -> None:
+        self.batch = batch
+        self.rows = batch.rows if kept is None else batch.rows[kept]  # of the cells that are read
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, RowError):
+            found = error.shifted(int(self.rows[error.row - 1]) + 1 - error.row)
+            raise InputError(f"{found} (in {self.batch.file})") from None
+
+
+def _tell_columns(
+    inputs: "pl.DataFrame", columns: Columns, kinds: dict[str, Kind], statistics: dict[str, Statistic],
+    rows: int, notice: Notice,
+) -> None:  # fmt: skip
+    """Say which columns are left out."""
+    if inputs.height == rows:
+        tell_columns(inputs, columns, kinds, notice)
+        return
+    if names := [c.name for c in columns.columns if c.kind == "constant"]:
+        notice(f"columns left out, being constant: {listed(names)}")
+    for c in columns.columns:
+        if isinstance(c, LeftOut) and c.kind == "text":
+            notice(Guess(f"{c.name!r} is left out, being another text in many rows", f"--drop {c.name}"))
+
+
+# The last pass: encoding
+
+
+class Place(NamedTuple):
+    """Where the inputs of a column lie on the disk, and among the inputs of a network."""
+
+    column: Input
+    store: str
+    at: int  # in a row of the store
+    width: int
+    to: int  # among the inputs
+    features: int
+
+
+def _places(columns: Columns) -> list[Place]:
+    found, filled = list[Place](), dict.fromkeys(STORES, 0)
+    places = columns.places
+    for column in columns.varying:
+        store, width = "floats", column.features
+        if isinstance(column, Category):
+            store, width = ("small" if len(column.levels) + 2 <= 256 else "large"), 1
+        features = column.features or 1
+        found.append(Place(column, store, filled[store], width, places[column.name][0], features))
+        filled[store] += width
+    return found
+
+
+def _arrays(about: About) -> list[Array]:
+    """Return the files of a cache."""
+    places = _places(about.columns)
+    widths = {store: sum(p.width for p in places if p.store == store) for store in STORES}
+    row = [(store, STORES[store], width) for store, width in widths.items() if width]
+    row.append(("y", "<i4", 1) if about.dataset.classes else ("y", "<f8", len(about.dataset.targets)))
+    if len(about.kinds) > len(about.dataset.targets):
+        row.append(("weight", "<f4", 1))
+    return [Array(f"{part}-{name}", dtype, width) for part in PARTS for name, dtype, width in row]
+
+
+def _encode(parts: Parts, facts: list[Facts], about: About, folder: Path, notice: Notice) -> None:
+    """Write the inputs of all rows, and what is known of the whole."""
+    arrays = _arrays(about)
+    row = sum(array.row for array in arrays) // len(PARTS)
+    free = shutil.disk_usage(folder).free + sum(_bytes(array, folder) for array in arrays)
+    if (size := row * about.rows) > free:
+        raise InputError(
+            f"the cache would take {written(size)}, and {folder} has {written(free)} left; make room, or"
+            " choose another disk with --cache"
+        )
+    writer = Writer(folder, arrays)
+    try:
+        done = writer.progress.rows
+        if done:
+            notice(f"going on with the cache from row {done + 1:,} of {about.rows:,}")
+        for batch in parts.batches(types=None):
+            first, frame = batch.first, batch.frame
+            while frame.height:
+                end = (first // SEGMENT + 1) * SEGMENT
+                piece = frame.head(end - first)
+                if first >= done:
+                    _write(writer, about, Batch(first, piece, batch.file))
+                    if (over := first + piece.height) in (end, about.rows):
+                        writer.commit(over)
+                frame, first = frame.slice(piece.height), first + piece.height
+        if [facts_of(file) for file in parts.files] != facts or writer.progress.rows != about.rows:
+            raise InputError(f"{parts.path} was changed while it was read; train again")
+        sizes = writer.progress.sizes
+        record = _summary(about, Reader(folder, arrays, sizes)) | {"digests": writer.progress.digests}
+    finally:
+        writer.close()
+    write_record(folder / TABLE, record | {"sizes": sizes})
+
+
+def _bytes(array: Array, folder: Path) -> int:
+    path = array.path(folder)
+    return path.stat().st_size if path.exists() else 0
+
+
+def _write(writer: Writer, about: About, batch: Batch) -> None:
+    """Append the rows of a batch to the arrays of training, validation and test."""
+    (target,), frame = about.dataset.targets, batch.frame
+    with _named(batch):
+        cells = read_target(
+            frame[target], about.kinds[target], "classification" if about.dataset.classes else "regression"
+        )
+    present = cells.is_not_null()
+    kept = present.to_numpy()
+    frame = frame if kept.all() else frame.filter(present)
+    with _named(batch, kept):
+        columns: dict[str, np.ndarray] = {"y": encode(cells.filter(present), about.dataset.classes)}
+        columns["y"] = columns["y"].reshape(len(columns["y"]), -1)
+        for store in STORES:
+            found = [_stored(place, frame) for place in _places(about.columns) if place.store == store]
+            if found:
+                columns[store] = np.hstack(found)
+        for weight in [name for name in about.kinds if name != target]:
+            columns["weight"] = weights_of(frame, weight, about.kinds)[:, None]
+    about.columns.check_names(frame.columns)
+    split = about.shares.split(batch.rows)
+    for part, mask in zip(PARTS, split, strict=True):
+        for name, rows in columns.items():
+            writer.put(f"{part}-{name}", rows[mask[kept]])
+
+
+def _stored(place: Place, frame: "pl.DataFrame") -> np.ndarray:
+    """Return what is kept of a column: codes of a category, else inputs of the network."""
+    values = frame[place.column.name]
+    column: Any = place.column  # whose `inputs` takes what its `read` returns
+    cells = column.read(values)
+    if isinstance(place.column, Category):
+        return place.column.numbered(cells).astype(STORES[place.store])[:, None]
+    return column.inputs(cells)
+
+
+def _summary(about: About, reader: Reader) -> dict[str, object]:
+    """Return what is known of the training rows: their number, the target, and which codes occur."""
+    (y, *_) = (array for array in reader.arrays.values() if array.name == "train-y")
+    weighted = "train-weight" in reader.arrays
+    rows = _rows_in(reader, y)
+    if not rows:
+        raise InputError("no row is left to train on; hold out fewer rows")
+    mean, deviation, counts = [0.0], [1.0], list[int]()
+
+    def pieces(name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for first in range(0, rows, TOGETHER):
+            some = min(TOGETHER, rows - first)
+            weight = reader.rows("train-weight", first, some)[:, 0] if weighted else np.ones(some, np.float32)
+            yield reader.rows(name, first, some), weight
+
+    if about.dataset.classes:
+        each = len(about.dataset.classes)
+        found = sum(np.bincount(values[:, 0], minlength=each) for values, _ in pieces("train-y"))
+        counts = np.asarray(found).tolist()
+        for name, count in zip(about.dataset.classes, counts, strict=True):
+            if not count:
+                raise InputError(f"class {name!r} has no training row after the split; choose another seed")
+    else:
+        mean, deviation = _moments(lambda: pieces("train-y"), about.dataset.targets[0])
+    seen: list[list[int]] = []
+    for place in _places(about.columns):
+        if place.column.codes:
+            there = np.zeros(place.column.codes, bool)
+            for values, weight in pieces(f"train-{place.store}"):
+                there[values[weight > 0, place.at]] = True
+            seen.append(np.flatnonzero(there).tolist())
+    return {"rows": rows, "mean": mean, "deviation": deviation, "counts": counts, "seen": seen}
+
+
+def _rows_in(reader: Reader, array: Array) -> int:
+    return array.path(reader.folder).stat().st_size // array.row
+
+
+def _moments(
+    pieces: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]], target: str
+) -> tuple[list[float], list[float]]:
+    """Return weighted mean and deviation of a target, and check that float32 can tell its values apart.
+
+    The sums are those of pieces of fixed size, so they do not depend on how the table is read.
+    """
+
+    def total(of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
+        return math.fsum(float(of(y[:, 0], w.astype(np.float64)).sum()) for y, w in pieces())
+
+    rows, weight = total(lambda y, w: np.ones(len(y))), total(lambda y, w: w)
+    if not weight:
+        raise InputError("the weight is zero in every training row; give some rows a weight")
+    mean = total(lambda y, w: y * w) / weight
+    square = total(lambda y, w: w * (y - mean) ** 2) / weight
+    plain = total(lambda y, w: y) / rows
+    spread = (total(lambda y, w: (y - plain) ** 2) / rows) ** 0.5
+    least, largest = min(float(y.min()) for y, _ in pieces()), max(float(y.max()) for y, _ in pieces())
+    check_spread(target, least, largest, plain, spread)
+    return [mean], [square**0.5 or 1.0]
+
+
+# Training
+
+
+@dataclass(frozen=True)
+class Chunked:
+    """Training rows in a cache, as chunks of blocks in a random order; see `dataset.Chunks`."""
+
+    about: About
+    reader: Reader
+    record: dict[str, Any] = field(repr=False)
+    most: int  # bytes of the inputs of a chunk
+
+    @property
+    def features(self) -> int:
+        return self.about.features
+
+    @property
+    def cache(self) -> str:
+        """The folder in which the encoded rows are kept."""
+        return str(self.reader.folder.parent)
+
+    @property
+    def rows(self) -> int:
+        """All training rows."""
+        return int(self.record["rows"])
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.rows // BLOCK)
+
+    @property
+    def count(self) -> int:
+        """Chunks of a pass over the rows."""
+        return -(-self.blocks // max(1, self.most // (BLOCK * 4 * self.features)))
+
+    @property
+    def rows_of_chunk(self) -> int:
+        """Rows of each chunk, with those of weight 0."""
+        return self.rows if self.count == 1 else BLOCK * -(-self.blocks // self.count)
+
+    @property
+    def digest(self) -> str:
+        """A hash of what determines the chunks."""
+        known = [self.record["digests"], self.count, self.about.columns.to_json(), self.about.dataset.classes]
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted mean and deviation of each target of a regression; 0 and 1 of classes."""
+        return np.array(self.record["mean"]), np.array(self.record["deviation"])
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training rows of each class."""
+        return list(self.record["counts"])
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The codes of the embeddings that occur in training rows: (rows, embeddings)."""
+        seen: list[list[int]] = self.record["seen"]
+        longest = max(map(len, seen), default=0)
+        return np.array([codes + codes[:1] * (longest - len(codes)) for codes in seen]).T.reshape(
+            longest, len(seen)
+        )
+
+    def chunk(self, number: int) -> Chunk:
+        """Return the rows of a chunk. The chunks of all passes are numbered one after another, from 0."""
+        passed, k = divmod(number, self.count)
+        blocks = np.arange(self.blocks)
+        if self.count > 1:
+            blocks = rng(self.about.shares.seed, "blocks", passed).permutation(self.blocks)
+        mine = blocks[k * self.blocks // self.count : (k + 1) * self.blocks // self.count]
+        spans = [(int(b) * BLOCK, min(BLOCK, self.rows - int(b) * BLOCK)) for b in mine]
+        return self._read("train", spans, self.rows_of_chunk)
+
+    def held(self, part: str) -> Chunk:
+        """Return all rows of "valid" or "test"."""
+        rows = _rows_in(self.reader, self.reader.arrays[f"{part}-y"])
+        return self._read(part, [(0, rows)], rows)
+
+    def _read(self, part: str, spans: list[tuple[int, int]], rows: int) -> Chunk:
+        """Return spans of rows, each a first row and a number, filled up with copies of weight 0."""
+        X, filled = np.empty((rows, self.features), np.float32), sum(count for _, count in spans)
+        stores = {store: self._stored(f"{part}-{store}", spans) for store in STORES}
+        for place in _places(self.about.columns):
+            kept = stores[place.store][:, place.at : place.at + place.width]
+            to = X[:filled, place.to : place.to + place.features]
+            if isinstance(place.column, Category) and not place.column.codes:
+                to[:] = place.column.inputs_of_codes[kept[:, 0]]
+            else:
+                to[:] = kept
+        y = self._stored(f"{part}-y", spans)
+        y = y[:, 0] if self.about.dataset.classes else y
+        weight = np.ones(filled, np.float32)
+        if f"{part}-weight" in self.reader.arrays:
+            weight = self._stored(f"{part}-weight", spans)[:, 0]
+        if filled < rows:
+            X[filled:] = X[0]
+            y = np.concatenate([y, np.repeat(y[:1], rows - filled, axis=0)])
+            weight = np.append(weight, np.zeros(rows - filled, np.float32))
+        return Chunk(X, y, weight)
+
+    def _stored(self, name: str, spans: list[tuple[int, int]]) -> np.ndarray:
+        if name not in self.reader.arrays:
+            return np.zeros((0, 0), np.float32)
+        return np.concatenate([self.reader.rows(name, first, count) for first, count in spans])
+
+
+def user_cache() -> Path:
+    """Return the folder in which the encoded rows of tables are kept by default."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("mlpax")) / "tables"
+
+
+def dataset_in_chunks(
+    path: Path, files: list[Path], reading: Reading, hold: HoldOut, *, name: str, cache: Path, notice: Notice
+) -> Dataset:
+    """Return a table whose training rows stay on the disk.
+
+    The first call reads the files several times and writes the inputs of the network to a folder in `cache`.
+    Later calls with the same files and options take them from there. A call that was killed goes on with
+    the encoding where it was.
+
+    Parameters
+    ----------
+    path : path
+        What the user named, for messages.
+    files : list of path
+        The parts of the table.
+    reading : Reading
+    hold : HoldOut
+        Only the shares and the seed are read.
+    name : str
+    cache : path
+    notice : callable
+
+    Raises
+    ------
+    InputError
+        See `targets.from_frame`; or if the disk is full, the files change while they are read, or the memory
+        is too small for a block of rows.
+    """
+    limit = memory_limit(reading.memory)
+    most = CHUNK if reading.memory is None else min(CHUNK, limit // SHARE)
+    facts = [facts_of(file) for file in files]
+    folder = cache / _key(facts, reading, hold)
+    cells = min(tables.SLICE, max(SMALL, limit // 1024))
+    parts = Parts(path, files, reading.file, cells, limit // SHARE)
+    if (found := _whole(folder)) is None:
+        with sole_writer(folder):
+            if (found := _whole(folder)) is None:  # another process may have ended it
+                _make(parts, facts, reading, hold, name, folder, limit, most, notice)
+                found = _whole(folder)
+                assert found is not None
+    else:
+        found[0].tell(notice)
+        notice(f"the encoded rows are taken from {folder}")
+    about, record = found
+    about.check_memory(most)
+    chunked = Chunked(about, Reader(folder, _arrays(about), record["sizes"]), record, most)
+    valid, test = chunked.held("valid"), chunked.held("test")
+    weighted = "valid-weight" in chunked.reader.arrays
+    held = (test if len(test.y) else valid).weight if weighted else None
+    return replace(
+        about.dataset, name=name, X_valid=valid.X, y_valid=valid.y, weight_valid=valid.weight, X_test=test.X,
+        y_test=test.y, weight_held=held, chunks=chunked,
+    )  # fmt: skip
+
+
+def _key(facts: list[Facts], reading: Reading, hold: HoldOut) -> str:
+    """Return the name of the folder for these files, read in this way."""
+    given = {n: v for n, v in reading.given().items() if n not in ("memory", "cache", "strict")}
+    known = [FORMAT, facts, given, asdict(hold)]
+    return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _whole(folder: Path) -> "tuple[About, dict[str, Any]] | None":
+    """Return what a finished cache holds; None if it is not finished."""
+    record = read_record(folder / TABLE)
+    about = None if record is None else About.load(folder)
+    return None if record is None or about is None else (about, cast("dict[str, Any]", record))
+
+
+def _make(
+    parts: Parts, facts: list[Facts], reading: Reading, hold: HoldOut, name: str, folder: Path, limit: int,
+    most: int, notice: Notice,
+) -> None:  # fmt: skip
+    """Write a cache, from where an earlier process left it."""
+    start = time.perf_counter()
+    about = About.load(folder)
+    if about is None:
+        about = _learn(parts, reading, hold, name, limit, notice)
+        about.save(folder)
+    else:
+        about.tell(notice)
+    about.check_memory(most)
+    learned = time.perf_counter()
+    _encode(parts, facts, about, folder, notice)
+    size = sum(_bytes(array, folder) for array in _arrays(about))
+    notice(
+        f"{about.rows:,} rows: statistics in {learned - start:.1f} s, encoded in"
+        f" {time.perf_counter() - learned:.1f} s; {written(size)} in {folder}"
+    )

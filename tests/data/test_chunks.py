@@ -1,0 +1,268 @@
+"""Tables that are trained in chunks: statistics of the whole, the same bits for any cuts, resuming."""
+
+import dataclasses
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mlpax.data import chunks, tables
+from mlpax.data.cache import Writer
+from mlpax.data.chunks import Shares, dataset_in_chunks
+from mlpax.data.columns import _robust, fit_columns
+from mlpax.data.dataset import Dataset, HoldOut
+from mlpax.data.kinds import tell_kinds
+from mlpax.data.reading import Reading
+from mlpax.data.statistics import Quartiles
+from mlpax.errors import InputError
+from mlpax.model.fit_model import fit_model
+from mlpax.recipes import Recipe
+from mlpax.seeds import row_draws
+
+ROWS = 3000
+HOLD = HoldOut(validation=0.2, test=0.1, seed=3)
+RECIPE = Recipe(hidden=(8,), epochs=2, batch_size=64, inputs="raw", backend="native", train_metrics=False)
+
+
+def table(rows=ROWS):
+    g = np.random.default_rng(0)
+    x = g.standard_normal((rows, 4))
+    level = g.integers(0, [2, 9, 100], (rows, 3))
+    frame = pl.DataFrame({
+        "whole": level[:, 1] * 3 - 7,
+        "single": x[:, 0].astype(np.float32),
+        "double": x[:, 1] * 1e5,
+        "lacking": pl.Series(x[:, 2]).set(pl.Series(g.random(rows) < 0.1), None),
+        "flag": level[:, 0] > 0,
+        "few": pl.Series(["a", "b", "c", "d", "e", "f", "g", "h", "i"]).gather(level[:, 1]),
+        "many": pl.Series([f"k{k}" for k in range(100)]).gather(level[:, 2]),
+        "day": [date(2020, 1, 1) + timedelta(days=int(d)) for d in level[:, 2]],
+        "one": np.ones(rows),
+    })  # fmt: skip
+    noise = g.standard_normal(rows) / 2
+    z = x[:, 0] + (level[:, 1] > 4) + noise
+    return frame.with_columns(y=pl.Series(np.where(z > 0.5, "yes", "no")), r=z)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(chunks, "BLOCK", 256)
+    monkeypatch.setattr(chunks, "SEGMENT", 700)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    frame, folder = table(), tmp_path / "parts"
+    folder.mkdir()
+    for k in range(3):
+        frame[k * 1000 : (k + 1) * 1000].write_parquet(folder / f"{k}.parquet", row_group_size=300)
+    return folder
+
+
+def read(folder, cache, *, notice=lambda text: None, hold=HOLD, **options):
+    reading = Reading(**{"target": "y", "drop": ("r",), "memory": "64M"} | options)
+    files = sorted(folder.iterdir())
+    return dataset_in_chunks(folder, files, reading, hold, name="parts", cache=cache, notice=notice)
+
+
+def in_memory(frame, target="y", drop="r"):
+    """The same rows as `dataset_in_chunks` trains on, by the functions for tables in memory."""
+    split = Shares(HOLD.seed, HOLD.test, HOLD.validation).split(np.arange(frame.height))
+    inputs = frame.drop(target)
+    kinds = tell_kinds(inputs, Reading(drop=(drop,)))
+    columns = fit_columns(inputs.filter(split.train), kinds)
+    X = columns(inputs)
+    classes = ("no", "yes") if target == "y" else ()
+    y = (frame["y"] == "yes").cast(pl.Int32).to_numpy() if classes else frame["r"].to_numpy()[:, None]
+    return Dataset(
+        "parts", X[split.train], y[split.train], X[split.test], y[split.test], classes,
+        X_valid=X[split.valid], y_valid=y[split.valid], columns=columns, targets=(target,),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 1001])
+def test_quartiles_are_those_of_numpy_in_any_order_and_in_any_cuts(rows):
+    g = np.random.default_rng(rows)
+    for x in (
+        g.standard_normal(rows),
+        g.integers(-5, 9, rows).astype(float),
+        np.where(g.random(rows) < 0.3, np.nan, g.random(rows) * 1e-40),
+        1e9 + g.random(rows),
+        np.where(g.random(rows) < 0.8, 0.1, -1e8 * g.random(rows)),
+    ):
+        found, settled = Quartiles("x"), False
+        while not settled:
+            for part in np.array_split(g.permutation(x), 7):
+                found.add(part)
+            settled = found.settle()
+        assert found.robust() == _robust(x)
+
+
+def test_numbers_of_rows_do_not_depend_on_the_cuts():
+    whole = row_draws(1, "validation", np.arange(10_000))
+    assert np.array_equal(whole[300:], row_draws(1, "validation", np.arange(300, 10_000)))
+    assert abs(whole.mean() - 0.5) < 0.01
+    assert abs(np.corrcoef(whole[1:], whole[:-1])[0, 1]) < 0.03
+
+
+def test_statistics_and_inputs_are_those_of_the_table_in_memory(parts, tmp_path):
+    found, expected = read(parts, tmp_path / "cache"), in_memory(table())
+    assert found.columns == expected.columns
+    assert found.classes == expected.classes
+    for name in ("X_valid", "y_valid", "X_test", "y_test"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name))
+    assert found.chunks.count == 1
+    assert np.array_equal(found.chunks.chunk(0).X, expected.X_train)
+    assert found.class_counts == expected.class_counts
+    assert found.rows_trained == expected.rows_trained
+
+
+def test_the_model_is_that_of_the_table_in_memory(parts, tmp_path):
+    found, expected = (fit_model(d, RECIPE) for d in (read(parts, tmp_path / "cache"), in_memory(table())))
+    for own, other in zip(found[0].networks[0].params, expected[0].networks[0].params, strict=True):
+        assert np.array_equal(own[0], other[0])
+    assert found[1][-1]["valid_accuracy"] == expected[1][-1]["valid_accuracy"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "arrow"])
+def test_parts_of_text_and_of_arrow_are_read_as_they_are_in_memory(tmp_path, kind):
+    folder, frame = tmp_path / "parts", table()
+    folder.mkdir()
+    for k in range(3):
+        part = frame[k * 1000 : (k + 1) * 1000]
+        part.write_csv(folder / f"{k}.csv") if kind == "csv" else part.write_ipc(folder / f"{k}.arrow")
+    found, expected = read(folder, tmp_path / "cache"), in_memory(tables.read_table(folder))
+    assert found.columns == expected.columns
+    assert np.array_equal(found.chunks.chunk(0).X, expected.X_train)
+
+
+def test_a_part_in_which_a_column_is_empty_or_of_whole_numbers_is_read_as_the_others(parts, tmp_path):
+    part = pl.read_parquet(parts / "1.parquet")
+    part = part.with_columns(few=pl.lit(None), double=pl.col("double").round().cast(pl.Int64))
+    part.write_parquet(parts / "1.parquet")
+    found, expected = read(parts, tmp_path / "cache"), in_memory(tables.read_table(parts))
+    assert found.columns == expected.columns
+    assert np.array_equal(found.chunks.chunk(0).X, expected.X_train)
+
+
+def test_rows_without_a_target_and_weights_are_as_in_memory(parts, tmp_path):
+    frame = table().with_columns(w=pl.int_range(ROWS) % 4)
+    lacks = pl.int_range(ROWS) % 7 == 0
+    frame = frame.with_columns(y=pl.when(~lacks).then("y"))
+    for k in range(3):
+        frame[k * 1000 : (k + 1) * 1000].write_parquet(parts / f"{k}.parquet")
+    lines = []
+    found = read(parts, tmp_path / "cache", weight="w", notice=lines.append)
+    assert any(line == "dropped 429 rows without a target" for line in lines)
+    split = Shares(HOLD.seed, HOLD.test, HOLD.validation).split(np.arange(ROWS))
+    train = frame.filter(split.train & (np.arange(ROWS) % 7 > 0))
+    inputs = train.drop("y", "w")
+    assert found.columns == fit_columns(inputs, tell_kinds(table(), Reading(drop=("r",))))
+    chunk = found.chunks.chunk(0)
+    assert np.array_equal(chunk.weight, train["w"].to_numpy())
+    assert np.array_equal(chunk.y, (train["y"] == "yes").cast(pl.Int32).to_numpy())
+    assert np.array_equal(chunk.X, found.columns(inputs))
+
+
+def test_a_cell_that_is_no_number_is_told_with_its_row_and_file(tmp_path, monkeypatch):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    monkeypatch.setattr(chunks, "SAMPLED", 1000)
+    monkeypatch.setattr(chunks, "FEWEST", 100)
+    cells = [f"{k}.5" for k in range(3000)]
+    unseen = row_draws(HOLD.seed, "sample", np.arange(3000)) > 0.2
+    bad = int(np.flatnonzero(unseen & (np.arange(3000) > 2500))[0])
+    cells[bad] = "oops"
+    y = ["a", "b", "b"] * 1000
+    pl.DataFrame({"x": cells[:2000], "y": y[:2000]}).write_csv(folder / "0.csv")
+    pl.DataFrame({"x": cells[2000:], "y": y[2000:]}).write_csv(folder / "1.csv")
+    with pytest.raises(InputError, match=rf"'oops' in row {bad + 1},.*1\.csv"):
+        read(folder, tmp_path / "cache", drop=())
+
+
+def test_a_regression_has_the_moments_of_the_training_rows(parts, tmp_path):
+    found, expected = read(parts, tmp_path / "cache", target="r", drop=("y",)), in_memory(table(), "r", "y")
+    mean, deviation = found.chunks.moments
+    np.testing.assert_allclose(mean, expected.y_train.mean(), rtol=1e-13)
+    np.testing.assert_allclose(deviation, expected.y_train.std(), rtol=1e-13)
+    assert fit_model(found, RECIPE)[1][-1]["valid_rmse"] == pytest.approx(
+        fit_model(expected, RECIPE)[1][-1]["valid_rmse"], rel=1e-4
+    )
+
+
+def test_bits_do_not_depend_on_the_size_of_batches(parts, tmp_path, monkeypatch):
+    whole = read(parts, tmp_path / "one").fingerprint
+    monkeypatch.setattr(tables, "SLICE", 1500)
+    assert read(parts, tmp_path / "other").fingerprint == whole
+
+
+def test_every_row_is_in_one_chunk_of_a_pass(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK", 1 << 16)
+    dataset = read(parts, tmp_path / "cache")
+    source = dataset.chunks
+    assert source.count > 1
+    passes = []
+    for first in (0, source.count):
+        found = [source.chunk(first + k) for k in range(source.count)]
+        assert {len(chunk.X) for chunk in found} == {source.rows_of_chunk}
+        rows = np.concatenate([chunk.X[chunk.weight > 0] for chunk in found])
+        expected = in_memory(table()).X_train
+        assert np.array_equal(rows[np.lexsort(rows.T)], expected[np.lexsort(expected.T)])
+        passes.append(rows)
+    assert not np.array_equal(*passes)
+    record = fit_model(dataset, RECIPE.replace(epochs=2 * source.count))[1][-1]
+    assert record["epoch"] == 2 * source.count
+    assert record["waited"] >= 0
+
+
+def test_a_killed_encoding_goes_on_to_the_same_bits(parts, tmp_path, monkeypatch):
+    whole = read(parts, tmp_path / "one").fingerprint
+    commit, calls = Writer.commit, []
+
+    def killed(self, rows):
+        calls.append(rows)
+        if len(calls) in (2, 5):
+            raise KeyboardInterrupt
+        commit(self, rows)
+
+    monkeypatch.setattr(Writer, "commit", killed)
+    lines = []
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            read(parts, tmp_path / "two")
+    assert read(parts, tmp_path / "two", notice=lines.append).fingerprint == whole
+    assert any("going on with the cache from row" in line for line in lines)
+
+
+def test_a_changed_file_is_encoded_anew_and_a_cut_cache_is_refused(parts, tmp_path):
+    cache = tmp_path / "cache"
+    before = read(parts, cache).fingerprint
+    lines = []
+    assert read(parts, cache, notice=lines.append).fingerprint == before
+    assert any("taken from" in line for line in lines)
+    array = next(cache.glob("*/train-floats.bin"))
+    array.write_bytes(array.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"train-floats.bin has .* remove the folder"):
+        read(parts, cache)
+    table().tail(900).write_parquet(parts / "2.parquet")
+    assert read(parts, cache).fingerprint != before
+
+
+def test_parts_that_differ_name_the_file_and_the_column(parts, tmp_path):
+    table()[:50].rename({"few": "other"}).write_parquet(parts / "9.parquet")
+    with pytest.raises(InputError, match=r"9\.parquet lacks the column 'few'"):
+        read(parts, tmp_path / "cache")
+
+
+def test_a_block_that_passes_the_memory_is_refused(parts, tmp_path):
+    with pytest.raises(InputError, match=r"a block of 256 rows takes .* raise it to"):
+        read(parts, tmp_path / "cache", memory="20K")
+
+
+def test_a_full_disk_is_one_line(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        chunks.shutil, "disk_usage", lambda path: dataclasses.make_dataclass("U", ["free"])(1000)
+    )
+    with pytest.raises(InputError, match=r"the cache would take .* has 1.0 KB left"):
+        read(parts, tmp_path / "cache")
