@@ -202,6 +202,8 @@ def prepare(
     InputError
         If the data cannot be trained on, or the recipe wants validation rows and there are none.
     """
+    if recipe.devices > 1:
+        check_in_memory(dataset, "a training on several devices")
     placed = {} if placed is None else placed
     if recipe.refit and not recipe.patience:
         raise InputError("refit trains for the epochs that early stopping finds; set patience, such as 16")
@@ -299,8 +301,6 @@ def _table(
 ) -> Problem:
     columns, y = dataset.columns, dataset.y_train
     assert columns is not None
-    if recipe.devices > 1:
-        check_in_memory(dataset, "a training on several devices")
     X_valid, y_valid = dataset.X_valid, dataset.y_valid
     if X_valid is None or y_valid is None or not len(X_valid):
         if recipe.patience:
