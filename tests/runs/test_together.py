@@ -17,16 +17,16 @@ def command(*words):
     return [sys.executable, "-m", "mlpax", "train", *words]
 
 
-def start(folder, *words, out="run", processes=2):
-    """Return the processes, the first one first."""
+def start(folder, *words, out="run", own=((), ())):
+    """Return the processes, the first one first; `own` are the words that one of them alone gets."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    where = ["--coordinator", address, "--processes", str(processes), "--out", out]
+    where = ["--coordinator", address, "--processes", str(len(own)), "--out", out]
     return [
-        subprocess.Popen(command(*words, *where, "--process", str(k)), cwd=folder, text=True,
+        subprocess.Popen(command(*words, *where, *more, "--process", str(k)), cwd=folder, text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for k in range(processes)
+        for k, more in enumerate(own)
     ]  # fmt: skip
 
 
@@ -87,18 +87,8 @@ def test_a_killed_process_ends_the_other_and_the_same_command_goes_on(tmp_path, 
 
 @pytest.mark.slow
 def test_what_one_process_refuses_all_refuse(tmp_path):
-    processes = start(tmp_path, *SETTINGS)[:1]
-    address = processes[0].args[processes[0].args.index("--coordinator") + 1]
-    processes[0].kill()
-    processes[0].communicate()
-    where = ["--coordinator", address, "--processes", "2", "--out", "run"]
-    different = [["--seed", str(k), "--process", str(k)] for k in (0, 1)]
-    processes = [
-        subprocess.Popen(command(*SETTINGS, *where, *own), cwd=tmp_path, text=True, stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE) for own in different
-    ]  # fmt: skip
-    codes, _, said = ended(processes)
-    assert codes == [2, 2]
+    codes, _, said = ended(start(tmp_path, *SETTINGS, own=[["--seed", "0"], ["--seed", "1"]]))
+    assert codes == [2, 2], said
     for line in said:
         assert "process 1 has other settings than process 0; give all processes the same command" in line
     assert not (tmp_path / "run").exists()
