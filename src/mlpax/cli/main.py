@@ -198,17 +198,14 @@ def _settings(given: dict[str, Setting | None]) -> tuple[Reading, dict[str, obje
 def _choose_devices(changes: dict[str, object], device: str | None) -> None:
     """Meet the other processes, if there are any, and turn the devices into changes of the recipe."""
     from mlpax.engine import hosts
-    from mlpax.engine.devices import backend_on, devices_of
+    from mlpax.engine.devices import settings_on
 
     given: dict[str, Any] = {
         name: changes.pop(name) for f in fields_of(Together) if (name := f.name) in changes
     }
     devices = given.pop("devices", None)
     hosts.join(**given, notice=say)
-    if device is not None:
-        changes["backend"] = backend_on(device, str(changes.get("backend", "auto")))
-    if (together := devices_of(devices, device)) is not None:
-        changes["devices"] = together
+    changes |= settings_on(device, devices, str(changes.get("backend", "auto")))
 
 
 def _follows() -> bool:

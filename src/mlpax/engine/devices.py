@@ -2,12 +2,13 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 from mlpax.engine import hosts
 from mlpax.engine.forward import has_accelerator
 from mlpax.errors import InputError, counted
 
-__all__ = ["backend_on", "devices_of", "on_device"]
+__all__ = ["backend_on", "devices_of", "on_device", "settings_on"]
 
 
 def backend_on(device: str | None, backend: str = "auto") -> str:
@@ -93,3 +94,10 @@ def devices_of(each: str | int | None, device: str | None = None) -> int | None:
             f"devices {text}, but JAX has {counted(len(here), f'{kind} device')} here; choose {len(here)}"
         )
     return hosts.count() * (len(here) if text == "all" else int(text))
+
+
+def settings_on(device: str | None, devices: str | int | None, backend: str = "auto") -> dict[str, Any]:
+    """Return the settings of a recipe that follow from where to train; see `backend_on` and `devices_of`."""
+    changes: dict[str, Any] = {} if device is None else {"backend": backend_on(device, backend)}
+    together = devices_of(devices, device)
+    return changes if together is None else changes | {"devices": together}

@@ -94,9 +94,11 @@ def validation_rows(estimator: Any, X: Any, y: Any, weight: object) -> Rows:
 
 def joined(rows: Rows, others: Rows) -> Rows:
     """Return rows and others as one; those without weights weigh 1."""
-    X: list[Any] = [own.X.toarray() if scipy.sparse.issparse(own.X) else own.X for own in (rows, others)]
-    sparse = scipy.sparse.issparse(rows.X) and scipy.sparse.issparse(others.X)
-    both = scipy.sparse.vstack([rows.X, others.X], format="csr") if sparse else np.concatenate(X)
+    X: list[Any] = [rows.X, others.X]
+    if all(map(scipy.sparse.issparse, X)):
+        both = scipy.sparse.vstack(X, format="csr")
+    else:
+        both = np.concatenate([own.toarray() if scipy.sparse.issparse(own) else own for own in X])
     weight = None
     if rows.weight is not None or others.weight is not None:
         each = [np.ones(len(own.y)) if own.weight is None else own.weight for own in (rows, others)]

@@ -23,7 +23,7 @@ from mlpax.engine.devices import backend_on, on_device
 from mlpax.engine.training import Record
 from mlpax.errors import DataWarning, Guess, InputError, counted
 from mlpax.estimators.rows import ClassWeight, RandomState
-from mlpax.model.finetune import Origin, kept_of
+from mlpax.model.finetune import Origin, kept_of, shape_of
 from mlpax.model.fit_model import fit_model
 from mlpax.model.folds import Rows, joined
 from mlpax.model.model import Figures, Model
@@ -218,12 +218,7 @@ class _Table(BaseEstimator):
         wanted = Wanted(self.recipe, changes, self.quality)
         recipe = wanted.resolved("table", len(part.y_train), self._task, validated=False)
         model: Model | None = getattr(self, "model_", None)
-        if model is None:
-            return recipe
-        network = model.networks[0]
-        return recipe.replace(
-            hidden=network.sizes[1:-1], activation=network.activation, members=len(model.networks)
-        )
+        return recipe if model is None else recipe.replace(**shape_of(model))
 
     def _fit_folds(
         self, frame: "pl.DataFrame", wanted: Wanted, reading: Reading, origin: Origin | None
@@ -294,9 +289,7 @@ def _origin(finetune: Any) -> tuple[Origin, dict[str, Any]]:
     found = getattr(finetune, "model_", finetune)
     model = found if isinstance(found, Model) else load(found)
     name = "the given model" if isinstance(found, Model) else Path(found).name
-    network = model.networks[0]
-    shape = {"hidden": network.sizes[1:-1], "activation": network.activation, "members": len(model.networks)}
-    return Origin(model, name), shape
+    return Origin(model, name), shape_of(model)
 
 
 def _fitted_columns(frame: "pl.DataFrame", reading: Reading) -> Columns:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from mlpax.errors import InputError, listed
 from mlpax.model.model import Model
 from mlpax.recipes import Recipe
 
-__all__ = ["Origin", "begun_dense", "begun_table", "kept_of"]
+__all__ = ["Origin", "begun_dense", "begun_table", "kept_of", "shape_of"]
 
 Layers = list[tuple[np.ndarray, np.ndarray]]  # (W, b) each
 FARTHEST = 1e6  # spreads between two medians
@@ -36,6 +36,14 @@ class Kept(NamedTuple):
     columns: dict[str, tuple[Input, Input]]  # the column as it is now, and as it was
     outputs: dict[int, int]  # the number of a class or target now, and what it was
     line: str  # for the user
+
+
+def shape_of(model: Model) -> dict[str, Any]:
+    """Return the settings of a recipe that shape the networks of a model."""
+    network = model.networks[0]
+    return {
+        "hidden": network.sizes[1:-1], "activation": network.activation, "members": len(model.networks)
+    }  # fmt: skip
 
 
 def kept_of(dataset: Dataset, recipe: Recipe, origin: Origin) -> Kept:

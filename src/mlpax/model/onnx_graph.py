@@ -280,24 +280,31 @@ def _check_targets(model: Model, found: Feeds, p: np.ndarray) -> float:
     each = zip(model.targets, outputs[::2], outputs[1::2], model.by_target(p), strict=True)
     for target, named, probabilities, own in each:
         largest = max(largest, float(np.abs(probabilities - own).max()))
-        second, first = np.sort(own, axis=1)[:, -2:].T
-        sure = first - second > 2 * TOLERANCE
-        if largest <= TOLERANCE and (named != np.asarray(target.classes)[own.argmax(axis=1)])[sure].any():
-            raise MlpaxError("the ONNX graph names other classes than the model; this is an error in mlpax")
+        if largest <= TOLERANCE:
+            _refuse(_misnamed(named, target.classes, own))
     return largest
+
+
+def _misnamed(named: np.ndarray, classes: Classes, p: np.ndarray) -> np.ndarray:
+    """Return for each row, rounding aside, if a graph names another class than the probabilities mean."""
+    second, first = np.sort(p, axis=1)[:, -2:].T
+    sure = first - second > 2 * TOLERANCE
+    return named[sure] != np.asarray(classes)[p.argmax(axis=1)][sure]
+
+
+def _refuse(differ: np.ndarray) -> None:
+    if differ.any():
+        raise MlpaxError("the ONNX graph names other classes than the model; this is an error in mlpax")
 
 
 def _check_classes(model: Model, found: Feeds, p: np.ndarray, interval: float | None) -> None:
     """Raise an error if a graph names other classes than the probabilities mean, rounding aside."""
-    second, first = np.sort(p, axis=1)[:, -2:].T
-    sure = first - second > 2 * TOLERANCE
-    differ = found["prediction"][sure] != np.asarray(model.classes)[p.argmax(axis=1)][sure]
+    differ = _misnamed(found["prediction"], model.classes, p)
     if interval is not None:
         bound = 1 - _intervals(model).quantile(interval)
         clear = np.abs(p - bound) > TOLERANCE
         differ = np.append(differ, found["set"][clear] != (p >= bound)[clear])
-    if differ.any():
-        raise MlpaxError("the ONNX graph names other classes than the model; this is an error in mlpax")
+    _refuse(differ)
 
 
 def _run(exported: "onnx.ModelProto", rows: np.ndarray | Mapping[str, np.ndarray]) -> Feeds:

@@ -13,7 +13,7 @@ import numpy as np
 from mlpax.data.reading import Reading
 from mlpax.data.sources import MEMORY, InMemory, ToTrain, Wanted, short_name, source
 from mlpax.data.tables import as_frame
-from mlpax.engine.devices import backend_on, devices_of, on_device
+from mlpax.engine.devices import on_device, settings_on
 from mlpax.errors import InputError, unknown
 from mlpax.model.model import Model
 from mlpax.model.model_file import load
@@ -299,9 +299,7 @@ def train(
     """
     every, out = start.often(checkpoint_every), None if out is None else Path(out)
     reading, changes = _settings(options, target)
-    changes |= {} if device is None else {"backend": backend_on(device, changes.get("backend", "auto"))}
-    together = devices_of(devices, device)
-    changes |= {} if together is None else {"devices": together}
+    changes |= settings_on(device, devices, changes.get("backend", "auto"))
     if resume and out is None:
         raise InputError("resume needs the run's folder; name it with out=")
     if from_run is not None:

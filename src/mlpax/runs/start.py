@@ -14,6 +14,7 @@ from mlpax.data.sources import MEMORY, InMemory, Ready, Table, ToTrain, Wanted, 
 from mlpax.engine import hosts
 from mlpax.engine.devices import backend_on, on_device
 from mlpax.errors import InputError, Notice
+from mlpax.model.finetune import shape_of
 from mlpax.model.model_file import load
 from mlpax.recipes import Recipe
 from mlpax.runs.folds import train_folds
@@ -158,12 +159,7 @@ def tuned(origin: Path, wanted: Wanted) -> Wanted:
         If there is no model.
     """
     begin_with(origin)
-    model = load(origin)
-    network = model.networks[0]
-    shape: dict[str, object] = {
-        "hidden": network.sizes[1:-1], "activation": network.activation, "members": len(model.networks)
-    }  # fmt: skip
-    return dataclasses.replace(wanted, changes={**shape, **wanted.changes})
+    return dataclasses.replace(wanted, changes={**shape_of(load(origin)), **wanted.changes})
 
 
 def folds_of(
