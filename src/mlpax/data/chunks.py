@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -52,6 +52,7 @@ from mlpax.data.targets import (
 )
 from mlpax.errors import Guess, InputError, Notice, RowError, listed
 from mlpax.seeds import rng, row_draws
+from mlpax.stages import ahead, in_order
 
 if TYPE_CHECKING:
     import polars as pl
@@ -101,15 +102,18 @@ class Parts:
     def batches(
         self, notice: Notice = lambda text: None, types: "Mapping[str, pl.DataType] | None" = None
     ) -> Iterator[Batch]:
-        """Yield all rows in order, of the given types where they are known."""
+        """Yield all rows in order; with `types` these columns alone, of these types."""
         import polars as pl
 
         schema, first = Schema(), 0
         for file in self.files:
             whole = tables.memory_needed([file], self.options) <= self.most
             smallest = tables.STREAMED if whole else 0
-            for found in tables.read_batches(file, self.cells, self.options, notice, smallest=smallest):
-                frame = schema.checked(file, found)
+            read = tables.read_batches(
+                file, self.cells, self.options, notice, smallest=smallest, only=types and [*types]
+            )
+            for found in read:
+                frame = schema.checked(file, found if types is None else found.select([*types]))
                 if types is not None:
                     other = {n: t for n, t in types.items() if frame[n].dtype != t}
                     frame = frame.with_columns(pl.col(name).cast(dtype) for name, dtype in other.items())
@@ -377,12 +381,15 @@ def _passes(
     parts: Parts, types: "dict[str, pl.DataType]", statistics: dict[str, Statistic], known: _Known, limit: int
 ) -> int:
     """Show the training rows to statistics as often as they ask, and return the rows without a target."""
+    import polars as pl
+
     left, lacking, counted = [*statistics], 0, False
     most = max(FEWEST_COLUMNS, limit // SHARE // BYTES)  # columns whose counts are in memory together
     while left:
         some, left = left[:most], left[most:]
         while some:
-            for batch in parts.batches(types=types):
+            read = {name: types[name] for name in dict.fromkeys((*some, known.target))}
+            for batch in ahead(parts.batches(types=read), 1):
                 with _named(batch):
                     present = known.cells(batch.frame).is_not_null()
                 lacking += 0 if counted else int((~present).sum())
@@ -390,11 +397,15 @@ def _passes(
                 kept = train & present.to_numpy()
                 frame = batch.frame.select(some).filter(kept)
                 with _named(batch, kept):
-                    for name in some:
-                        statistics[name].add(frame[name])
+                    for _ in in_order(partial(_show, statistics, frame), some, pl.thread_pool_size()):
+                        pass
             counted = True
             some = [name for name in some if not statistics[name].settle()]
     return lacking
+
+
+def _show(statistics: dict[str, Statistic], frame: "pl.DataFrame", name: str) -> None:
+    statistics[name].add(frame[name])
 
 
 class _named:  # noqa: N801 - a context
@@ -480,7 +491,7 @@ def _encode(parts: Parts, facts: list[Facts], about: About, folder: Path, notice
         done = writer.progress.rows
         if done:
             notice(f"going on with the cache from row {done + 1:,} of {about.rows:,}")
-        for batch in parts.batches(types=None):
+        for batch in ahead(parts.batches(), 1):
             first, frame = batch.first, batch.frame
             while frame.height:
                 end = (first // SEGMENT + 1) * SEGMENT
@@ -506,6 +517,8 @@ def _bytes(array: Array, folder: Path) -> int:
 
 def _write(writer: Writer, about: About, batch: Batch) -> None:
     """Append the rows of a batch to the arrays of training, validation and test."""
+    import polars as pl
+
     (target,), frame = about.dataset.targets, batch.frame
     with _named(batch):
         cells = read_target(
@@ -517,8 +530,10 @@ def _write(writer: Writer, about: About, batch: Batch) -> None:
     with _named(batch, kept):
         columns: dict[str, np.ndarray] = {"y": encode(cells.filter(present), about.dataset.classes)}
         columns["y"] = columns["y"].reshape(len(columns["y"]), -1)
+        places = _places(about.columns)
+        stored = list(in_order(partial(_stored, frame), places, pl.thread_pool_size()))
         for store in STORES:
-            found = [_stored(place, frame) for place in _places(about.columns) if place.store == store]
+            found = [cells for place, cells in zip(places, stored, strict=True) if place.store == store]
             if found:
                 columns[store] = np.hstack(found)
         for weight in [name for name in about.kinds if name != target]:
@@ -530,7 +545,7 @@ def _write(writer: Writer, about: About, batch: Batch) -> None:
             writer.put(f"{part}-{name}", rows[mask[kept]])
 
 
-def _stored(place: Place, frame: "pl.DataFrame") -> np.ndarray:
+def _stored(frame: "pl.DataFrame", place: Place) -> np.ndarray:
     """Return what is kept of a column: codes of a category, else inputs of the network."""
     values = frame[place.column.name]
     column: Any = place.column  # whose `inputs` takes what its `read` returns

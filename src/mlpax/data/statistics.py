@@ -57,22 +57,23 @@ class Quartiles:
         self.near: dict[int, dict[float, int]] = {}  # how often each number of a key occurs
 
     def add(self, x: np.ndarray) -> None:
-        """Take in some numbers: (rows,), float64, NaN where missing."""
-        finite = x[np.isfinite(x)]
+        """Take in some numbers: (rows,), float64 or float32, NaN where missing."""
+        kept = np.isfinite(x)
+        finite = x if kept.all() else x[kept]
+        keys, exact = _keys(finite)
+        upper = keys >> 16
         if self.stage == 0:
             self.rows += finite.size
             self.lacking += int(np.isnan(x).sum())
             if finite.size:
-                self.least, self.largest = min(self.least, finite.min()), max(self.largest, finite.max())
-        keys, exact = _keys(finite)
-        upper = keys >> 16
-        if self.stage == 0:
+                self.least = min(self.least, np.float64(finite.min()))
+                self.largest = max(self.largest, np.float64(finite.max()))
             self.exact = self.exact and exact
             self.bins[0] += np.bincount(upper, minlength=HALF)
             return
         if self.stage == 1:
             for key, counts in self.bins.items():
-                counts += np.bincount(keys[upper == key] & (HALF - 1), minlength=HALF)
+                np.add.at(counts, keys[upper == key] & (HALF - 1), 1)
             return
         for key, counted in self.near.items():
             values, counts = np.unique(finite[keys == key], return_counts=True)
@@ -121,9 +122,9 @@ def _keys(x: np.ndarray) -> tuple[np.ndarray, bool]:
     """Return integers in the order of finite numbers as float32, uint32; and whether float32 holds all."""
     with np.errstate(over="ignore", under="ignore"):
         single = x.astype(np.float32) + np.float32(0)  # -0 is 0
-    bits = single.view(np.uint32)
-    keys = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    return keys, bool((single == x).all())
+    bits = single.view(np.int32)
+    keys = bits ^ ((bits >> 31) | np.int32(-(1 << 31)))  # all bits of a negative number, else its sign
+    return keys.view(np.uint32), x.dtype == np.float32 or bool((single == x).all())
 
 
 def _number(key: int) -> np.float64:
@@ -191,7 +192,9 @@ class _OfNumbers:
         self.name, self.kind, self.found = name, kind, Quartiles(name)
 
     def add(self, values: "pl.Series") -> None:
-        self.found.add(typed(values, self.kind).to_numpy())
+        import polars as pl
+
+        self.found.add((values if values.dtype == pl.Float32 else typed(values, self.kind)).to_numpy())
 
     def settle(self) -> bool:
         return self.found.settle()

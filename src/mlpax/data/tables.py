@@ -194,6 +194,7 @@ def read_batches(
     *,
     plain: Collection[str] = (),
     smallest: int | None = None,
+    only: Collection[str] | None = None,
 ) -> Iterator["pl.DataFrame"]:
     """The same table in batches of about so many cells, in order, in bounded memory; see `read_table`.
 
@@ -204,7 +205,7 @@ def read_batches(
     path = Path(path)
     parts, _ = parts_of(path, OF_PARTS)
     if not parts:
-        yield from _batches_of_file(path, cells, options, notice, smallest, plain)
+        yield from _batches_of_file(path, cells, options, notice, smallest, plain, only)
         return
     schema = Schema()
     for part in parts:
@@ -270,6 +271,7 @@ def _batches_of_file(
     notice: Notice,
     smallest: int | None,
     plain: Collection[str] = (),
+    only: Collection[str] | None = None,
 ) -> Iterator["pl.DataFrame"]:
     import polars as pl
 
@@ -289,7 +291,7 @@ def _batches_of_file(
         return
     empty = True
     csv = kind == "CSV"
-    streamed = scan_csv(path, options, notice, plain) if csv else _streamed(path, cells)
+    streamed = scan_csv(path, options, notice, plain) if csv else _streamed(path, cells, only)
     try:
         for batch in streamed:
             empty = empty and batch.height == 0
@@ -370,9 +372,11 @@ def frame_of(
     return _stored(pl.DataFrame(columns if y is None else columns | {"y": y}))
 
 
-def _streamed(path: Path, cells: int) -> Iterator["pl.DataFrame"]:
-    names = _categories(path) if is_parquet(path) else []
-    for batch in _collected(_lazy(path), cells):
+def _streamed(path: Path, cells: int, only: Collection[str] | None) -> Iterator["pl.DataFrame"]:
+    names, lazy = _categories(path) if is_parquet(path) else [], _lazy(path)
+    rows = max(1, cells // max(1, len(lazy.collect_schema())))
+    lazy = lazy if only is None else lazy.select(only)
+    for batch in lazy.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming"):
         yield _stored(batch.with_columns(_as_categories(batch, names)))
 
 
@@ -391,11 +395,6 @@ def _as_categories(frame: "pl.DataFrame", names: list[str]) -> "list[pl.Series]"
     import polars as pl
 
     return [frame[name].cast(pl.String).cast(pl.Categorical) for name in names if name in frame.columns]
-
-
-def _collected(lazy: "pl.LazyFrame", cells: int) -> Iterator["pl.DataFrame"]:
-    rows = max(1, cells // max(1, len(lazy.collect_schema())))
-    return lazy.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")
 
 
 def _cleaned(frame: "pl.DataFrame") -> "pl.DataFrame":

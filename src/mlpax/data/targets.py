@@ -200,7 +200,11 @@ def encode(values: "pl.Series", classes: tuple[Any, ...]) -> np.ndarray:
     elif isinstance(classes[0], int) and values.dtype != pl.Boolean:
         found = [position.get(v) for v in _whole(values)]
     else:
-        found = [position.get(v) for v in values.cast(pl.String).to_list()]
+        known = {str(c): i for c, i in position.items()}
+        coded = values.cast(pl.String).replace_strict(known, default=None, return_dtype=pl.Int32)
+        if not coded.null_count():
+            return coded.to_numpy(writable=True)
+        found = coded.to_list()
     if None in found:
         bad = values[found.index(None)]
         raise InputError(f"target {values.name!r} holds {bad!r}, none of the model's classes {classes}")
