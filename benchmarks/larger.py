@@ -1,14 +1,17 @@
 """Training on a table larger than the memory: how much does it take, how fast is each pass, is it ever lost?
 
 A table of so many GB of Parquet is generated (numbers, categories, a target), and `mlpax train --memory`
-trains on it for one pass. The script prints the largest resident set of the process, the rows a second of
-each pass, and the share of the time that the program waited for rows. It fails if the process takes more
-than the memory and `--beside`, or waits more than a tenth of the time.
+trains on it for one pass, in a control group of so many GB (Linux, as root; `--group 0` for none). The
+record holds the largest resident set of the process, the largest memory of the group, which counts the files'
+pages, the rows a second of each pass, and the share of the time that the program waited for rows. The
+script fails if the program waited more than a tenth of the time. The training's own start and compilation
+are in `seconds` alone.
 
-With `--kills N`, the command is killed N times at random moments of statistics, encoding and training, each
-time in a new folder, then goes on, and the bits of the model are compared with those of a whole training.
+Then the command is killed `--kills` times on a smaller table, at random moments of statistics, encoding and
+training, each time in a new folder. It goes on, and the bits of the model must be those of a whole training.
 
-`python -m benchmarks.larger [--gb 8] [--memory 1GB] [--beside 1.0] [--kills 0] [--seed 0] [--folder DIR]`
+`python -m benchmarks.larger [--gb 8] [--memory 1GB] [--group 2] [--kills 20] [--kills-gb 0.1] [--seed 0]
+[--folder DIR] [--quick]`
 """
 
 import argparse
@@ -23,14 +26,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from safetensors.numpy import load_file
 
+from benchmarks.record import Record, commit
+
 ROWS = 1 << 18  # of a file
 GROUP = 1 << 16  # of a row group
+LIMITS = ("memory.limit_in_bytes", "memory.max")  # of control groups of version 1 and 2
+PEAKS = ("memory.max_usage_in_bytes", "memory.peak")
 LEVELS = (5, 20, 100, 1000, 5000)
 
 
@@ -59,11 +70,34 @@ def command(data: Path, folder: Path, memory: str, *more: str) -> list[str]:
     return [sys.executable, "-m", "mlpax", *map(str, words)]
 
 
-def measured(words: list[str], log: Path) -> tuple[float, int]:
+@contextmanager
+def group(size: float) -> Iterator[Path | None]:
+    """Make a control group that may take so many GB of memory; none if it is 0."""
+    if not size:
+        yield None
+        return
+    root = Path("/sys/fs/cgroup")
+    root = root / "memory" if (root / "memory").is_dir() else root  # of version 1, else 2
+    folder = root / f"mlpax-{os.getpid()}"
+    folder.mkdir()
+    try:
+        limit = next(folder / name for name in LIMITS if (folder / name).exists())
+        limit.write_text(str(int(size * 2**30)))
+        yield folder
+    finally:
+        folder.rmdir()
+
+
+def measured(words: list[str], log: Path, inside: Path | None = None) -> tuple[float, int]:
     """Return the seconds of a command, and the largest resident set of its process in bytes."""
+
+    def enter() -> None:
+        if inside is not None:
+            (inside / "cgroup.procs").write_text(str(os.getpid()))
+
     start = time.perf_counter()
     with open(log, "wb") as file:
-        process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, preexec_fn=enter)
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -98,50 +132,74 @@ def killed(data: Path, folder: Path, memory: str, seconds: float) -> str:
     return stage
 
 
+def trained(data: Path, rows: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Train on a table in a control group, and return the figures."""
+    folder.mkdir()
+    with group(options.group) as inside:
+        seconds, peak = measured(command(data, folder, options.memory), folder / "log", inside)
+        most = next((path for name in PEAKS if inside and (path := inside / name).exists()), None)
+        whole = None if most is None else round(int(most.read_text()) / 2**30, 2)
+    said = (folder / "log").read_text()
+    passes = re.search(r"statistics in ([\d.]+) s, encoded in ([\d.]+) s", said)
+    assert passes is not None, said
+    with open(folder / "run" / "metrics.csv") as file:
+        history = list(csv.DictReader(file))
+    spent, waited = (sum(float(row[name]) for row in history) for name in ("seconds", "waited"))
+    each = [rows / float(passes[1]), rows / float(passes[2]), rows / spent]
+    return {
+        "gb": options.gb, "rows": rows, "memory": options.memory, "group_gb": options.group, "seconds":
+        round(seconds, 1), "resident_gb": round(peak / 2**30, 2), "group_peak_gb": whole, "rows_a_second":
+        dict(zip(("statistics", "encoding", "training"), map(round, each), strict=True)),
+        "waited": round(waited / (waited + spent), 4), "chunks": len(history),
+        "valid_accuracy": float(history[-1]["valid_accuracy"]),
+    }  # fmt: skip
+
+
+def kills(parent: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Kill trainings at random moments; return how often in each stage. All end with the same bits."""
+    data, whole = parent / "small", parent / "small-whole"
+    rows = write(data, options.kills_gb * 2**30)
+    whole.mkdir()
+    seconds, _ = measured(command(data, whole, options.memory), whole / "log")
+    expected, chance, stages = bits(whole), random.Random(options.seed), Counter[str]()
+    for k in range(options.kills):
+        folder = parent / f"killed-{k}"
+        stage = killed(data, folder, options.memory, chance.uniform(1, seconds))
+        stages[stage] += 1
+        print(f"kill {k + 1} in {stage}", flush=True)
+        if bits(folder) != expected:
+            sys.exit(f"kill {k + 1} in {stage} (seed {options.seed}): other bits")
+        shutil.rmtree(folder)
+    return {"seed": options.seed, "rows": rows, "count": options.kills, "the_same_bits": dict(stages)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--gb", type=float, default=8, help="of Parquet")
     parser.add_argument("--memory", default="1GB", help="of the data")
-    parser.add_argument("--beside", type=float, default=1.0, help="GB that the process may take beside")
-    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--group", type=float, default=2, help="GB that the process may take")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills-gb", type=float, default=0.1, help="of Parquet, of the table of the kills")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--folder", help="where the files go for the time being")
+    parser.add_argument("--quick", action="store_true", help="write no record")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        data, whole = Path(name) / "data", Path(name) / "whole"
-        rows = write(data, options.gb * 2**30)
-        whole.mkdir()
-        seconds, peak = measured(command(data, whole, options.memory), whole / "log")
-        said = (whole / "log").read_text()
-        passes = re.search(r"statistics in ([\d.]+) s, encoded in ([\d.]+) s", said)
-        assert passes is not None, said
-        with open(whole / "run" / "metrics.csv") as file:
-            history = list(csv.DictReader(file))
-        trained = sum(float(row["seconds"]) for row in history)
-        waited = sum(float(row["waited"]) for row in history)
-        figures = {
-            "rows": rows, "seconds": round(seconds, 1), "peak GB": round(peak / 2**30, 2),
-            "statistics, rows/s": round(rows / float(passes[1])),
-            "encoding, rows/s": round(rows / float(passes[2])), "training, rows/s": round(rows / trained),
-            "waited": round(waited / (waited + trained), 4), "chunks": len(history),
-        }  # fmt: skip
-        print(json.dumps(figures), flush=True)
-        expected, chance, stages = bits(whole), random.Random(options.seed), dict[str, int]()
-        for k in range(options.kills):
-            folder = Path(name) / f"killed-{k}"
-            stage = killed(data, folder, options.memory, chance.uniform(1, seconds))
-            stages[stage] = stages.get(stage, 0) + 1
-            if bits(folder) != expected:
-                sys.exit(f"kill {k} in {stage} (seed {options.seed}): other bits")
-            shutil.rmtree(folder)
+    options.threads = os.cpu_count()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name, Record("larger", options) as results:
+        results["commit"] = commit()
+        data = Path(name) / "data"
+        if options.gb:
+            rows = write(data, options.gb * 2**30)
+            results["whole"] = trained(data, rows, Path(name) / "whole", options)
+            print(json.dumps(results["whole"]), flush=True)
+            shutil.rmtree(data)
         if options.kills:
-            print(json.dumps({"seed": options.seed, "kills": options.kills, "the same bits": stages}))
-        unit = {"K": 2**10, "M": 2**20, "G": 2**30}[options.memory.upper().removesuffix("B")[-1]]
-        limit = float(options.memory.upper().removesuffix("B")[:-1]) * unit + options.beside * 2**30
-        if peak > limit or figures["waited"] > 0.1:
-            sys.exit("more memory than it may take, or more than a tenth of the time waited")
+            results["killed"] = kills(Path(name), options)
+            print(json.dumps(results["killed"]))
+    if results.get("whole", {"waited": 0})["waited"] > 0.1:
+        sys.exit("the program waited more than a tenth of the time")
 
 
 if __name__ == "__main__":
