@@ -1,7 +1,9 @@
 """Tables that are trained in chunks: statistics of the whole, the same bits for any cuts, resuming."""
 
 import dataclasses
+import os
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,7 +15,7 @@ from mlpax.data.chunks import Shares, dataset_in_chunks
 from mlpax.data.columns import _robust, fit_columns
 from mlpax.data.dataset import Dataset, HoldOut
 from mlpax.data.kinds import tell_kinds
-from mlpax.data.reading import Reading
+from mlpax.data.reading import FileOptions, Reading
 from mlpax.data.statistics import Quartiles
 from mlpax.errors import InputError
 from mlpax.model.fit_model import fit_model
@@ -266,3 +268,25 @@ def test_a_full_disk_is_one_line(parts, tmp_path, monkeypatch):
     )
     with pytest.raises(InputError, match=r"the cache would take .* has 1.0 KB left"):
         read(parts, tmp_path / "cache")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_the_rows_that_tell_the_columns_do_not_keep_the_others_in_memory(tmp_path, monkeypatch):
+    """Cells of text that are taken from a frame share its memory, unless they are copied."""
+    folder = tmp_path / "long"
+    folder.mkdir()
+    for k in range(12):
+        words = [f"{k * 50_000 + i:0150d}" for i in range(50_000)]
+        pl.DataFrame({"text": words, "y": ["a", "b"] * 25_000}).write_parquet(folder / f"{k}.parquet")
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    monkeypatch.setattr(chunks, "SAMPLED", 2000)
+    parts = chunks.Parts(folder, sorted(folder.iterdir()), FileOptions(), 1 << 14, 1 << 20)
+    for _ in parts.batches():
+        pass
+    before = resident()
+    sample, _, _ = chunks._sampled(parts, parts.rows(), 0, Reading(target="y"), print)
+    assert 500 < sample.height < 2000
+    assert resident() - before < 40e6  # the text takes 90 MB

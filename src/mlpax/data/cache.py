@@ -4,8 +4,9 @@ import errno
 import hashlib
 import json
 import os
+import weakref
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -204,8 +205,7 @@ class Writer:
         write_record(self.folder / PROGRESS, self.progress.to_json())
 
     def close(self) -> None:
-        while self.files:
-            os.close(self.files.popitem()[1])
+        _close(self.files)
 
 
 class Reader:
@@ -214,6 +214,7 @@ class Reader:
     def __init__(self, folder: Path, arrays: list[Array], sizes: Mapping[str, int]) -> None:
         self.folder, self.arrays = folder, {array.name: array for array in arrays}
         self.files: dict[str, int] = {}
+        weakref.finalize(self, _close, self.files)
         for array in arrays:
             path = array.path(folder)
             if _size(path) != sizes[array.name]:
@@ -235,10 +236,10 @@ class Reader:
             view, at = view[read:], at + read
         return found
 
-    def __del__(self) -> None:
-        for file in self.files.values():
-            with suppress(OSError):
-                os.close(file)
+
+def _close(files: dict[str, int]) -> None:
+    while files:
+        os.close(files.popitem()[1])
 
 
 def _read_at(file: int, view: memoryview, at: int) -> int:

@@ -74,6 +74,7 @@ STORES = {"floats": "<f4", "small": "|u1", "large": "<u2"}  # where the inputs o
 FEWEST_COLUMNS = 16  # whose statistics are learned together, however small the memory
 SMALL = 1 << 16  # cells of the smallest batch
 TOGETHER = 1 << 20  # values that are summed together
+FRAMES = 64  # of sampled rows that are joined at a time
 
 
 class Batch(NamedTuple):
@@ -317,11 +318,20 @@ def _sampled(
         counts.add(frame[counts.name])
         found += frame.height
         chosen = row_draws(seed, "sample", batch.rows) < share
-        frames.append(frame if chosen.all() else frame.filter(chosen))
+        frames.append(frame if chosen.all() else frame.filter(chosen).with_columns(_copied()))
+        if len(frames) > FRAMES:  # many small arrays keep many pages of memory
+            frames = [schema.joined(frames).rechunk()]
         numbers.append(batch.rows[chosen])
     if found != rows:
         raise InputError(f"{parts.path} states {rows} rows and has {found}; write the file again")
     return schema.joined(frames), np.concatenate(numbers), counts
+
+
+def _copied() -> "pl.Expr":
+    """Copy text: cells that are taken from a column of text keep the memory of the whole column."""
+    import polars as pl
+
+    return pl.selectors.string() + ""
 
 
 def _kinds(sample: "pl.DataFrame", reading: Reading, notice: Notice) -> dict[str, Kind]:

@@ -56,7 +56,8 @@ UNREAD = {  # what else tables come in
     ".html": "HTML", ".xml": "XML", ".orc": "ORC",
 }  # fmt: skip
 SLICE = 1 << 20  # cells looked at together
-MANY = 100_000  # rows from which a copy of a column is avoided
+MANY = 10_000  # rows from which it pays to look whether a column must be cleaned
+LEVELS = 1000  # rows that tell whether a column repeats its cells
 STREAMS = ("CSV", "parquet", "arrow")  # kinds of files that are read in parts
 STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts
 
@@ -399,10 +400,24 @@ def _as_categories(frame: "pl.DataFrame", names: list[str]) -> "list[pl.Series]"
 
 def _cleaned(frame: "pl.DataFrame") -> "pl.DataFrame":
     """Return cells as those of a CSV: text without blanks around, null where empty or NaN."""
-    if frame.height > MANY:  # then only the columns of numbers that hold a NaN are copied
-        odd = [v.fill_nan(None) for v in frame if v.dtype.is_float() and v.is_nan().any()]
-        return frame.with_columns(odd).with_columns(_cleaning()[1:])
-    return frame.with_columns(_cleaning())
+    if frame.height < MANY:
+        return frame.with_columns(_cleaning())
+    rest = frame.select([values for values in frame if not _is_clean(values)])
+    return frame.with_columns(rest.with_columns(_cleaning()).get_columns())
+
+
+def _is_clean(values: "pl.Series") -> bool:
+    """Whether a column is known to stay as it is; so no copy is made."""
+    import polars as pl
+
+    if values.dtype.is_float():
+        return not math.isnan(values.sum() or 0)  # a sum with a NaN is one
+    if values.dtype != pl.String:
+        return not isinstance(values.dtype, pl.Categorical | pl.Enum)
+    if 2 * values.head(LEVELS).n_unique() > LEVELS:  # to look takes as long as to clean
+        return False
+    levels = values.unique().drop_nulls()
+    return bool(((levels != "") & (levels == levels.str.strip_chars())).all())
 
 
 @functools.cache  # to write the expressions down takes longer than to compute those of a few rows
