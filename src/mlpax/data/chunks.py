@@ -19,7 +19,6 @@ from mlpax.atomic import atomic, own
 from mlpax.data import tables
 from mlpax.data.cache import (
     Array,
-    Facts,
     Reader,
     Writer,
     facts_of,
@@ -30,6 +29,7 @@ from mlpax.data.cache import (
 )
 from mlpax.data.columns import Category, Columns, Input, LeftOut, checked
 from mlpax.data.dataset import Chunk, Dataset, HoldOut, Split, from_arrays
+from mlpax.data.frames import Frames
 from mlpax.data.kinds import Kind, kind_of_type, tell_kinds
 from mlpax.data.memory import memory_limit, written
 from mlpax.data.numerals import MISSING, Numerals
@@ -97,6 +97,7 @@ class Parts:
     options: FileOptions
     cells: int  # of a batch, about
     most: int  # bytes of memory that a file may take which is read whole
+    frames: Frames | None = None  # instead of files
 
     def batches(
         self, notice: Notice = lambda text: None, types: "Mapping[str, pl.DataType] | None" = None
@@ -105,21 +106,33 @@ class Parts:
         import polars as pl
 
         schema, first = Schema(), 0
+        for file, found in self._found(notice):
+            frame = schema.checked(file, found)
+            if types is not None:
+                other = {n: t for n, t in types.items() if frame[n].dtype != t}
+                frame = frame.with_columns(pl.col(name).cast(dtype) for name, dtype in other.items())
+            yield Batch(first, frame, file)
+            first += frame.height
+
+    def _found(self, notice: Notice) -> "Iterator[tuple[Path, pl.DataFrame]]":
+        if self.frames is not None:
+            yield from self.frames.pieces(self.cells)
         for file in self.files:
             whole = tables.memory_needed([file], self.options) <= self.most
             smallest = tables.STREAMED if whole else 0
             for found in tables.read_batches(file, self.cells, self.options, notice, smallest=smallest):
-                frame = schema.checked(file, found)
-                if types is not None:
-                    other = {n: t for n, t in types.items() if frame[n].dtype != t}
-                    frame = frame.with_columns(pl.col(name).cast(dtype) for name, dtype in other.items())
-                yield Batch(first, frame, file)
-                first += frame.height
+                yield file, found
+
+    def facts(self) -> list[object]:
+        """Return what tells whether the rows are as they were."""
+        return [*map(facts_of, self.files)] if self.frames is None else self.frames.facts
 
     def rows(self) -> int:
         """Return the number of all rows."""
         import polars as pl
 
+        if self.frames is not None:
+            return self.frames.rows
         if all(tables.is_parquet(file) for file in self.files):
             lazy = pl.scan_parquet(self.files, glob=False, hive_partitioning=False, missing_columns="insert",
                                    extra_columns="ignore")  # fmt: skip
@@ -465,7 +478,7 @@ def _arrays(about: About) -> list[Array]:
     return [Array(f"{part}-{name}", dtype, width) for part in PARTS for name, dtype, width in row]
 
 
-def _encode(parts: Parts, facts: list[Facts], about: About, folder: Path, notice: Notice) -> None:
+def _encode(parts: Parts, facts: list[object], about: About, folder: Path, notice: Notice) -> None:
     """Write the inputs of all rows, and what is known of the whole."""
     arrays = _arrays(about)
     row = sum(array.row for array in arrays) // len(PARTS)
@@ -490,7 +503,7 @@ def _encode(parts: Parts, facts: list[Facts], about: About, folder: Path, notice
                     if (over := first + piece.height) in (end, about.rows):
                         writer.commit(over)
                 frame, first = frame.slice(piece.height), first + piece.height
-        if [facts_of(file) for file in parts.files] != facts or writer.progress.rows != about.rows:
+        if parts.facts() != facts or writer.progress.rows != about.rows:
             raise InputError(f"{parts.path} was changed while it was read; train again")
         sizes = writer.progress.sizes
         record = _summary(about, Reader(folder, arrays, sizes)) | {"digests": writer.progress.digests}
@@ -717,8 +730,9 @@ def user_cache() -> Path:
 
 
 def dataset_in_chunks(
-    path: Path, files: list[Path], reading: Reading, hold: HoldOut, *, name: str, cache: Path, notice: Notice
-) -> Dataset:
+    path: Path, files: list[Path] | Frames, reading: Reading, hold: HoldOut, *, name: str, cache: Path,
+    notice: Notice,
+) -> Dataset:  # fmt: skip
     """Return a table whose training rows stay on the disk.
 
     The first call reads the files several times and writes the inputs of the network to a folder in `cache`.
@@ -729,8 +743,8 @@ def dataset_in_chunks(
     ----------
     path : path
         What the user named, for messages.
-    files : list of path
-        The parts of the table.
+    files : list of path, or Frames
+        The parts of the table; or its rows, if a program gives them.
     reading : Reading
     hold : HoldOut
         Only the shares and the seed are read.
@@ -746,10 +760,11 @@ def dataset_in_chunks(
     """
     limit = memory_limit(reading.memory)
     most = CHUNK if reading.memory is None else min(CHUNK, limit // SHARE)
-    facts = [facts_of(file) for file in files]
-    folder = cache / _key(facts, reading, hold)
     cells = min(tables.SLICE, max(SMALL, limit // 1024))
-    parts = Parts(path, files, reading.file, cells, limit // SHARE)
+    own, frames = (files, None) if isinstance(files, list) else ([], files)
+    parts = Parts(path, own, reading.file, cells, limit // SHARE, frames)
+    facts = parts.facts()
+    folder = cache / _key(facts, reading, hold)
     if (found := _whole(folder)) is None:
         with sole_writer(folder):
             if (found := _whole(folder)) is None:  # another process may have ended it
@@ -771,7 +786,7 @@ def dataset_in_chunks(
     )  # fmt: skip
 
 
-def _key(facts: list[Facts], reading: Reading, hold: HoldOut) -> str:
+def _key(facts: list[object], reading: Reading, hold: HoldOut) -> str:
     """Return the name of the folder for these files, read in this way."""
     given = {n: v for n, v in reading.given().items() if n not in ("memory", "cache", "strict")}
     known = [FORMAT, facts, given, asdict(hold)]
@@ -786,7 +801,7 @@ def _whole(folder: Path) -> "tuple[About, dict[str, Any]] | None":
 
 
 def _make(
-    parts: Parts, facts: list[Facts], reading: Reading, hold: HoldOut, name: str, folder: Path, limit: int,
+    parts: Parts, facts: list[object], reading: Reading, hold: HoldOut, name: str, folder: Path, limit: int,
     most: int, notice: Notice,
 ) -> None:  # fmt: skip
     """Write a cache, from where an earlier process left it."""
