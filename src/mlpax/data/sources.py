@@ -58,7 +58,7 @@ MEMORY = "rows in memory"  # the name of a data set that no file holds
 UNREAD = {"-": "stdin", MEMORY: "memory"}  # what cannot be read again, and its name in a run's folder
 AHEAD = 4  # batches that are read before they are asked for
 ALWAYS = {"memory", "folds", "fold"}  # options of `Reading` for any data
-WHOLE = {"folds", "fold", "time_ordered", "group", "valid_data", "class_weight"}  # for tables in memory
+WHOLE = {"folds", "fold", "time_ordered", "group", "valid_data"}  # for tables in memory
 LEAST = 1 << 24  # bytes of memory with which a table is trained in chunks
 OF_FOLDERS = {"size", "colour", "skip_bad", "invert"}  # options of `Reading` for folders of pictures
 
