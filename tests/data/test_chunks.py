@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from mlpax.data import chunks, tables
+from mlpax.data import targets as targets_module
 from mlpax.data.cache import Writer
 from mlpax.data.chunks import Shares, dataset_in_chunks
 from mlpax.data.columns import _robust, fit_columns
@@ -17,8 +18,9 @@ from mlpax.data.dataset import Dataset, HoldOut
 from mlpax.data.kinds import tell_kinds
 from mlpax.data.reading import FileOptions, Reading
 from mlpax.data.statistics import Quartiles
+from mlpax.data.targets import from_frame
 from mlpax.errors import InputError
-from mlpax.model.fit_model import fit_model
+from mlpax.model.fit_model import codes_of, fit_model, target_scale
 from mlpax.recipes import Recipe
 from mlpax.seeds import row_draws
 
@@ -81,6 +83,98 @@ def in_memory(frame, target="y", drop="r"):
         "parts", X[split.train], y[split.train], X[split.test], y[split.test], classes,
         X_valid=X[split.valid], y_valid=y[split.valid], columns=columns, targets=(target,),
     )  # fmt: skip
+
+
+def of_whole_table(frame, monkeypatch, **options):
+    """The data set of the same rows by `from_frame`, which holds out the rows that the chunks do."""
+    reading = Reading(**options)
+    targets = [frame[name].is_not_null() for name in reading.target]
+    there = np.flatnonzero(np.logical_and.reduce(targets))
+    split = Shares(HOLD.seed, HOLD.test, HOLD.validation).split(there)
+    monkeypatch.setattr(targets_module, "split", lambda *args, **more: map(np.flatnonzero, split))
+    return from_frame(frame, reading, HOLD)
+
+
+def assert_same(found, expected):
+    """The rows in chunks are those in memory, and so are the networks that they train."""
+    chunk = found.chunks.chunk(0)
+    assert found.columns == expected.columns
+    assert found.each_classes == expected.each_classes
+    assert found.class_counts == expected.class_counts
+    for own, other in zip(chunk, (expected.X_train, expected.y_train, expected.weight), strict=True):
+        assert own.dtype == other.dtype
+        assert np.array_equal(own, other)
+    for name in ("X_valid", "y_valid", "weight_valid", "X_test", "y_test"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name))
+    for own, other in zip(codes_of(found), codes_of(expected), strict=True):
+        assert set(own) == set(other)
+    np.testing.assert_allclose(target_scale(found), target_scale(expected), rtol=1e-12)
+    if found.classes:
+        trained = [fit_model(dataset, RECIPE) for dataset in (found, expected)]
+        for own, other in zip(*(model.networks[0].params for model, _ in trained), strict=True):
+            assert np.array_equal(own[0], other[0])
+        assert trained[0][1][-1]["valid_accuracy"] == trained[1][1][-1]["valid_accuracy"]
+
+
+SEVERAL = [
+    {"target": ("y", "few"), "drop": ("r",)},
+    {"target": ("y", "flag", "many"), "drop": ("r",), "weight": "w"},
+    {"target": ("r", "double"), "drop": ("y",), "task": "regression"},
+    {"target": ("r", "lacking", "single"), "drop": ("y",), "weight": "w"},
+]
+
+
+@pytest.mark.parametrize("options", SEVERAL, ids=lambda options: "+".join(options["target"]))
+def test_several_targets_are_as_in_memory(parts, tmp_path, monkeypatch, options):
+    frame = table().with_columns(w=pl.int_range(ROWS) % 4)
+    lacks = pl.int_range(ROWS) % 7 == 0  # rows of one of the targets
+    frame = frame.with_columns(pl.when(~lacks).then(options["target"][0]).alias(options["target"][0]))
+    for k in range(3):
+        frame[k * 1000 : (k + 1) * 1000].write_parquet(parts / f"{k}.parquet")
+    options = {"drop": (), "weight": None, "task": None} | options
+    if not options["weight"]:
+        options["drop"] += ("w",)
+    found = read(parts, tmp_path / "cache", **options)
+    assert_same(found, of_whole_table(frame, monkeypatch, **options))
+    assert found.targets == options["target"]
+
+
+@pytest.mark.parametrize("weights", ["balanced", "no=3,yes=0.5", "no=0"])
+@pytest.mark.parametrize("column", [None, "w"])
+def test_weights_of_classes_are_as_in_memory_and_take_the_same_cache(
+    parts, tmp_path, monkeypatch, weights, column
+):
+    frame = table().with_columns(w=pl.int_range(ROWS) % 4)
+    frame = frame.with_columns(many=pl.when(pl.col("y") == "no").then(pl.lit("rare")).otherwise("many"))
+    for k in range(3):
+        frame[k * 1000 : (k + 1) * 1000].write_parquet(parts / f"{k}.parquet")
+    options = {"target": ("y",), "drop": ("r",) if column else ("r", "w"), "weight": column}
+    without = read(parts, tmp_path / "cache", **options)
+    lines = []
+    found = read(parts, tmp_path / "cache", class_weight=weights, notice=lines.append, **options)
+    assert any("taken from" in line for line in lines)
+    assert found.fingerprint != without.fingerprint
+    assert_same(found, of_whole_table(frame, monkeypatch, class_weight=weights, **options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"class_weight": "maybe=2"}, "unknown class 'maybe'"),
+        ({"class_weight": "yes=-2"}, "is no number from 0; write yes=2"),
+        ({"class_weight": "balanced", "target": "r", "drop": ("y",)}, "target 'r' sets a regression"),
+        ({"class_weight": "balanced", "target": ("y", "few")}, "is for one target, and there are 2"),
+        ({"target": ("y", "r"), "drop": ()}, "target 'y' is of classes, and 'r' of numbers"),
+        ({"target": "y,nothing"}, "no column 'nothing' in the data"),
+        ({"weight": "zero"}, "weight 'zero' is zero in every training row; give some rows a weight"),
+    ],
+)
+def test_targets_and_weights_that_do_not_go_are_refused(parts, tmp_path, options, message):
+    for k in range(3):
+        frame = table()[k * 1000 : (k + 1) * 1000].with_columns(zero=0)
+        frame.write_parquet(parts / f"{k}.parquet")
+    with pytest.raises(InputError, match=message):
+        read(parts, tmp_path / "cache", **options)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 1001])

@@ -62,3 +62,45 @@ def test_what_needs_all_rows_in_memory_says_so(parts, tmp_path):
         mlpax.sweep(str(parts), out=tmp_path / "sweep", learning_rate=[0.1, 0.2], **SETTINGS)
     with pytest.raises(InputError, match=r"group is an option for tables in memory; leave out cache="):
         mlpax.train(str(parts), out=tmp_path / "run", group="x0", cache=str(tmp_path / "c"), **SETTINGS)
+
+
+def test_frames_in_python_train_as_the_files_do_and_resume(parts, tmp_path):
+    files = sorted(parts.iterdir())
+    frames = [pl.read_parquet(file) for file in files]
+    settings = {**SETTINGS, "epochs": 1, "cache": str(tmp_path / "c")}
+    expected = weights(mlpax.train(str(parts), out=tmp_path / "files", **settings))
+    for name, data in (("list", files), ("frames", frames), ("iterator", iter(frames))):
+        run = mlpax.train(data, out=tmp_path / name, **settings)
+        assert all(map(np.array_equal, weights(run), expected))
+        assert run.resume().result.state == "finished"
+    assert mlpax.load_run(tmp_path / "iterator").resume().result.state == "finished"
+    assert mlpax.load_run(tmp_path / "frames", frames).resume().result.state == "finished"
+    with pytest.raises(InputError, match="the rows came from a program's memory; give them as data="):
+        mlpax.load_run(tmp_path / "frames").resume()
+
+
+def test_a_killed_training_on_an_iterator_goes_on_to_the_same_bits(parts, tmp_path):
+    frames = [pl.read_parquet(file) for file in sorted(parts.iterdir())]
+    settings = {**SETTINGS, "cache": str(tmp_path / "c")}
+    whole = mlpax.train(iter(frames), out=tmp_path / "whole", **settings)
+
+    def stop(record):
+        if record["epoch"] == 3:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        mlpax.train(iter(frames), out=tmp_path / "half", callbacks=[stop], **settings)
+    half = mlpax.load_run(tmp_path / "half").resume()
+    assert all(map(np.array_equal, weights(half), weights(whole)))
+
+
+def test_frames_refuse_what_needs_the_whole_table(parts, tmp_path):
+    frames = [pl.read_parquet(file) for file in sorted(parts.iterdir())]
+    settings = {**SETTINGS, "cache": str(tmp_path / "c")}
+    for data in (frames, iter(frames)):
+        with pytest.raises(InputError, match=r"group is an option for tables in memory, .* polars\.concat"):
+            mlpax.train(data, out=tmp_path / "run", group="x0", **settings)
+        with pytest.raises(InputError, match=r"give the target as a column, and name it with target='y'"):
+            mlpax.train(data, [1], out=tmp_path / "run", **settings)
+    with pytest.raises(InputError, match=r"there is no file .*missing\.csv; a list as data names the files"):
+        mlpax.train(["missing.csv"], out=tmp_path / "run", **settings)

@@ -17,8 +17,8 @@ from mlpax.atomic import TEMPORARY, atomic, check_folder, own
 from mlpax.data.memory import written
 from mlpax.errors import InputError
 
-__all__ = ["Array", "Facts", "Progress", "Reader", "Writer", "facts_of", "read_record", "room", "sole_writer",
-           "write_record"]  # fmt: skip
+__all__ = ["LOCK", "Array", "Facts", "Progress", "Reader", "Writer", "facts_of", "read_record", "room",
+           "sole_writer", "write_record"]  # fmt: skip
 
 PROGRESS = "progress.json"
 LOCK = "cache.lock"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -19,7 +20,6 @@ from mlpax.atomic import atomic, own
 from mlpax.data import tables
 from mlpax.data.cache import (
     Array,
-    Facts,
     Reader,
     Writer,
     facts_of,
@@ -30,6 +30,7 @@ from mlpax.data.cache import (
 )
 from mlpax.data.columns import Category, Columns, Input, LeftOut, checked
 from mlpax.data.dataset import Chunk, Dataset, HoldOut, Split, from_arrays
+from mlpax.data.frames import Frames
 from mlpax.data.kinds import Kind, kind_of_type, tell_kinds
 from mlpax.data.memory import memory_limit, written
 from mlpax.data.numerals import MISSING, Numerals
@@ -38,8 +39,10 @@ from mlpax.data.reading import FileOptions, Reading
 from mlpax.data.statistics import BYTES, Counts, Statistic, statistic_of
 from mlpax.data.targets import (
     Labels,
+    check_class_weight,
     check_roles,
     check_spread,
+    class_weights,
     encode,
     inputs_of,
     labels_of,
@@ -48,6 +51,7 @@ from mlpax.data.targets import (
     targets_of,
     tell_columns,
     tell_task,
+    tell_tasks,
     weights_of,
 )
 from mlpax.errors import Guess, InputError, Notice, RowError, listed
@@ -59,7 +63,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK", "Chunked", "dataset_in_chunks", "user_cache"]
 
-FORMAT = 1  # another number makes all that was kept unknown
+FORMAT = 2  # another number makes all that was kept unknown
 BLOCK = 4096  # rows that lie together on the disk, and are read together
 CHUNK = 1 << 26  # bytes of the inputs of a chunk at most
 SHARE = 8  # of the memory that a chunk takes at most
@@ -71,6 +75,7 @@ SEGMENT = 1 << 18  # rows between two moments from which a killed encoding goes 
 ABOUT, TABLE = "statistics.npz", "table.json"
 PARTS = ("train", "valid", "test")
 STORES = {"floats": "<f4", "small": "|u1", "large": "<u2"}  # where the inputs of a column lie
+BESIDE = {"memory", "cache", "strict", "class_weight"}  # options on which the encoded rows do not depend
 FEWEST_COLUMNS = 16  # whose statistics are learned together, however small the memory
 SMALL = 1 << 16  # cells of the smallest batch
 TOGETHER = 1 << 20  # values that are summed together
@@ -99,6 +104,7 @@ class Parts:
     options: FileOptions
     cells: int  # of a batch, about
     most: int  # bytes of memory that a file may take which is read whole
+    frames: Frames | None = None  # instead of files
 
     def batches(
         self, notice: Notice = lambda text: None, types: "Mapping[str, pl.DataType] | None" = None
@@ -107,24 +113,33 @@ class Parts:
         import polars as pl
 
         schema, first = Schema(), 0
+        for file, found in self._found(notice, types and [*types]):
+            frame = schema.checked(file, found if types is None else found.select([*types]))
+            if types is not None:
+                other = {n: t for n, t in types.items() if frame[n].dtype != t}
+                frame = frame.with_columns(pl.col(name).cast(dtype) for name, dtype in other.items())
+            yield Batch(first, frame, file)
+            first += frame.height
+
+    def _found(self, notice: Notice, only: list[str] | None) -> "Iterator[tuple[Path, pl.DataFrame]]":
+        if self.frames is not None:
+            yield from self.frames.pieces(self.cells)
         for file in self.files:
             whole = tables.memory_needed([file], self.options) <= self.most
             smallest = tables.STREAMED if whole else 0
-            read = tables.read_batches(
-                file, self.cells, self.options, notice, smallest=smallest, only=types and [*types]
-            )
-            for found in read:
-                frame = schema.checked(file, found if types is None else found.select([*types]))
-                if types is not None:
-                    other = {n: t for n, t in types.items() if frame[n].dtype != t}
-                    frame = frame.with_columns(pl.col(name).cast(dtype) for name, dtype in other.items())
-                yield Batch(first, frame, file)
-                first += frame.height
+            read = tables.read_batches(file, self.cells, self.options, notice, smallest=smallest, only=only)
+            yield from ((file, found) for found in read)
+
+    def facts(self) -> list[object]:
+        """Return what tells whether the rows are as they were."""
+        return [*map(facts_of, self.files)] if self.frames is None else self.frames.facts
 
     def rows(self) -> int:
         """Return the number of all rows."""
         import polars as pl
 
+        if self.frames is not None:
+            return self.frames.rows
         if all(tables.is_parquet(file) for file in self.files):
             lazy = pl.scan_parquet(self.files, glob=False, hive_partitioning=False, missing_columns="insert",
                                    extra_columns="ignore")  # fmt: skip
@@ -269,53 +284,52 @@ def _learn(parts: Parts, reading: Reading, hold: HoldOut, name: str, limit: int,
     targets, reading = settled(sample, reading, tell)
     check_roles(sample, targets, reading, None)
     kinds = _kinds(sample, reading, tell)
-    labels = _labels(counts, sample[targets[0]], reading, kinds, tell)
+    labels = _labels(counts, sample, reading, kinds, tell)
+    classes = tuple(of.classes for of in labels.values() if of.classes)
+    check_class_weight(reading.class_weight, targets, classes)
     shares = Shares.of(hold, rows, sample.width, tell)
     inputs = inputs_of(sample, {*targets, reading.weight}, targets)
-    known = _Known(targets[0], kinds[targets[0]], labels.task, shares)
-    learned = inputs.filter(shares.split(chosen).train & known.cells(sample).is_not_null().to_numpy())
+    known = _Known({n: kinds[n] for n in targets}, labels[targets[0]].task, shares)
+    learned = inputs.filter(shares.split(chosen).train & known.present(sample).to_numpy())
     statistics = {n: statistic_of(kinds[n], learned[n]) for n in inputs.columns}
     lacking = _passes(parts, dict(sample.schema), statistics, known, limit)
     if 2 * lacking > rows:
-        raise InputError(
-            f"target {targets[0]!r} is missing in {lacking} of {rows} rows, more than half; name another"
-        )
+        what, fewer = (f"target {targets[0]!r}", "another") if len(targets) == 1 else ("a target", "fewer")
+        raise InputError(f"{what} is missing in {lacking} of {rows} rows, more than half; name {fewer}")
     if lacking:
         tell(f"dropped {lacking:,} rows without a target")
     columns = checked(tuple(statistics[n].column() for n in inputs.columns))
     _tell_columns(inputs, columns, kinds, statistics, rows, tell)
     empty, none = np.zeros((0, columns.dense + len(columns.embeddings)), np.float32), _no_labels(labels)
     dataset = Dataset(
-        name, empty, none, empty, none, labels.classes, columns=columns, targets=targets,
-        numerals=(kinds[targets[0]].numerals,),
+        name, empty, none, empty, none, classes[0] if classes else (), columns=columns, targets=targets,
+        numerals=tuple(kinds[n].numerals for n in targets), more_classes=classes[1:],
     )  # fmt: skip
     read = {n: kinds[n] for n in (*targets, *([reading.weight] if reading.weight else []))}
     return About(rows, dataset, read, shares, tuple(lines))
 
 
-def _no_labels(labels: Labels) -> np.ndarray:
-    return np.zeros(0, np.int32) if labels.classes else np.zeros((0, 1))
+def _no_labels(labels: dict[str, Labels]) -> np.ndarray:
+    classes = next(iter(labels.values())).classes
+    if classes and len(labels) == 1:
+        return np.zeros(0, np.int32)
+    return np.zeros((0, len(labels)), np.int32 if classes else np.float64)
 
 
 def _sampled(
     parts: Parts, rows: int, seed: int, reading: Reading, notice: Notice
-) -> "tuple[pl.DataFrame, np.ndarray, Counts]":
-    """Return random rows, all of a small table; their numbers; and counts of the cells of the target."""
+) -> "tuple[pl.DataFrame, np.ndarray, list[Counts]]":
+    """Return random rows, all of a small table; their numbers; and counts of the cells of each target."""
     frames, numbers = list["pl.DataFrame"](), list[np.ndarray]()
-    schema, counts, share, found = Schema(), Counts(""), 1.0, 0
+    schema, counts, share, found = Schema(), list[Counts](), 1.0, 0
     for batch in parts.batches(notice):
         frame = batch.frame
         if not frames:
-            target, *others = targets_of(frame, reading.target, lambda text: None)
-            if others:
-                raise InputError(
-                    f"targets {listed(map(repr, [target, *others]))} are several, and a table that is"
-                    " trained in chunks takes one; name one, or raise --memory"
-                )
-            counts = Counts(target)
+            counts = [Counts(name) for name in targets_of(frame, reading.target, lambda text: None)]
             share = max(FEWEST, SAMPLED // frame.width) / rows
         frame = schema.checked(batch.file, frame)
-        counts.add(frame[counts.name])
+        for of_target in counts:
+            of_target.add(frame[of_target.name])
         found += frame.height
         chosen = row_draws(seed, "sample", batch.rows) < share
         frames.append(frame if chosen.all() else frame.filter(chosen).with_columns(_copied()))
@@ -346,45 +360,61 @@ def _kinds(sample: "pl.DataFrame", reading: Reading, notice: Notice) -> dict[str
 
 
 def _labels(
-    counts: Counts, sample: "pl.Series", reading: Reading, kinds: dict[str, Kind], notice: Notice
-) -> Labels:
-    """Return what the target of all rows sets, from its different cells, each twice if it occurs so often."""
+    counts: list[Counts], sample: "pl.DataFrame", reading: Reading, kinds: dict[str, Kind], notice: Notice
+) -> dict[str, Labels]:
+    """Return what each target of all rows sets; see `targets.labels_of`."""
+    found = {of.name: _labels_of(of, sample[of.name], reading.task, kinds[of.name]) for of in counts}
+    if len(found) > 1:
+        tell_tasks(found, reading, notice)
+        return found
+    (target, labels), (of_target,) = *found.items(), counts
+    if not of_target.many:
+        tell_task(target, labels, reading, notice)
+    elif reading.task is None:
+        text = f"the task is regression: {target!r} has many distinct values; --task says otherwise"
+        notice(Guess(text, "--task regression"))
+    return found
+
+
+def _labels_of(counts: Counts, sample: "pl.Series", task: str | None, kind: Kind) -> Labels:
+    """Return what a target sets, from its different cells, each twice if it occurs so often."""
     import polars as pl
 
-    kind = kinds[counts.name]
     if not counts.many:
         cells, often = counts.cells()
         whole = cells.filter(pl.Series(often) > 0)
         twice = cells.filter(pl.Series(often) > 1)
         present = pl.concat([whole, twice])
         present = present.filter(read_target(present, kind, "classification").is_not_null())
-        labels = labels_of(present.rename(counts.name), reading.task, kind)
-        tell_task(counts.name, labels, reading, notice)
-        return labels
-    labels = labels_of(sample, reading.task or "regression", kind)
+        return labels_of(present.rename(counts.name), task, kind)
+    labels = labels_of(sample, task or "regression", kind)
     if labels.classes:
         raise InputError(
             f"target {counts.name!r} has too many different values for classes; --task regression says they"
             " are numbers"
         )
-    if reading.task is None:
-        text = f"the task is regression: {counts.name!r} has many distinct values; --task says otherwise"
-        notice(Guess(text, "--task regression"))
     return labels
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What tells which rows train: the target and how it is read, and the shares that are held out."""
+    """What tells which rows train: the targets and how they are read, and the shares that are held out."""
 
-    target: str
-    kind: Kind
+    kinds: dict[str, Kind]  # of the targets
     task: str
     shares: Shares
 
-    def cells(self, frame: "pl.DataFrame") -> "pl.Series":
-        """Return the cells of the target, null where missing."""
-        return read_target(frame[self.target], self.kind, self.task)
+    def present(self, frame: "pl.DataFrame") -> "pl.Series":
+        """Return which rows have all targets."""
+        return _with_all([read_target(frame[name], kind, self.task) for name, kind in self.kinds.items()])
+
+
+def _with_all(targets: "list[pl.Series]") -> "pl.Series":
+    """Return in which rows no target is missing."""
+    present = targets[0].is_not_null()
+    for cells in targets[1:]:
+        present &= cells.is_not_null()
+    return present
 
 
 def _passes(
@@ -398,10 +428,10 @@ def _passes(
     while left:
         some, left = left[:most], left[most:]
         while some:
-            read = {name: types[name] for name in dict.fromkeys((*some, known.target))}
+            read = {name: types[name] for name in dict.fromkeys((*some, *known.kinds))}
             for batch in ahead(parts.batches(types=read), 1):
                 with _named(batch):
-                    present = known.cells(batch.frame).is_not_null()
+                    present = known.present(batch.frame)
                 lacking += 0 if counted else int((~present).sum())
                 train = known.shares.split(batch.rows).train
                 kept = train & present.to_numpy()
@@ -480,13 +510,13 @@ def _arrays(about: About) -> list[Array]:
     places = _places(about.columns)
     widths = {store: sum(p.width for p in places if p.store == store) for store in STORES}
     row = [(store, STORES[store], width) for store, width in widths.items() if width]
-    row.append(("y", "<i4", 1) if about.dataset.classes else ("y", "<f8", len(about.dataset.targets)))
+    row.append(("y", "<i4" if about.dataset.classes else "<f8", len(about.dataset.targets)))
     if len(about.kinds) > len(about.dataset.targets):
         row.append(("weight", "<f4", 1))
     return [Array(f"{part}-{name}", dtype, width) for part in PARTS for name, dtype, width in row]
 
 
-def _encode(parts: Parts, facts: list[Facts], about: About, folder: Path, notice: Notice) -> None:
+def _encode(parts: Parts, facts: list[object], about: About, folder: Path, notice: Notice) -> None:
     """Write the inputs of all rows, and what is known of the whole."""
     arrays = _arrays(about)
     row = sum(array.row for array in arrays) // len(PARTS)
@@ -511,7 +541,7 @@ def _encode(parts: Parts, facts: list[Facts], about: About, folder: Path, notice
                     if (over := first + piece.height) in (end, about.rows):
                         writer.commit(over)
                 frame, first = frame.slice(piece.height), first + piece.height
-        if [facts_of(file) for file in parts.files] != facts or writer.progress.rows != about.rows:
+        if parts.facts() != facts or writer.progress.rows != about.rows:
             raise InputError(f"{parts.path} was changed while it was read; train again")
         sizes = writer.progress.sizes
         record = _summary(about, Reader(folder, arrays, sizes)) | {"digests": writer.progress.digests}
@@ -529,24 +559,24 @@ def _write(writer: Writer, about: About, batch: Batch) -> None:
     """Append the rows of a batch to the arrays of training, validation and test."""
     import polars as pl
 
-    (target,), frame = about.dataset.targets, batch.frame
+    targets, frame = about.dataset.targets, batch.frame
+    task = "classification" if about.dataset.classes else "regression"
     with _named(batch):
-        cells = read_target(
-            frame[target], about.kinds[target], "classification" if about.dataset.classes else "regression"
-        )
-    present = cells.is_not_null()
+        cells = [read_target(frame[name], about.kinds[name], task) for name in targets]
+    present = _with_all(cells)
     kept = present.to_numpy()
     frame = frame if kept.all() else frame.filter(present)
     with _named(batch, kept):
-        columns: dict[str, np.ndarray] = {"y": encode(cells.filter(present), about.dataset.classes)}
-        columns["y"] = columns["y"].reshape(len(columns["y"]), -1)
+        each = zip(cells, about.dataset.each_classes or repeat(()), strict=False)
+        y = [encode(of_target.filter(present), classes) for of_target, classes in each]
+        columns: dict[str, np.ndarray] = {"y": np.column_stack(y)}
         places = _places(about.columns)
         stored = list(in_order(partial(_stored, frame), places, pl.thread_pool_size()))
         for store in STORES:
-            found = [cells for place, cells in zip(places, stored, strict=True) if place.store == store]
+            found = [values for place, values in zip(places, stored, strict=True) if place.store == store]
             if found:
                 columns[store] = np.hstack(found)
-        for weight in [name for name in about.kinds if name != target]:
+        for weight in [name for name in about.kinds if name not in targets]:
             columns["weight"] = weights_of(frame, weight, about.kinds)[:, None]
     about.columns.check_names(frame.columns)
     split = about.shares.split(batch.rows)
@@ -566,64 +596,94 @@ def _stored(frame: "pl.DataFrame", place: Place) -> np.ndarray:
 
 
 def _summary(about: About, reader: Reader) -> dict[str, object]:
-    """Return what is known of the training rows: their number, the target, and which codes occur."""
-    (y, *_) = (array for array in reader.arrays.values() if array.name == "train-y")
-    weighted = "train-weight" in reader.arrays
-    rows = _rows_in(reader, y)
+    """Return what is known of the training rows: their number, the targets, and which codes occur."""
+    rows = _rows_in(reader, "train")
     if not rows:
         raise InputError("no row is left to train on; hold out fewer rows")
-    mean, deviation, counts = [0.0], [1.0], list[int]()
-
-    def pieces(name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for first in range(0, rows, TOGETHER):
-            some = min(TOGETHER, rows - first)
-            weight = reader.rows("train-weight", first, some)[:, 0] if weighted else np.ones(some, np.float32)
-            yield reader.rows(name, first, some), weight
-
-    if about.dataset.classes:
-        each = len(about.dataset.classes)
-        found = sum(np.bincount(values[:, 0], minlength=each) for values, _ in pieces("train-y"))
-        counts = np.asarray(found).tolist()
-        for name, count in zip(about.dataset.classes, counts, strict=True):
+    _check_weights(about, reader)
+    targets = about.dataset.targets
+    counts, each = list[list[int]](), [(0.0, 1.0)]
+    for k, classes in enumerate(about.dataset.each_classes):
+        found = sum(np.bincount(y[:, k], minlength=len(classes)) for y, _ in _pieces(reader, "train-y"))
+        counts.append(np.asarray(found).tolist())
+        for name, count in zip(classes, counts[-1], strict=True):
             if not count:
                 raise InputError(f"class {name!r} has no training row after the split; choose another seed")
-    else:
-        mean, deviation = _moments(lambda: pieces("train-y"), about.dataset.targets[0])
+    if not counts:
+        each = [_moments(partial(_of_target, reader, k), target) for k, target in enumerate(targets)]
+    mean, deviation = zip(*each, strict=True)
+    return {
+        "rows": rows,
+        "mean": mean,
+        "deviation": deviation,
+        "counts": counts,
+        "seen": _seen(about, reader),
+    }
+
+
+def _pieces(reader: Reader, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield all rows of an array of a part and their weights, in pieces of a fixed size."""
+    part, _, _ = name.partition("-")
+    rows = _rows_in(reader, part)
+    for first in range(0, rows, TOGETHER):
+        some, weight = min(TOGETHER, rows - first), f"{part}-weight"
+        weights = reader.rows(weight, first, some)[:, 0] if weight in reader.arrays else np.ones(some, "<f4")
+        yield reader.rows(name, first, some), weights
+
+
+def _of_target(reader: Reader, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the values of one target of a regression, and the weights of the rows."""
+    return ((y[:, k], weight) for y, weight in _pieces(reader, "train-y"))
+
+
+def _check_weights(about: About, reader: Reader) -> None:
+    for part, shown in (("train", "training"), ("valid", "validation")):
+        name = f"{part}-weight"
+        if name in reader.arrays and _rows_in(reader, part):
+            if any(weight.any() for _, weight in _pieces(reader, name)):
+                continue
+            column = next(name for name in about.kinds if name not in about.dataset.targets)
+            raise InputError(f"weight {column!r} is zero in every {shown} row; give some rows a weight")
+
+
+def _seen(about: About, reader: Reader, of_class: np.ndarray | None = None) -> list[list[int]]:
+    """Return the codes of each embedding in the training rows of some weight."""
     seen: list[list[int]] = []
     for place in _places(about.columns):
         if place.column.codes:
             there = np.zeros(place.column.codes, bool)
-            for values, weight in pieces(f"train-{place.store}"):
-                there[values[weight > 0, place.at]] = True
+            labels = _pieces(reader, "train-y")
+            for (values, weight), (y, _) in zip(_pieces(reader, f"train-{place.store}"), labels, strict=True):
+                counting = weight > 0 if of_class is None else weight * of_class[y[:, 0]] > 0
+                there[values[counting, place.at]] = True
             seen.append(np.flatnonzero(there).tolist())
-    return {"rows": rows, "mean": mean, "deviation": deviation, "counts": counts, "seen": seen}
+    return seen
 
 
-def _rows_in(reader: Reader, array: Array) -> int:
+def _rows_in(reader: Reader, part: str) -> int:
+    array = reader.arrays[f"{part}-y"]
     return array.path(reader.folder).stat().st_size // array.row
 
 
 def _moments(
     pieces: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]], target: str
-) -> tuple[list[float], list[float]]:
+) -> tuple[float, float]:
     """Return weighted mean and deviation of a target, and check that float32 can tell its values apart.
 
     The sums are those of pieces of fixed size, so they do not depend on how the table is read.
     """
 
     def total(of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
-        return math.fsum(float(of(y[:, 0], w.astype(np.float64)).sum()) for y, w in pieces())
+        return math.fsum(float(of(y, w.astype(np.float64)).sum()) for y, w in pieces())
 
     rows, weight = total(lambda y, w: np.ones(len(y))), total(lambda y, w: w)
-    if not weight:
-        raise InputError("the weight is zero in every training row; give some rows a weight")
     mean = total(lambda y, w: y * w) / weight
     square = total(lambda y, w: w * (y - mean) ** 2) / weight
     plain = total(lambda y, w: y) / rows
     spread = (total(lambda y, w: (y - plain) ** 2) / rows) ** 0.5
     least, largest = min(float(y.min()) for y, _ in pieces()), max(float(y.max()) for y, _ in pieces())
     check_spread(target, least, largest, plain, spread)
-    return [mean], [square**0.5 or 1.0]
+    return mean, square**0.5 or 1.0
 
 
 # Training
@@ -637,6 +697,7 @@ class Chunked:
     reader: Reader
     record: dict[str, Any] = field(repr=False)
     most: int  # bytes of the inputs of a chunk
+    of_class: np.ndarray | None = None  # the weight of each class
 
     @property
     def features(self) -> int:
@@ -670,6 +731,8 @@ class Chunked:
     def digest(self) -> str:
         """A hash of what determines the chunks."""
         known = [self.record["digests"], self.count, self.about.columns.to_json(), self.about.dataset.classes]
+        known += [self.about.dataset.more_classes] if self.about.dataset.more_classes else []
+        known += [] if self.of_class is None else [self.of_class.tolist()]
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -678,14 +741,16 @@ class Chunked:
         return np.array(self.record["mean"]), np.array(self.record["deviation"])
 
     @property
-    def class_counts(self) -> list[int]:
-        """Training rows of each class."""
+    def class_counts(self) -> list[list[int]]:
+        """Training rows of each class, for each target."""
         return list(self.record["counts"])
 
     @property
     def codes(self) -> np.ndarray:
         """The codes of the embeddings that occur in training rows: (rows, embeddings)."""
         seen: list[list[int]] = self.record["seen"]
+        if self.of_class is not None and not self.of_class.all():  # rows of such a class do not count
+            seen = _seen(self.about, self.reader, self.of_class)
         longest = max(map(len, seen), default=0)
         return np.array([codes + codes[:1] * (longest - len(codes)) for codes in seen]).T.reshape(
             longest, len(seen)
@@ -699,11 +764,17 @@ class Chunked:
             blocks = rng(self.about.shares.seed, "blocks", passed).permutation(self.blocks)
         mine = blocks[k * self.blocks // self.count : (k + 1) * self.blocks // self.count]
         spans = [(int(b) * BLOCK, min(BLOCK, self.rows - int(b) * BLOCK)) for b in mine]
-        return self._read("train", spans, self.rows_of_chunk)
+        return self.weighed(self._read("train", spans, self.rows_of_chunk))
+
+    def weighed(self, chunk: Chunk) -> Chunk:
+        """Return the rows with the weights of their classes."""
+        return (
+            chunk if self.of_class is None else chunk._replace(weight=chunk.weight * self.of_class[chunk.y])
+        )
 
     def held(self, part: str) -> Chunk:
-        """Return all rows of "valid" or "test"."""
-        rows = _rows_in(self.reader, self.reader.arrays[f"{part}-y"])
+        """Return all rows of "valid" or "test", without the weights of classes."""
+        rows = _rows_in(self.reader, part)
         return self._read(part, [(0, rows)], rows)
 
     def _read(self, part: str, spans: list[tuple[int, int]], rows: int) -> Chunk:
@@ -718,7 +789,7 @@ class Chunked:
             else:
                 to[:] = kept
         y = self._stored(f"{part}-y", spans)
-        y = y[:, 0] if self.about.dataset.classes else y
+        y = y[:, 0] if len(self.about.dataset.each_classes) == 1 else y
         weight = np.ones(filled, np.float32)
         if f"{part}-weight" in self.reader.arrays:
             weight = self._stored(f"{part}-weight", spans)[:, 0]
@@ -742,8 +813,9 @@ def user_cache() -> Path:
 
 
 def dataset_in_chunks(
-    path: Path, files: list[Path], reading: Reading, hold: HoldOut, *, name: str, cache: Path, notice: Notice
-) -> Dataset:
+    path: Path, files: list[Path] | Frames, reading: Reading, hold: HoldOut, *, name: str, cache: Path,
+    notice: Notice,
+) -> Dataset:  # fmt: skip
     """Return a table whose training rows stay on the disk.
 
     The first call reads the files several times and writes the inputs of the network to a folder in `cache`.
@@ -754,8 +826,8 @@ def dataset_in_chunks(
     ----------
     path : path
         What the user named, for messages.
-    files : list of path
-        The parts of the table.
+    files : list of path, or Frames
+        The parts of the table; or its rows, if a program gives them.
     reading : Reading
     hold : HoldOut
         Only the shares and the seed are read.
@@ -771,10 +843,11 @@ def dataset_in_chunks(
     """
     limit = memory_limit(reading.memory)
     most = CHUNK if reading.memory is None else min(CHUNK, limit // SHARE)
-    facts = [facts_of(file) for file in files]
-    folder = cache / _key(facts, reading, hold)
     cells = min(tables.SLICE, max(SMALL, limit // 1024))
-    parts = Parts(path, files, reading.file, cells, limit // SHARE)
+    own, frames = (files, None) if isinstance(files, list) else ([], files)
+    parts = Parts(path, own, reading.file, cells, limit // SHARE, frames)
+    facts = parts.facts()
+    folder = cache / _key(facts, reading, hold)
     if (found := _whole(folder)) is None:
         with sole_writer(folder):
             if (found := _whole(folder)) is None:  # another process may have ended it
@@ -786,19 +859,30 @@ def dataset_in_chunks(
         notice(f"the encoded rows are taken from {folder}")
     about, record = found
     about.check_memory(most)
-    chunked = Chunked(about, Reader(folder, _arrays(about), record["sizes"]), record, most)
+    reader = Reader(folder, _arrays(about), record["sizes"])
+    of_class = _of_class(about, reading, np.array(record["counts"][:1]).reshape(-1))
+    chunked = Chunked(about, reader, record, most, of_class)
     valid, test = chunked.held("valid"), chunked.held("test")
     weighted = "valid-weight" in chunked.reader.arrays
     held = (test if len(test.y) else valid).weight if weighted else None
+    weight_valid = chunked.weighed(valid).weight
     return replace(
-        about.dataset, name=name, X_valid=valid.X, y_valid=valid.y, weight_valid=valid.weight, X_test=test.X,
+        about.dataset, name=name, X_valid=valid.X, y_valid=valid.y, weight_valid=weight_valid, X_test=test.X,
         y_test=test.y, weight_held=held, chunks=chunked,
     )  # fmt: skip
 
 
-def _key(facts: list[Facts], reading: Reading, hold: HoldOut) -> str:
+def _of_class(about: About, reading: Reading, counts: np.ndarray) -> np.ndarray | None:
+    """Return the weight of each class, from the training rows of each; None if all count the same."""
+    if reading.class_weight is None:
+        return None
+    check_class_weight(reading.class_weight, about.dataset.targets, about.dataset.classes)
+    return class_weights(reading.class_weight, about.dataset.classes, counts)
+
+
+def _key(facts: list[object], reading: Reading, hold: HoldOut) -> str:
     """Return the name of the folder for these files, read in this way."""
-    given = {n: v for n, v in reading.given().items() if n not in ("memory", "cache", "strict")}
+    given = {n: v for n, v in reading.given().items() if n not in BESIDE}
     known = [FORMAT, facts, given, asdict(hold)]
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
@@ -811,7 +895,7 @@ def _whole(folder: Path) -> "tuple[About, dict[str, Any]] | None":
 
 
 def _make(
-    parts: Parts, facts: list[Facts], reading: Reading, hold: HoldOut, name: str, folder: Path, limit: int,
+    parts: Parts, facts: list[object], reading: Reading, hold: HoldOut, name: str, folder: Path, limit: int,
     most: int, notice: Notice,
 ) -> None:  # fmt: skip
     """Write a cache, from where an earlier process left it."""
@@ -822,6 +906,7 @@ def _make(
         about.save(folder)
     else:
         about.tell(notice)
+    _of_class(about, reading, np.ones(len(about.dataset.classes)))  # which may refuse
     about.check_memory(most)
     learned = time.perf_counter()
     _encode(parts, facts, about, folder, notice)

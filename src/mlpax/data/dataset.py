@@ -58,8 +58,8 @@ class Chunks(Protocol):
         ...
 
     @property
-    def class_counts(self) -> list[int]:
-        """Training rows of each class."""
+    def class_counts(self) -> list[list[int]]:
+        """Training rows of each class, for each target."""
         ...
 
     @property
@@ -139,7 +139,7 @@ class Dataset:
     def class_counts(self) -> list[list[int]]:
         """The number of training rows of each class, for each target."""
         if self.chunks is not None:
-            return [self.chunks.class_counts]
+            return self.chunks.class_counts
         each = self.y_train.reshape(len(self.y_train), -1).T
         return [
             np.bincount(y, minlength=len(classes)).tolist()

@@ -13,6 +13,7 @@ from mlpax.data.arrays import is_arrays, labels_beside, read_arrays, read_rows
 from mlpax.data.chunks import dataset_in_chunks, user_cache
 from mlpax.data.columns import Columns
 from mlpax.data.dataset import Dataset, HoldOut, Split, split, validated
+from mlpax.data.frames import Frames
 from mlpax.data.kinds import tell_kinds
 from mlpax.data.memory import memory_limit, written
 from mlpax.data.named_sets import NAMES
@@ -46,6 +47,7 @@ __all__ = [
     "Table",
     "ToTrain",
     "Wanted",
+    "check_streamed",
     "short_name",
     "source",
     "table_to_train",
@@ -56,7 +58,7 @@ MEMORY = "rows in memory"  # the name of a data set that no file holds
 UNREAD = {"-": "stdin", MEMORY: "memory"}  # what cannot be read again, and its name in a run's folder
 AHEAD = 4  # batches that are read before they are asked for
 ALWAYS = {"memory", "folds", "fold"}  # options of `Reading` for any data
-WHOLE = {"folds", "fold", "time_ordered", "group", "valid_data", "class_weight"}  # for tables in memory
+WHOLE = {"folds", "fold", "time_ordered", "group", "valid_data"}  # for tables in memory
 LEAST = 1 << 24  # bytes of memory with which a table is trained in chunks
 OF_FOLDERS = {"size", "colour", "skip_bad", "invert"}  # options of `Reading` for folders of pictures
 
@@ -209,13 +211,14 @@ class Table:
         """Read the table, hold out rows, and settle the recipe."""
         _check_options(self.shown, reading, reading.given().keys() - OF_FOLDERS)
         notice = reading.told(notice)
-        if files := self._larger(reading):
-            return _in_chunks(self.path, files, wanted, reading, notice)
+        name = str(self.path if is_input(self.path) else self.path.resolve())
+        files = tables.streamed_files(self.path) if self.arrays is None else []
+        if _is_larger(self.shown, files, reading):
+            return _in_chunks(self.path, files, wanted, reading, notice, name)
         frame = self._frame(reading, notice)
         valid_frame = None
         if reading.valid_data:
             valid_frame = tables.read_table(reading.valid_data, reading.file, notice)
-        name = str(self.path if is_input(self.path) else self.path.resolve())
         return table_to_train(frame, wanted, reading, name=name, valid_frame=valid_frame, notice=notice)
 
     def to_score(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Scored:
@@ -256,30 +259,6 @@ class Table:
         clock = Clock()
         return Unlabelled(ahead(batches(), AHEAD, clock, "read"), clock=clock)
 
-    def _larger(self, reading: Reading) -> list[Path]:
-        """Return the files of a table that is trained in chunks; none if it fits in memory.
-
-        Raises
-        ------
-        InputError
-            If the user asks for a cache, and the table or an option does not go with one.
-        """
-        others = sorted(reading.given().keys() & WHOLE)
-        files = tables.streamed_files(self.path) if self.arrays is None else []
-        if reading.cache is None:
-            if others or not files or (limit := memory_limit(reading.memory)) < LEAST:
-                return []
-            return files if tables.memory_needed(files, reading.file) > limit else []
-        if others:
-            raise InputError(
-                f"{others[0]} is an option for tables in memory; leave out --cache or {others[0]}"
-            )
-        if not files:
-            raise InputError(
-                f"{self.shown} is read whole; --cache takes Parquet, Arrow and CSV files that are not packed"
-            )
-        return files
-
     def _frame(self, reading: Reading, notice: Notice) -> "pl.DataFrame":
         if self.arrays is None:
             return tables.read_table(self.path, reading.file, notice)
@@ -300,10 +279,45 @@ class Table:
         return frame.with_columns(pl.lit(0.0).alias(name) for name in names if name not in frame.columns)
 
 
-def _in_chunks(path: Path, files: list[Path], wanted: Wanted, reading: Reading, notice: Notice) -> Ready:
+def check_streamed(reading: Reading) -> None:
+    """Raise an error if an option does not go with frames that come one by one."""
+    if others := sorted(reading.given().keys() & WHOLE):
+        raise InputError(
+            f"{others[0]} is an option for tables in memory, and the frames come one by one; leave it out, or"
+            " join them with polars.concat"
+        )
+
+
+def _is_larger(shown: str, files: list[Path], reading: Reading) -> bool:
+    """Whether a table, whose files can be read in batches, is trained in chunks.
+
+    Raises
+    ------
+    InputError
+        If the user asks for a cache, and the table or an option does not go with one.
+    """
+    others = sorted(reading.given().keys() & WHOLE)
+    if reading.cache is None:
+        if others or not files or (limit := memory_limit(reading.memory)) < LEAST:
+            return False
+        return tables.memory_needed(files, reading.file) > limit
+    if others:
+        raise InputError(f"{others[0]} is an option for tables in memory; leave out --cache or {others[0]}")
+    if not files:
+        raise InputError(
+            f"{shown} is read whole; --cache takes Parquet, Arrow and CSV files that are not packed"
+        )
+    return True
+
+
+def _in_chunks(
+    path: Path, files: list[Path] | Frames, wanted: Wanted, reading: Reading, notice: Notice, name: str
+) -> Ready:
     """Encode a table that does not fit in memory. Its recipe counts each chunk of rows as an epoch."""
     cache = Path(reading.cache) if reading.cache is not None else user_cache()
-    if reading.cache is None:
+    if isinstance(files, Frames):
+        notice(f"frames that come one by one are trained in chunks, from a cache in {cache}")
+    elif reading.cache is None:
         needed = written(tables.memory_needed(files, reading.file))
         notice(
             f"{path} would take about {needed} of memory, and the limit is"
@@ -314,9 +328,7 @@ def _in_chunks(path: Path, files: list[Path], wanted: Wanted, reading: Reading, 
             f"folds {wanted.folds} are for tables in memory, which {path} is not; leave them out"
         )
     hold = _hold(wanted.resolved("table", 1), reading)
-    dataset = dataset_in_chunks(
-        path, files, reading, hold, name=str(path.resolve()), cache=cache, notice=notice
-    )
+    dataset = dataset_in_chunks(path, files, reading, hold, name=name, cache=cache, notice=notice)
     chunks = dataset.chunks
     assert chunks is not None
     task = "classification" if dataset.classes else "regression"
@@ -480,13 +492,16 @@ class Pictures:
 
 @dataclass(frozen=True)
 class InMemory:
-    """Rows that a program holds: a frame with the target in it, or pictures and their labels.
+    """Rows that a program gives: a frame with the target in it, or pictures and their labels.
 
-    A run on them cannot read them again: they are given once more to go on, or to draw its predictions.
+    Or the files of a table, or frames that are read one by one. A run on them cannot read them again: they
+    are given once more to go on, or to draw its predictions.
     """
 
     frame: "pl.DataFrame | None" = None
     pictures: Arrays | None = None
+    files: tuple[Path, ...] = ()
+    frames: Frames | None = None
 
     def to_train(
         self, wanted: Wanted, reading: Reading, notice: Notice = lambda text: None, progress: bool = False
@@ -495,11 +510,19 @@ class InMemory:
         if self.pictures is not None:
             ready = Pictures(Path(MEMORY), self.pictures).to_train(wanted, reading, notice)
             return ready._replace(dataset=replace(ready.dataset, name=MEMORY))
-        assert self.frame is not None
         _check_options(MEMORY, reading, reading.given().keys() - OF_FOLDERS)
         notice = reading.told(notice)
+        if self.frames is not None:
+            check_streamed(reading)
+            return _in_chunks(Path(MEMORY), self.frames, wanted, reading, notice, MEMORY)
+        shown = f"{self.files[0]}, ..." if self.files else MEMORY
+        files = tables.streamed_files(self.files)
+        if _is_larger(shown, files, reading):
+            return _in_chunks(Path(shown), files, wanted, reading, notice, MEMORY)
+        frame = tables.read_parts(shown, [*self.files], reading.file, notice) if self.files else self.frame
+        assert frame is not None
         valid = tables.read_table(reading.valid_data, reading.file, notice) if reading.valid_data else None
-        return table_to_train(self.frame, wanted, reading, name=MEMORY, valid_frame=valid, notice=notice)
+        return table_to_train(frame, wanted, reading, name=MEMORY, valid_frame=valid, notice=notice)
 
 
 Source = Named | Table | Pictures

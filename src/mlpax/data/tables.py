@@ -38,6 +38,7 @@ __all__ = [
     "is_table",
     "memory_needed",
     "read_batches",
+    "read_parts",
     "read_table",
     "streamed_files",
 ]
@@ -116,6 +117,11 @@ def read_table(
         return _of_file(path, options, notice)
     if others:
         notice(f"{path}: left out what is no table: {listed(others)}")
+    return read_parts(path, parts, options, notice)
+
+
+def read_parts(path: str | Path, parts: list[Path], options: FileOptions, notice: Notice) -> "pl.DataFrame":
+    """Return the table in several files; `path` names them in messages. See `read_table`."""
     _refuse_large_texts(path, parts, options.memory)
     schema, frames, taken = Schema(), list["pl.DataFrame"](), 0
     for part in parts:
@@ -126,7 +132,7 @@ def read_table(
     return schema.joined(frames)
 
 
-def _refuse_large_texts(path: Path, parts: list[Path], memory: str | None) -> None:
+def _refuse_large_texts(path: str | Path, parts: list[Path], memory: str | None) -> None:
     """Refuse parts by their size on the disk, which is the least that a text takes."""
     refuse_beyond(path, sum(part.stat().st_size for part in parts), memory, least=True)
 
@@ -214,11 +220,14 @@ def read_batches(
             yield schema.checked(part, batch)
 
 
-def streamed_files(path: Path) -> list[Path]:
-    """Return the files of a table if all can be read in batches, in bounded memory; else none."""
-    if is_input(path):
+def streamed_files(path: Path | tuple[Path, ...]) -> list[Path]:
+    """Return the files of a table if all can be read in batches, in bounded memory; else none.
+
+    A tuple names the files themselves.
+    """
+    if isinstance(path, Path) and is_input(path):
         return []
-    files = parts_of(path, OF_PARTS)[0] or [path]
+    files = (parts_of(path, OF_PARTS)[0] or [path]) if isinstance(path, Path) else [*path]
     try:
         alike = all(_kind(file) in STREAMS and not is_packed(file) for file in files)
     except (InputError, OSError):  # whoever reads the file says so

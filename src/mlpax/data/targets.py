@@ -22,7 +22,8 @@ from mlpax.recipes import TASKS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Labels", "cells_of_target", "check_column", "check_roles", "check_spread", "classes_of", "encode",
+__all__ = ["Labels", "cells_of_target", "check_class_weight", "check_column", "check_roles", "check_spread",
+           "class_weights", "classes_of", "encode",
            "from_frame", "index_of", "infer_task", "inputs_of", "labels_of", "read_target", "settled",
            "targets_of", "tell_columns", "tell_task", "tell_tasks", "truth_of", "weights_of"]  # fmt: skip
 
@@ -271,7 +272,7 @@ def from_frame(
     rows = frame if present.all() else frame.filter(present)
     if lacking := frame.height - len(y):
         notice(f"dropped {counted(lacking, 'row')} without a target")
-    _check_class_weight(reading.class_weight, targets, classes)
+    check_class_weight(reading.class_weight, targets, classes)
     groups = _groups(rows[hold.group]) if hold.group else None
     hold = hold if valid_frame is None else replace(hold, validation=0.0)
     train, validated, tested = split(y, hold, classes=bool(classes), groups=groups)
@@ -302,7 +303,7 @@ def from_frame(
             )
     weight_held = (weights[tested] if tested.any() else weight_valid) if reading.weight else None
     if reading.class_weight:
-        of_class = _class_weights(reading.class_weight, classes[0], y[train])
+        of_class = class_weights(reading.class_weight, classes[0], np.bincount(y[train]))
         weights, weight_valid = weights * of_class[y], weight_valid * of_class[y_valid]
     used = [column.name for column in columns.varying]
     _tell_duplicates(rows, train, valid_frame, [*used, *targets], notice)
@@ -396,7 +397,7 @@ def truth_of(frame: "pl.DataFrame", targets: Sequence[tuple[str, tuple[Any, ...]
     return found[0] if len(found) == 1 else np.column_stack(found)
 
 
-def _class_weights(text: str, classes: Sequence[Any], y: np.ndarray) -> np.ndarray:
+def class_weights(text: str, classes: Sequence[Any], counts: np.ndarray) -> np.ndarray:
     """Return the weight of each class, (classes,), float32.
 
     Parameters
@@ -404,8 +405,8 @@ def _class_weights(text: str, classes: Sequence[Any], y: np.ndarray) -> np.ndarr
     text : str
         "balanced", or weights as `a=2,b=1`.
     classes : sequence
-    y : array of shape (rows,), int
-        The labels of the training rows.
+    counts : array of shape (classes,), int
+        The training rows of each class.
 
     Raises
     ------
@@ -413,7 +414,7 @@ def _class_weights(text: str, classes: Sequence[Any], y: np.ndarray) -> np.ndarr
         If a name is no class, or a weight no number from 0.
     """
     if text == "balanced":
-        return (len(y) / (len(classes) * np.bincount(y))).astype(np.float32)
+        return (counts.sum() / (len(classes) * counts)).astype(np.float32)
     names, weights = [str(c) for c in classes], np.ones(len(classes), np.float32)
     for part in text.split(","):
         name, equals, number = part.rpartition("=")
@@ -441,7 +442,8 @@ def check_roles(frame: "pl.DataFrame", targets: Sequence[str], reading: Reading,
         raise unknown("task", reading.task, TASKS)
 
 
-def _check_class_weight(weight: str | None, targets: Sequence[str], classes: Sequence[Any]) -> None:
+def check_class_weight(weight: str | None, targets: Sequence[str], classes: Sequence[Any]) -> None:
+    """Raise an error if the classes have weights and there are none, or several targets have classes."""
     if weight and not classes:
         raise InputError(f"class_weight {weight!r} is for classes; target {targets[0]!r} sets a regression")
     if weight and len(targets) > 1:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from mlpax.data.chunks import user_cache
+from mlpax.data.frames import frames_of, is_one_shot, spooled
 from mlpax.data.reading import Reading
-from mlpax.data.sources import MEMORY, InMemory, ToTrain, Wanted, short_name, source
+from mlpax.data.sources import MEMORY, InMemory, Table, ToTrain, Wanted, check_streamed, short_name, source
 from mlpax.data.tables import as_frame
 from mlpax.engine.devices import on_device, settings_on
 from mlpax.errors import InputError, unknown
@@ -237,8 +239,11 @@ def train(
     ----------
     data : str, path, frame or array, optional
         What the command takes: the name of a known set, a table, or a folder of pictures. Without, "digits".
-        Or a table in memory: a polars, pandas or pyarrow frame, a dict of columns, or an array
-        (rows, columns). Or pictures: an array of uint8, (rows, height, width) or (rows, height, width, 3).
+        Or a list of the files of a table. Or a table in memory: a polars, pandas or pyarrow frame, a dict of
+        columns, or an array (rows, columns). Or pictures: an array of uint8, (rows, height, width) or
+        (rows, height, width, 3). Or a table that need not fit in memory: a `pyarrow.dataset`, an iterable of
+        frames, or a function that returns an iterator of frames. An iterator is written to the folder
+        `cache` first.
     y : array of shape (rows,) or (rows, targets), optional
         The classes or values, if `data` are in memory and the target is no column of them.
     target : str or tuple of str, optional
@@ -405,6 +410,13 @@ def _source(
         if y is not None:
             raise InputError(f"y is for data in memory, and {data} is read from a file; give target=")
         return source(str(data), data_dir, memory=reading.memory), reading, str(data)
+    if is_one_shot(data):
+        _check_frames(y, reading.target)
+        cache = user_cache() if reading.cache is None else Path(reading.cache)
+        with _in_python():
+            check_streamed(reading)
+            reading = dataclasses.replace(reading, cache=str(cache))
+            return Table(spooled(cast("Iterable[object]", data), cache, told)), reading, MEMORY
     rows, target = _in_memory(data, y, reading.target)
     return rows, dataclasses.replace(reading, target=target), MEMORY
 
@@ -420,6 +432,13 @@ def _in_memory(data: object, y: object, target: Target) -> tuple[InMemory, Targe
     """Return rows in memory, and the names of their targets if they are known."""
     if isinstance(data, np.ndarray) and (X := np.asarray(cast(Any, data))).ndim > 2:
         return _pictures(X, y), None
+    given = cast(object, data)
+    if files := _files(given):
+        _check_frames(y, target)
+        return InMemory(files=files), target
+    if (frames := frames_of(given)) is not None:
+        _check_frames(y, target)
+        return InMemory(frames=frames), target
     frame = as_frame(data)
     if y is None:
         return InMemory(frame), target
@@ -437,6 +456,27 @@ def _in_memory(data: object, y: object, target: Target) -> tuple[InMemory, Targe
         raise InputError(f"data have {frame.height} rows but y has {values.height}; they must be equal")
     names = tuple(values.columns)
     return InMemory(frame.with_columns(values.get_columns())), names
+
+
+def _files(data: object) -> tuple[Path, ...]:
+    """Return the files that a list names; none if it is another list, or no list."""
+    items = cast("list[object]", data) if isinstance(data, list | tuple) else []
+    if not items or not all(isinstance(item, str | Path) for item in items):
+        return ()
+    files = tuple(Path(str(item)).resolve() for item in items)
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"there is no file {file}; a list as data names the files of a table")
+    return files
+
+
+def _check_frames(y: object, target: Target) -> None:
+    """Raise an error if the target is given beside data that come in parts."""
+    if y is not None:
+        raise InputError(
+            "y is for data in memory, and these come in parts; give the target as a column, and name it with"
+            f" target={target or 'y'!r}"
+        )
 
 
 def _pictures(X: np.ndarray, y: Any) -> InMemory:
