@@ -4,24 +4,29 @@ import hashlib
 import io
 import json
 import math
+import secrets
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from mlpax import hosts
 from mlpax.atomic import atomic, own
 from mlpax.data import tables
 from mlpax.data.cache import (
     Array,
     Facts,
+    Progress,
     Reader,
     Writer,
+    added,
     facts_of,
     read_record,
     room,
@@ -35,7 +40,16 @@ from mlpax.data.memory import memory_limit, written
 from mlpax.data.numerals import MISSING, Numerals
 from mlpax.data.parts import Schema
 from mlpax.data.reading import FileOptions, Reading
-from mlpax.data.statistics import BYTES, Counts, Statistic, statistic_of
+from mlpax.data.statistics import (
+    BYTES,
+    Counts,
+    Statistic,
+    bytes_of,
+    frame_of,
+    packed,
+    statistic_of,
+    unpacked,
+)
 from mlpax.data.targets import (
     Labels,
     check_roles,
@@ -56,6 +70,8 @@ from mlpax.seeds import rng, row_draws
 if TYPE_CHECKING:
     import polars as pl
 
+T = TypeVar("T")
+
 __all__ = ["BLOCK", "Chunked", "dataset_in_chunks", "user_cache"]
 
 FORMAT = 1  # another number makes all that was kept unknown
@@ -67,7 +83,8 @@ FEWEST = 1000  # of these rows
 HELD = 1 << 23  # cells of the rows that are held out, for validation and for the test
 HELD_CHUNKS = 2  # chunks whose memory they take at most
 SEGMENT = 1 << 18  # rows between two moments from which a killed encoding goes on
-ABOUT, TABLE = "statistics.npz", "table.json"
+ABOUT, TABLE, TOKEN = "statistics.npz", "table.json", "together.json"
+SEEN = 10  # seconds in which what one host writes is seen by the others
 PARTS = ("train", "valid", "test")
 STORES = {"floats": "<f4", "small": "|u1", "large": "<u2"}  # where the inputs of a column lie
 FEWEST_COLUMNS = 16  # whose statistics are learned together, however small the memory
@@ -97,6 +114,30 @@ class Parts:
     options: FileOptions
     cells: int  # of a batch, about
     most: int  # bytes of memory that a file may take which is read whole
+    heights: tuple[int, ...] = ()  # rows of each file, if they are known
+    begin: int = 0  # the first row that this process reads
+    end: int = sys.maxsize
+
+    def share(self) -> "Parts":
+        """Return the rows that this process reads, of several; all rows of a process alone.
+
+        They begin and end where an encoding can go on.
+        """
+        if hosts.count() == 1:
+            return self
+        heights, own = [0] * len(self.files), range(hosts.index(), len(self.files), hosts.count())
+        told = hosts.exchanged(lambda: json.dumps([self._height(self.files[k]) for k in own]).encode())
+        for process, counted in enumerate(told):
+            heights[process :: hosts.count()] = json.loads(counted)
+        rows = sum(heights)
+        segments = -(-rows // SEGMENT)
+        begin, end = (
+            min(rows, segments * k // hosts.count() * SEGMENT) for k in (hosts.index(), hosts.index() + 1)
+        )
+        return replace(self, heights=tuple(heights), begin=begin, end=end)
+
+    def _height(self, file: Path) -> int:
+        return replace(self, files=[file]).rows()
 
     def batches(
         self, notice: Notice = lambda text: None, types: "Mapping[str, pl.DataType] | None" = None
@@ -105,7 +146,11 @@ class Parts:
         import polars as pl
 
         schema, first = Schema(), 0
-        for file in self.files:
+        for k, file in enumerate(self.files):
+            if self.heights and first + self.heights[k] <= self.begin:
+                first += self.heights[k]
+                continue
+            start = first
             whole = tables.memory_needed([file], self.options) <= self.most
             smallest = tables.STREAMED if whole else 0
             for found in tables.read_batches(file, self.cells, self.options, notice, smallest=smallest):
@@ -113,13 +158,23 @@ class Parts:
                 if types is not None:
                     other = {n: t for n, t in types.items() if frame[n].dtype != t}
                     frame = frame.with_columns(pl.col(name).cast(dtype) for name, dtype in other.items())
-                yield Batch(first, frame, file)
+                low, high = max(self.begin - first, 0), min(self.end - first, frame.height)
+                if low < high:
+                    yield Batch(first + low, frame if high - low == frame.height else frame[low:high], file)
                 first += frame.height
+                if first >= self.end:
+                    return
+            if self.heights and first - start != self.heights[k]:
+                raise InputError(
+                    f"{file} states {self.heights[k]} rows and has {first - start}; write it again"
+                )
 
     def rows(self) -> int:
         """Return the number of all rows."""
         import polars as pl
 
+        if self.heights:
+            return sum(self.heights)
         if all(tables.is_parquet(file) for file in self.files):
             lazy = pl.scan_parquet(self.files, glob=False, hive_partitioning=False, missing_columns="insert",
                                    extra_columns="ignore")  # fmt: skip
@@ -292,12 +347,61 @@ def _no_labels(labels: Labels) -> np.ndarray:
     return np.zeros(0, np.int32) if labels.classes else np.zeros((0, 1))
 
 
+class Sample(NamedTuple):
+    """Random rows of a table, all of a small one."""
+
+    frame: "pl.DataFrame | None"
+    numbers: np.ndarray
+    counts: Counts  # of the cells of the target
+    found: int  # rows among which they were drawn
+    file: Path  # of the first of these
+
+    def packed(self) -> bytes:
+        """Return the sample of this process, for the others."""
+        name, counts = self.counts.name.encode(), self.counts.counted()
+        texts = {"name": name, "counts": counts, "first": str(self.file).encode()}
+        return packed(
+            frame=bytes_of(self.frame), numbers=self.numbers, found=np.array(self.found),
+            **{key: np.frombuffer(text, np.uint8) for key, text in texts.items()},
+        )  # fmt: skip
+
+    @staticmethod
+    def together(every: list[bytes]) -> "Sample":
+        """Return the samples of all processes, which have read the rows in order, as one."""
+        parts = [unpacked(content) for content in every]
+        schema, frames = Schema(), list["pl.DataFrame"]()
+        for part in parts:
+            if (frame := frame_of(part["frame"])) is not None:
+                frames.append(schema.checked(Path(part["first"].tobytes().decode()), frame))
+        counts = Counts(next(part["name"].tobytes().decode() for part in parts if part["frame"].size))
+        counts.add_up([part["counts"].tobytes() for part in parts])
+        numbers = np.concatenate([part["numbers"] for part in parts])
+        found = sum(int(part["found"]) for part in parts)
+        return Sample(schema.joined(frames), numbers, counts, found, schema.first)
+
+
 def _sampled(
     parts: Parts, rows: int, seed: int, reading: Reading, notice: Notice
 ) -> "tuple[pl.DataFrame, np.ndarray, Counts]":
     """Return random rows, all of a small table; their numbers; and counts of the cells of the target."""
+    here = list[Sample]()
+
+    def work() -> bytes:
+        here.append(_sampled_here(parts, rows, seed, reading, notice))
+        return here[0].packed() if hosts.count() > 1 else b""
+
+    told = hosts.exchanged(work)
+    sample = Sample.together(told) if hosts.count() > 1 else here[0]
+    if sample.found != rows:
+        raise InputError(f"{parts.path} states {rows} rows and has {sample.found}; write the file again")
+    assert sample.frame is not None
+    return sample.frame, sample.numbers, sample.counts
+
+
+def _sampled_here(parts: Parts, rows: int, seed: int, reading: Reading, notice: Notice) -> Sample:
+    """Return the sample of the rows that this process reads."""
     frames, numbers = list["pl.DataFrame"](), list[np.ndarray]()
-    schema, counts, share, found = Schema(), Counts(""), 1.0, 0
+    schema, counts, share, found, file = Schema(), Counts(""), 1.0, 0, parts.path
     for batch in parts.batches(notice):
         frame = batch.frame
         if not frames:
@@ -308,16 +412,15 @@ def _sampled(
                     " trained in chunks takes one; name one, or raise --memory"
                 )
             counts = Counts(target)
-            share = max(FEWEST, SAMPLED // frame.width) / rows
+            share, file = max(FEWEST, SAMPLED // frame.width) / rows, batch.file
         frame = schema.checked(batch.file, frame)
         counts.add(frame[counts.name])
         found += frame.height
         chosen = row_draws(seed, "sample", batch.rows) < share
         frames.append(frame if chosen.all() else frame.filter(chosen))
         numbers.append(batch.rows[chosen])
-    if found != rows:
-        raise InputError(f"{parts.path} states {rows} rows and has {found}; write the file again")
-    return schema.joined(frames), np.concatenate(numbers), counts
+    frame = schema.joined(frames) if frames else None
+    return Sample(frame, np.concatenate([np.zeros(0, np.int64), *numbers]), counts, found, file)
 
 
 def _kinds(sample: "pl.DataFrame", reading: Reading, notice: Notice) -> dict[str, Kind]:
@@ -377,23 +480,36 @@ def _passes(
     parts: Parts, types: "dict[str, pl.DataType]", statistics: dict[str, Statistic], known: _Known, limit: int
 ) -> int:
     """Show the training rows to statistics as often as they ask, and return the rows without a target."""
-    left, lacking, counted = [*statistics], 0, False
+    left, lacking = [*statistics], 0
     most = max(FEWEST_COLUMNS, limit // SHARE // BYTES)  # columns whose counts are in memory together
     while left:
         some, left = left[:most], left[most:]
         while some:
-            for batch in parts.batches(types=types):
-                with _named(batch):
-                    present = known.cells(batch.frame).is_not_null()
-                lacking += 0 if counted else int((~present).sum())
-                train = known.shares.split(batch.rows).train
-                kept = train & present.to_numpy()
-                frame = batch.frame.select(some).filter(kept)
-                with _named(batch, kept):
-                    for name in some:
-                        statistics[name].add(frame[name])
-            counted = True
+            shown = {name: statistics[name] for name in some}
+            told = hosts.exchanged(lambda shown=shown: str(_pass(parts, types, shown, known)).encode())
+            lacking = sum(map(int, told))  # as many in each pass
+            for name in some if hosts.count() > 1 else ():
+                for counter in statistics[name].counters:
+                    counter.add_up(hosts.exchanged(counter.counted))
             some = [name for name in some if not statistics[name].settle()]
+    return lacking
+
+
+def _pass(
+    parts: Parts, types: "dict[str, pl.DataType]", statistics: dict[str, Statistic], known: _Known
+) -> int:
+    """Show the training rows that this process reads to statistics, and return the rows without a target."""
+    lacking = 0
+    for batch in parts.batches(types=types):
+        with _named(batch):
+            present = known.cells(batch.frame).is_not_null()
+        lacking += int((~present).sum())
+        train = known.shares.split(batch.rows).train
+        kept = train & present.to_numpy()
+        frame = batch.frame.select([*statistics]).filter(kept)
+        with _named(batch, kept):
+            for name, statistic in statistics.items():
+                statistic.add(frame[name])
     return lacking
 
 
@@ -466,16 +582,101 @@ def _arrays(about: About) -> list[Array]:
 
 
 def _encode(parts: Parts, facts: list[Facts], about: About, folder: Path, notice: Notice) -> None:
-    """Write the inputs of all rows, and what is known of the whole."""
-    arrays = _arrays(about)
-    row = sum(array.row for array in arrays) // len(PARTS)
-    free = shutil.disk_usage(folder).free + sum(_bytes(array, folder) for array in arrays)
-    if (size := row * about.rows) > free:
-        raise InputError(
-            f"the cache would take {written(size)}, and {folder} has {written(free)} left; make room, or"
-            " choose another disk with --cache"
+    """Write the inputs of all rows, and what is known of the whole. Each process writes the rows it reads."""
+    arrays, shards = _arrays(about), _shards()
+
+    def work() -> bytes:
+        row = sum(array.row for array in arrays) // len(PARTS)
+        free = shutil.disk_usage(folder).free + sum(
+            _bytes(array, folder / s) for array in arrays for s in shards
         )
-    writer = Writer(folder, arrays)
+        if hosts.index() == 0 and (size := row * about.rows) > free:
+            raise InputError(
+                f"the cache would take {written(size)}, and {folder} has {written(free)} left; make room, or"
+                " choose another disk with --cache"
+            )
+        written_here = _encode_here(parts, facts, about, arrays, folder / shards[hosts.index()], notice)
+        return json.dumps([written_here.sizes, written_here.digests]).encode()
+
+    every: list[list[dict[str, Any]]] = [json.loads(content) for content in hosts.exchanged(work)]
+    sizes = {shard: found for shard, (found, _) in zip(shards, every, strict=True)}
+    digests = {name: added(*(own[name] for _, own in every)) for name in every[0][1]}
+    record = _summary(about, Reader(folder, arrays, sizes)) | {"digests": digests, "sizes": sizes}
+    _by_first(lambda: write_record(folder / TABLE, record))
+
+
+def _shards() -> list[str]:
+    """Return the folders of a cache in which the processes write."""
+    count = hosts.count()
+    return [""] if count == 1 else [f"part-{k + 1}-of-{count}" for k in range(count)]
+
+
+def _is(work: Callable[[], object]) -> bool:
+    """Return whether the first process finds something."""
+    return hosts.exchanged(lambda: b"1" if hosts.index() == 0 and work() is not None else b"")[0] == b"1"
+
+
+def _seen(work: "Callable[[], T | None]", folder: Path) -> T:
+    """Return what each process finds in a cache, in which the first one has found it; wait a little for it.
+
+    Raises
+    ------
+    InputError
+        On all processes, if one does not find it.
+    """
+    found = list[T]()
+
+    def look() -> bytes:
+        until = time.monotonic() + SEEN
+        while (own := work()) is None:
+            if time.monotonic() > until:
+                raise InputError(
+                    f"the cache {folder} here is not that of process 0; choose a folder on a disk that all"
+                    " hosts share, with --cache"
+                )
+            time.sleep(SEEN / 50)
+        found.append(own)
+        return b""
+
+    hosts.exchanged(look)
+    return found[0]
+
+
+def _enter(folder: Path, stack: ExitStack) -> None:
+    """Lock a cache for the processes of a training, and check that all see the same folder."""
+
+    def lock() -> bytes:
+        if hosts.index() > 0:
+            return b""
+        stack.enter_context(sole_writer(folder))
+        token = secrets.token_hex(8)
+        if hosts.count() > 1:
+            write_record(folder / TOKEN, {"token": token})
+        return token.encode()
+
+    token = hosts.exchanged(lock)[0].decode()
+    if hosts.count() > 1:
+        _seen(lambda: (read_record(folder / TOKEN) or {}).get("token") == token or None, folder)
+
+
+def _by_first(work: Callable[[], object]) -> None:
+    """Let the first process do something, while the others wait."""
+
+    def by_first() -> bytes:
+        if hosts.index() == 0:
+            work()
+        return b""
+
+    hosts.exchanged(by_first)
+
+
+def _encode_here(
+    parts: Parts, facts: list[Facts], about: About, arrays: list[Array], folder: Path, notice: Notice
+) -> Progress:
+    """Write the inputs of the rows that this process reads, and return what is written."""
+    with room(folder):
+        folder.mkdir(exist_ok=True)
+    writer, last = Writer(folder, arrays, parts.begin), min(parts.end, about.rows)
     try:
         done = writer.progress.rows
         if done:
@@ -487,16 +688,14 @@ def _encode(parts: Parts, facts: list[Facts], about: About, folder: Path, notice
                 piece = frame.head(end - first)
                 if first >= done:
                     _write(writer, about, Batch(first, piece, batch.file))
-                    if (over := first + piece.height) in (end, about.rows):
+                    if (over := first + piece.height) in (end, last):
                         writer.commit(over)
                 frame, first = frame.slice(piece.height), first + piece.height
-        if [facts_of(file) for file in parts.files] != facts or writer.progress.rows != about.rows:
+        if [facts_of(file) for file in parts.files] != facts or writer.progress.rows != last:
             raise InputError(f"{parts.path} was changed while it was read; train again")
-        sizes = writer.progress.sizes
-        record = _summary(about, Reader(folder, arrays, sizes)) | {"digests": writer.progress.digests}
     finally:
         writer.close()
-    write_record(folder / TABLE, record | {"sizes": sizes})
+    return writer.progress
 
 
 def _bytes(array: Array, folder: Path) -> int:
@@ -544,21 +743,25 @@ def _summary(about: About, reader: Reader) -> dict[str, object]:
     """Return what is known of the training rows: their number, the target, and which codes occur."""
     (y, *_) = (array for array in reader.arrays.values() if array.name == "train-y")
     weighted = "train-weight" in reader.arrays
-    rows = _rows_in(reader, y)
+    rows = reader.height(y.name)
     if not rows:
         raise InputError("no row is left to train on; hold out fewer rows")
     mean, deviation, counts = [0.0], [1.0], list[int]()
 
     def pieces(name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for first in range(0, rows, TOGETHER):
+        for first in range(hosts.index() * TOGETHER, rows, hosts.count() * TOGETHER):
             some = min(TOGETHER, rows - first)
             weight = reader.rows("train-weight", first, some)[:, 0] if weighted else np.ones(some, np.float32)
             yield reader.rows(name, first, some), weight
 
     if about.dataset.classes:
         each = len(about.dataset.classes)
-        found = sum(np.bincount(values[:, 0], minlength=each) for values, _ in pieces("train-y"))
-        counts = np.asarray(found).tolist()
+
+        def counted() -> list[int]:
+            found = (np.bincount(values[:, 0], minlength=each) for values, _ in pieces("train-y"))
+            return sum(found, np.zeros(each, np.int64)).tolist()
+
+        counts = np.sum(_told(counted), axis=0).tolist()
         for name, count in zip(about.dataset.classes, counts, strict=True):
             if not count:
                 raise InputError(f"class {name!r} has no training row after the split; choose another seed")
@@ -567,15 +770,22 @@ def _summary(about: About, reader: Reader) -> dict[str, object]:
     seen: list[list[int]] = []
     for place in _places(about.columns):
         if place.column.codes:
-            there = np.zeros(place.column.codes, bool)
-            for values, weight in pieces(f"train-{place.store}"):
-                there[values[weight > 0, place.at]] = True
-            seen.append(np.flatnonzero(there).tolist())
+            codes = _told(lambda place=place: _codes_in(pieces(f"train-{place.store}"), place))
+            seen.append(sorted({code for own in codes for code in own}))
     return {"rows": rows, "mean": mean, "deviation": deviation, "counts": counts, "seen": seen}
 
 
-def _rows_in(reader: Reader, array: Array) -> int:
-    return array.path(reader.folder).stat().st_size // array.row
+def _told(work: "Callable[[], list[Any]]") -> list[list[Any]]:
+    """Return the numbers that each process finds in its pieces."""
+    return [json.loads(content) for content in hosts.exchanged(lambda: json.dumps(work()).encode())]
+
+
+def _codes_in(pieces: Iterator[tuple[np.ndarray, np.ndarray]], place: Place) -> list[int]:
+    """Return the codes of an embedding that occur in rows of some weight."""
+    there = np.zeros(place.column.codes, bool)
+    for values, weight in pieces:
+        there[values[weight > 0, place.at]] = True
+    return np.flatnonzero(there).tolist()
 
 
 def _moments(
@@ -587,7 +797,8 @@ def _moments(
     """
 
     def total(of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
-        return math.fsum(float(of(y[:, 0], w.astype(np.float64)).sum()) for y, w in pieces())
+        told = _told(lambda: [float(of(y[:, 0], w.astype(np.float64)).sum()) for y, w in pieces()])
+        return math.fsum(value for own in told for value in own)
 
     rows, weight = total(lambda y, w: np.ones(len(y))), total(lambda y, w: w)
     if not weight:
@@ -596,8 +807,9 @@ def _moments(
     square = total(lambda y, w: w * (y - mean) ** 2) / weight
     plain = total(lambda y, w: y) / rows
     spread = (total(lambda y, w: (y - plain) ** 2) / rows) ** 0.5
-    least, largest = min(float(y.min()) for y, _ in pieces()), max(float(y.max()) for y, _ in pieces())
-    check_spread(target, least, largest, plain, spread)
+    told = _told(lambda: [float(end) for y, _ in pieces() for end in (y.min(), y.max())])
+    ends = [value for own in told for value in own]
+    check_spread(target, min(ends), max(ends), plain, spread)
     return [mean], [square**0.5 or 1.0]
 
 
@@ -666,19 +878,23 @@ class Chunked:
             longest, len(seen)
         )
 
-    def chunk(self, number: int) -> Chunk:
-        """Return the rows of a chunk. The chunks of all passes are numbered one after another, from 0."""
+    def chunk(self, number: int, share: int = 0, shares: int = 1) -> Chunk:
+        """Return the rows of a chunk, or a share of them; see `dataset.Chunks`."""
         passed, k = divmod(number, self.count)
         blocks = np.arange(self.blocks)
         if self.count > 1:
             blocks = rng(self.about.shares.seed, "blocks", passed).permutation(self.blocks)
         mine = blocks[k * self.blocks // self.count : (k + 1) * self.blocks // self.count]
         spans = [(int(b) * BLOCK, min(BLOCK, self.rows - int(b) * BLOCK)) for b in mine]
-        return self._read("train", spans, self.rows_of_chunk)
+        rows = -(-self.rows_of_chunk // shares)
+        if own := _share_of(spans, share, shares):
+            return self._read("train", own, rows)
+        found = self._read("train", [(spans[0][0], 1)], rows)  # there are fewer rows than shares
+        return found._replace(weight=np.zeros(rows, np.float32))
 
     def held(self, part: str) -> Chunk:
         """Return all rows of "valid" or "test"."""
-        rows = _rows_in(self.reader, self.reader.arrays[f"{part}-y"])
+        rows = self.reader.height(f"{part}-y")
         return self._read(part, [(0, rows)], rows)
 
     def _read(self, part: str, spans: list[tuple[int, int]], rows: int) -> Chunk:
@@ -709,6 +925,19 @@ class Chunked:
         return np.concatenate([self.reader.rows(name, first, count) for first, count in spans])
 
 
+def _share_of(spans: list[tuple[int, int]], share: int, shares: int) -> list[tuple[int, int]]:
+    """Return one of several parts of spans, which differ by a row at most."""
+    each, more = divmod(sum(count for _, count in spans), shares)
+    begin = share * each + min(share, more)
+    end, at, own = begin + each + (share < more), 0, list[tuple[int, int]]()
+    for first, count in spans:
+        low, high = max(begin - at, 0), min(end - at, count)
+        if low < high:
+            own.append((first + low, high - low))
+        at += count
+    return own
+
+
 def user_cache() -> Path:
     """Return the folder in which the encoded rows of tables are kept by default."""
     import platformdirs
@@ -723,7 +952,7 @@ def dataset_in_chunks(
 
     The first call reads the files several times and writes the inputs of the network to a folder in `cache`.
     Later calls with the same files and options take them from there. A call that was killed goes on with
-    the encoding where it was.
+    the encoding where it was. Several processes that train together (`hosts`) read and write a share each.
 
     Parameters
     ----------
@@ -742,24 +971,30 @@ def dataset_in_chunks(
     ------
     InputError
         See `targets.from_frame`; or if the disk is full, the files change while they are read, or the memory
-        is too small for a block of rows.
+        is too small for a block of rows; or if one of several processes does not see the cache of the first.
     """
-    limit = memory_limit(reading.memory)
-    most = CHUNK if reading.memory is None else min(CHUNK, limit // SHARE)
     facts = [facts_of(file) for file in files]
-    folder = cache / _key(facts, reading, hold)
+    hosts.all_equal(
+        {"files": str([(f.name, f.size, f.digest) for f in facts]), "settings": str(reading.given())}
+    )
+    told = hosts.exchanged(
+        lambda: json.dumps([memory_limit(reading.memory), _key(facts, reading, hold)]).encode()
+    )
+    limit, key = json.loads(told[0])
+    most = CHUNK if reading.memory is None else min(CHUNK, limit // SHARE)
+    folder = cache / key
     cells = min(tables.SLICE, max(SMALL, limit // 1024))
     parts = Parts(path, files, reading.file, cells, limit // SHARE)
-    if (found := _whole(folder)) is None:
-        with sole_writer(folder):
-            if (found := _whole(folder)) is None:  # another process may have ended it
-                _make(parts, facts, reading, hold, name, folder, limit, most, notice)
-                found = _whole(folder)
-                assert found is not None
-    else:
-        found[0].tell(notice)
+    with hosts.told_of_the_lost(f"nothing is lost; {hosts.AGAIN}"), ExitStack() as stack:
+        if not (whole := _is(lambda: _whole(folder))):
+            _enter(folder, stack)
+            whole = _is(lambda: _whole(folder))  # another training may have ended it
+        if not whole:
+            _make(parts, facts, reading, hold, name, folder, limit, most, notice)
+    about, record = _seen(lambda: _whole(folder), folder)
+    if whole:
+        about.tell(notice)
         notice(f"the encoded rows are taken from {folder}")
-    about, record = found
     about.check_memory(most)
     chunked = Chunked(about, Reader(folder, _arrays(about), record["sizes"]), record, most)
     valid, test = chunked.held("valid"), chunked.held("test")
@@ -791,16 +1026,17 @@ def _make(
 ) -> None:  # fmt: skip
     """Write a cache, from where an earlier process left it."""
     start = time.perf_counter()
-    about = About.load(folder)
-    if about is None:
-        about = _learn(parts, reading, hold, name, limit, notice)
-        about.save(folder)
-    else:
+    parts = parts.share()
+    if _is(lambda: About.load(folder)):
+        about = _seen(lambda: About.load(folder), folder)
         about.tell(notice)
+    else:
+        about = _learn(parts, reading, hold, name, limit, notice)
+        _by_first(lambda: about.save(folder))
     about.check_memory(most)
     learned = time.perf_counter()
     _encode(parts, facts, about, folder, notice)
-    size = sum(_bytes(array, folder) for array in _arrays(about))
+    size = sum(_bytes(array, folder / shard) for array in _arrays(about) for shard in _shards())
     notice(
         f"{about.rows:,} rows: statistics in {learned - start:.1f} s, encoded in"
         f" {time.perf_counter() - learned:.1f} s; {written(size)} in {folder}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from mlpax import hosts
 from mlpax.data import images, named_sets, tables
 from mlpax.data.arrays import is_arrays, labels_beside, read_arrays, read_rows
 from mlpax.data.chunks import dataset_in_chunks, user_cache
@@ -209,7 +210,7 @@ class Table:
         """Read the table, hold out rows, and settle the recipe."""
         _check_options(self.shown, reading, reading.given().keys() - OF_FOLDERS)
         notice = reading.told(notice)
-        if files := self._larger(reading):
+        if files := self._in_parts(reading):
             return _in_chunks(self.path, files, wanted, reading, notice)
         frame = self._frame(reading, notice)
         valid_frame = None
@@ -255,6 +256,18 @@ class Table:
 
         clock = Clock()
         return Unlabelled(ahead(batches(), AHEAD, clock, "read"), clock=clock)
+
+    def _in_parts(self, reading: Reading) -> list[Path]:
+        """Return the files of a table that is trained in chunks; of several processes, the first decides."""
+        here = list[Path]()
+
+        def decide() -> bytes:
+            here.extend(self._larger(reading))
+            return b"1" if here else b""
+
+        if not hosts.exchanged(decide)[0]:
+            return []
+        return here or tables.streamed_files(self.path)
 
     def _larger(self, reading: Reading) -> list[Path]:
         """Return the files of a table that is trained in chunks; none if it fits in memory.

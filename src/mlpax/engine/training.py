@@ -35,10 +35,25 @@ if TYPE_CHECKING:
 
     from mlpax.engine.xla.epoch import Programs
 
-__all__ = ["Record", "Training", "arrays_of", "backend_for", "cannot_pay", "chosen", "device_kind",
-           "epochs", "epochs_of_chunks", "fit", "initial_params", "initial_state", "is_small", "state_of",
-           "together",
-           "training_of"]  # fmt: skip
+__all__ = [
+    "Record",
+    "Training",
+    "arrays_of",
+    "backend_for",
+    "cannot_pay",
+    "check_devices",
+    "chosen",
+    "device_kind",
+    "epochs",
+    "epochs_of_chunks",
+    "fit",
+    "initial_params",
+    "initial_state",
+    "is_small",
+    "state_of",
+    "together",
+    "training_of",
+]  # fmt: skip
 
 EPOCHS_A_CALL = 10  # of a small epoch
 SMALL_EPOCH = 2e8  # floating-point operations: a few milliseconds
@@ -120,7 +135,7 @@ def training_of(
         not recorded.
     """
     devices = recipe.devices
-    _check_devices(recipe)
+    check_devices(recipe)
     for name, rows in (("training", data), ("validation", valid)):
         if rows is None or (name == "validation" and not recipe.drop_last):
             continue
@@ -142,7 +157,7 @@ def training_of(
     return Training(plan, hyper_of(recipe), orders, backend, members=recipe.members, devices=devices)
 
 
-def _check_devices(recipe: Recipe) -> None:
+def check_devices(recipe: Recipe) -> None:
     """Raise an error if the devices cannot have equal shares of a minibatch, or of the members."""
     name = "batch_size" if recipe.members == 1 else "members"
     shared, devices = getattr(recipe, name), recipe.devices
