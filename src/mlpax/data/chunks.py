@@ -288,7 +288,17 @@ class About:
 
     def tell(self, notice: Notice) -> None:
         for text, option in self.lines:
-            notice(text if option is None else Guess(text, option))
+            notice(_line(text, option))
+
+
+def _option(line: str) -> str | None:
+    """Return the option that makes sure what a line tells; None if the line tells no guess."""
+    return line.option if isinstance(line, Guess) else None
+
+
+def _line(text: str, option: str | None) -> str:
+    """Return a line with its option, see `_option`."""
+    return text if option is None else Guess(text, option)
 
 
 def _kind(record: dict[str, Any]) -> Kind:
@@ -306,7 +316,7 @@ def _learn(parts: Parts, reading: Reading, hold: HoldOut, name: str, limit: int,
     lines: list[tuple[str, str | None]] = []
 
     def tell(text: str) -> None:
-        lines.append((text, text.option if isinstance(text, Guess) else None))
+        lines.append((text, _option(text)))
         notice(text)
 
     rows = parts.rows()
@@ -355,11 +365,13 @@ class Sample(NamedTuple):
     counts: Counts  # of the cells of the target
     found: int  # rows among which they were drawn
     file: Path  # of the first of these
+    lines: list[str]  # what the readers of the files tell
 
     def packed(self) -> bytes:
         """Return the sample of this process, for the others."""
         name, counts = self.counts.name.encode(), self.counts.counted()
-        texts = {"name": name, "counts": counts, "first": str(self.file).encode()}
+        lines = json.dumps([(line, _option(line)) for line in self.lines]).encode()
+        texts = {"name": name, "counts": counts, "first": str(self.file).encode(), "lines": lines}
         return packed(
             frame=bytes_of(self.frame), numbers=self.numbers, found=np.array(self.found),
             **{key: np.frombuffer(text, np.uint8) for key, text in texts.items()},
@@ -377,17 +389,19 @@ class Sample(NamedTuple):
         counts.add_up([part["counts"].tobytes() for part in parts])
         numbers = np.concatenate([part["numbers"] for part in parts])
         found = sum(int(part["found"]) for part in parts)
-        return Sample(schema.joined(frames), numbers, counts, found, schema.first)
+        lines = [_line(*told) for part in parts for told in json.loads(part["lines"].tobytes())]
+        return Sample(schema.joined(frames), numbers, counts, found, schema.first, lines)
 
 
 def _sampled(
     parts: Parts, rows: int, seed: int, reading: Reading, notice: Notice
 ) -> "tuple[pl.DataFrame, np.ndarray, Counts]":
     """Return random rows, all of a small table; their numbers; and counts of the cells of the target."""
-    here = list[Sample]()
+    here, lines = list[Sample](), list[str]()
 
     def work() -> bytes:
-        here.append(_sampled_here(parts, rows, seed, reading, notice))
+        heard = notice if hosts.count() == 1 else lines.append  # what all have heard is told below
+        here.append(_sampled_here(parts, rows, seed, reading, heard)._replace(lines=lines))
         return here[0].packed() if hosts.count() > 1 else b""
 
     told = hosts.exchanged(work)
@@ -395,6 +409,8 @@ def _sampled(
     if sample.found != rows:
         raise InputError(f"{parts.path} states {rows} rows and has {sample.found}; write the file again")
     assert sample.frame is not None
+    for line in sample.lines:
+        notice(line)
     return sample.frame, sample.numbers, sample.counts
 
 
@@ -420,7 +436,7 @@ def _sampled_here(parts: Parts, rows: int, seed: int, reading: Reading, notice: 
         frames.append(frame if chosen.all() else frame.filter(chosen))
         numbers.append(batch.rows[chosen])
     frame = schema.joined(frames) if frames else None
-    return Sample(frame, np.concatenate([np.zeros(0, np.int64), *numbers]), counts, found, file)
+    return Sample(frame, np.concatenate([np.zeros(0, np.int64), *numbers]), counts, found, file, [])
 
 
 def _kinds(sample: "pl.DataFrame", reading: Reading, notice: Notice) -> dict[str, Kind]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
+from mlpax import hosts
 from mlpax.engine import population
 from mlpax.engine.forward import has_accelerator
 from mlpax.engine.native import epoch as native
@@ -274,7 +275,8 @@ def epochs(
         Training and validation rows (`rows.place`); validation may be None.
     training : Training
     epochs_a_call : int, optional
-        Epochs that share a call of the program; by default 10 of a small epoch, else 1.
+        Epochs that share a call of the program; by default 10 of a small epoch, else 1. Several processes,
+        which may be slow together, run 1: between calls they hear that they shall end.
     timed : bool, default True
         Whether `seconds` excludes compiling and, for epochs that do not share a call, evaluation. Costs a
         first call that runs nothing.
@@ -296,6 +298,8 @@ def epochs(
         Of several networks, when those of all have been.
     """
     plan, hyper, backend = training.plan, training.hyper, training.backend
+    if hosts.count() > 1:
+        epochs_a_call = 1
     if training.members > 1:
         run = together(state, data, valid, training, epochs_a_call)
         yield from population.epochs(state, plan, hyper, run)

@@ -476,7 +476,9 @@ class _Run:
         seconds = sum(row["seconds"] for row in history + (again.history if again else []))
         result = Result(ended, len(history), best, seconds, metrics, len(again.history) if again else 0)
         write_json(self.path / "result.json", result._asdict())
-        if kept:
+        if kept and (
+            hosts.count() == 1 or ended != "interrupted"
+        ):  # a launcher may wait for a few seconds only
             self._draw(kept)
         return result
 
