@@ -19,11 +19,11 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # The rooms in import order, and in each its files in import order: a file imports from those before it in
 # its room, and from the rooms that `MAY_ENTER` names.
 ROOMS = {
-    "": "errors notices wording stages atomic seeds recipes space scores bootstrap shown plots",
+    "": "errors hosts notices wording stages atomic seeds recipes space scores bootstrap shown plots",
     "engine": "plan rows stopping waiting state trees schedules metrics weights table_network forward"
     " population native.library native.prediction native.epoch native.population xla.network xla.losses"
     " xla.objective xla.optimizers xla.epoch xla.mesh xla.population xla.full_batch xla.prediction"
-    " xla.exported hosts devices training search",
+    " xla.exported devices training search",
     "data": "memory reading arrays packed numerals dates graph date_graph encodings headers csv_files excel"
     " json_files arff libsvm parts tables text kinds columns dataset"
     " named_sets image_cache images targets statistics cache frames chunks sources describe",

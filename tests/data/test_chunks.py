@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mlpax import hosts
 from mlpax.data import chunks, tables
 from mlpax.data import targets as targets_module
 from mlpax.data.cache import Writer
@@ -384,3 +387,95 @@ def test_the_rows_that_tell_the_columns_do_not_keep_the_others_in_memory(tmp_pat
     sample, _, _ = chunks._sampled(parts, parts.rows(), 0, Reading(target="y"), print)
     assert 500 < sample.height < 2000
     assert resident() - before < 40e6  # the text takes 90 MB
+
+
+def together(monkeypatch, count, work):
+    """Return what `work` returns in each of several threads, which take themselves for processes."""
+    own, barrier, sent = threading.local(), threading.Barrier(count, timeout=60), [None] * count
+
+    def gathered(array):
+        sent[own.index] = array
+        barrier.wait()
+        found = np.stack(sent)
+        barrier.wait()
+        return found
+
+    def of_process(index):
+        own.index = index
+        return work()
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(count) as threads:
+        patch.setattr(hosts, "count", lambda: count)
+        patch.setattr(hosts, "index", lambda: own.index)
+        patch.setattr(hosts, "_gathered", gathered)
+        return [
+            task.exception() or task.result()
+            for task in [*map(threads.submit, [of_process] * count, range(count))]
+        ]
+
+
+@pytest.mark.parametrize("target", ["y", "r"])
+def test_processes_that_read_a_share_each_make_the_cache_of_one(parts, tmp_path, monkeypatch, target):
+    options = {"target": target, "drop": ("r",) if target == "y" else ("y",), "weight": "w"}
+    for file in parts.iterdir():  # a missing target, a weight of 0, numbers that float32 does not hold
+        frame = pl.read_parquet(file)
+        lacking = frame["double"] > 1.5e5
+        frame = frame.with_columns(w=pl.col("whole") > 0, near=1e9 + pl.col("double").abs())
+        frame.with_columns(
+            pl.when(~lacking).then(target).alias(target), pl.col("w").cast(pl.Int64)
+        ).write_parquet(file)
+    monkeypatch.setattr(chunks, "TOGETHER", 500)
+    one = read(parts, tmp_path / "one", **options)
+    for count in (2, 5):  # 5 segments of rows, of which 2 processes take 2 and 3
+        lines, cache = [], tmp_path / f"{count}"
+        found = together(
+            monkeypatch,
+            count,
+            lambda cache=cache, lines=lines: read(parts, cache, notice=lines.append, **options),
+        )
+        for other in found:
+            assert other.columns == one.columns
+            assert other.chunks.record | {"sizes": 0} == one.chunks.record | {"sizes": 0}
+            assert other.fingerprint == one.fingerprint
+            assert np.array_equal(other.chunks.chunk(0).X, one.chunks.chunk(0).X)
+        assert len([*cache.glob("*/part-*/train-y.bin")]) == count
+        assert (
+            read(parts, cache, **options).fingerprint == one.fingerprint
+        )  # one process, from the same cache
+
+
+def test_an_error_in_the_share_of_one_process_is_told_by_all(tmp_path, monkeypatch):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for k in range(3):
+        x = [str(v) for v in range(k * 1000, (k + 1) * 1000)]
+        x[900] = "oops" if k == 2 else x[900]
+        pl.DataFrame({"x": x, "y": ["a", "b"] * 500}).write_parquet(folder / f"{k}.parquet")
+    monkeypatch.setattr(chunks, "SAMPLED", 2000)
+    errors = together(monkeypatch, 2, lambda: read(folder, tmp_path / "cache", drop=()))
+    assert "row 2901" in str(errors[1])
+    assert str(errors[0]) == f"process 1: {errors[1]}"
+
+
+def test_a_process_that_does_not_see_the_cache_of_the_first_says_so(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "SEEN", 0.1)
+    own = iter(["here", "there"])
+    errors = together(monkeypatch, 2, lambda: read(parts, tmp_path / next(own)))
+    assert {type(error) for error in errors} == {InputError}
+    assert "is not that of process 0; choose a folder on a disk that all hosts share, with --cache" in str(
+        errors[0]
+    )
+
+
+def test_shares_of_a_chunk_hold_each_of_its_rows_once(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK", 1 << 16)
+    found = read(parts, tmp_path / "cache").chunks
+    assert found.count > 1
+    for number in (0, found.count - 1):
+        whole, shares = found.chunk(number), [found.chunk(number, k, 3) for k in range(3)]
+        assert {len(own.y) for own in shares} == {-(-len(whole.y) // 3)}
+        assert max(own.weight.sum() for own in shares) - min(own.weight.sum() for own in shares) <= 1
+        for name in ("X", "y"):
+            rows = [getattr(own, name)[own.weight > 0] for own in shares]
+            assert np.array_equal(np.concatenate(rows), getattr(whole, name)[whole.weight > 0])
+    assert found.chunk(0, 9999, 10_000).weight.tolist() == [0]

@@ -114,6 +114,52 @@ def test_members_spread_over_devices_train_as_on_one():
     assert max(found[1:]) < 1e-6
 
 
+def test_devices_that_hold_shares_of_chunks_train_as_one():
+    """Each chunk of 203 rows, of which a share has 51 with a padding of weight 0, is one epoch."""
+    found = of_four("""
+        from mlpax.engine.rows import place_shares
+        from mlpax.engine.training import epochs_of_chunks
+
+        ends = [0, 51, 102, 153, 203]
+        ROWS = [X[::-1], X, X[::-1] / 2]  # of the chunks
+
+        def share(number, k):
+            rows = slice(ends[k], ends[k + 1])
+            some = ROWS[number][rows], Y[rows], WEIGHT[rows]
+            more = 51 - len(some[1])
+            return [np.concatenate([a, a[:more] * (0 if a is some[2] else 1)]) for a in some]
+
+        def trained_on_chunks(devices):
+            recipe = Recipe(hidden=(8,), epochs=3, batch_size=16, devices=devices, backend="xla",
+                            optimizer="adam")
+            def chunk(number):
+                number = min(number, 2)
+                shares = [share(number, k) for k in range(4)]
+                if devices > 1:
+                    return place_shares(shares, 4, batch_size=16, variance=np.zeros(()))
+                dealt = [np.stack(part, axis=1).reshape(204, *part[0].shape[1:]) for part in zip(*shares)]
+                return place(*dealt[:2], weight=dealt[2], batch_size=16)
+            data, valid = chunk(0), place(X[:37], Y[:37], batch_size=16)
+            training = training_of(recipe, data, valid, "dense", ("accuracy",), valid_metrics=("log_loss",))
+            if devices == 1:
+                training = training._replace(orders=interleaved(data, 4, 16))
+            state = initial_state(draw_weights((5, 8, 3), np.random.default_rng(1), "he"), training, 0)
+            records = []
+            for state, new in epochs_of_chunks(state, chunk, valid, training):
+                records += new
+            return state, records
+
+        (state, records), (one, of_one) = trained_on_chunks(4), trained_on_chunks(1)
+        names = [n for n in records[0] if n not in ("seconds", "waited")]
+        pairs = [(a[n], b[n]) for a, b in zip(records, of_one, strict=True) for n in names]
+        leaves = zip(jax.tree.leaves(state.params), jax.tree.leaves(one.params), strict=True)
+        apart = max(float(abs(np.asarray(a) - np.asarray(b)).max()) for a, b in leaves)
+        print(json.dumps([len(records), apart, max(abs(a - b) for a, b in pairs)]))
+    """)
+    assert found[0] == 3
+    assert max(found[1:]) < 1e-6, found
+
+
 def test_a_step_sends_one_message():
     """All parameters and the loss are one array; the weights of all minibatches are summed before."""
     found = of_four("""

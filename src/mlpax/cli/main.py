@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> typing.NoReturn:
 def _leave(status: int) -> None:
     """End a process that failed among several; JAX would let it wait for the others."""
     if "jax" in sys.modules:
-        from mlpax.engine import hosts
+        from mlpax import hosts
 
         hosts.leave(status)
 
@@ -197,7 +197,7 @@ def _settings(given: dict[str, Setting | None]) -> tuple[Reading, dict[str, obje
 
 def _choose_devices(changes: dict[str, object], device: str | None) -> None:
     """Meet the other processes, if there are any, and turn the devices into changes of the recipe."""
-    from mlpax.engine import hosts
+    from mlpax import hosts
     from mlpax.engine.devices import settings_on
 
     given: dict[str, Any] = {
@@ -212,7 +212,7 @@ def _follows() -> bool:
     """Return whether another process leads the training and prints what is said of it."""
     if "jax" not in sys.modules:
         return False
-    from mlpax.engine import hosts
+    from mlpax import hosts
 
     return hosts.index() > 0
 

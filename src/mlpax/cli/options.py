@@ -147,7 +147,7 @@ def _told(help: str) -> typing.Any:
 
 @dataclasses.dataclass(frozen=True)
 class Together:
-    """Options of `mlpax train` for several devices and several processes; see `engine.hosts.join`."""
+    """Options of `mlpax train` for several devices and several processes; see `hosts.join`."""
 
     devices: str = _told(
         "devices of each process that train together: a number, or all [1; of several processes all]"

@@ -17,13 +17,14 @@ from mlpax.atomic import TEMPORARY, atomic, check_folder, own
 from mlpax.data.memory import written
 from mlpax.errors import InputError
 
-__all__ = ["LOCK", "Array", "Facts", "Progress", "Reader", "Writer", "facts_of", "read_record", "room",
-           "sole_writer", "write_record"]  # fmt: skip
+__all__ = ["LOCK", "Array", "Facts", "Progress", "Reader", "Writer", "added", "facts_of", "read_record",
+           "room", "sole_writer", "write_record"]  # fmt: skip
 
 PROGRESS = "progress.json"
 LOCK = "cache.lock"
 ENDS = 1 << 16  # bytes at either end of a file that its fingerprint covers
 LIMIT = 1 << 28  # bytes of a record
+NOTHING = f"{0:064x}"  # the hash of no piece
 
 
 class Array(NamedTuple):
@@ -133,7 +134,7 @@ class Progress:
     sizes : dict
         Bytes of each array.
     digests : dict
-        A hash of the bytes of each array.
+        A hash of each array: the sum of those of its pieces between two commits; see `added`.
     """
 
     rows: int
@@ -144,10 +145,13 @@ class Progress:
         return {"rows": self.rows, "sizes": self.sizes, "digests": self.digests}
 
     @staticmethod
-    def from_json(record: dict[str, object] | None, arrays: list[Array]) -> "Progress":
-        """Return the progress in a record, or that of the start if the record does not fit the arrays."""
+    def from_json(record: dict[str, object] | None, arrays: list[Array], first: int = 0) -> "Progress":
+        """Return the progress in a record, or that of the start if the record does not fit the arrays.
+
+        The start is before row `first` of the table.
+        """
         names = {array.name for array in arrays}
-        start = Progress(0, dict.fromkeys(names, 0), dict.fromkeys(names, ""))
+        start = Progress(first, dict.fromkeys(names, 0), dict.fromkeys(names, NOTHING))
         if record is None:
             return start
         rows, sizes, digests = (record.get(name) for name in ("rows", "sizes", "digests"))
@@ -161,16 +165,29 @@ class Progress:
         return Progress(rows, cast("dict[str, int]", sizes), {name: str(d) for name, d in digests.items()})
 
 
-class Writer:
-    """Write arrays from start to end. What was committed before a kill stays; the rest is written again."""
+def added(*digests: str) -> str:
+    """Return the sum of hashes. It does not depend on who wrote which pieces."""
+    return f"{sum(int(digest, 16) for digest in digests) % 2**256:064x}"
 
-    def __init__(self, folder: Path, arrays: list[Array]) -> None:
+
+def _hash_from(row: int):
+    """Return the hash of a piece of an array before its first byte; `row` is its first row of the table."""
+    return hashlib.sha256(f"{row} ".encode())
+
+
+class Writer:
+    """Write arrays from start to end. What was committed before a kill stays; the rest is written again.
+
+    Of several processes that write a table, each begins at a row `first`, and writes to a folder of its own.
+    """
+
+    def __init__(self, folder: Path, arrays: list[Array], first: int = 0) -> None:
         self.folder, self.arrays = folder, {array.name: array for array in arrays}
-        self.progress = Progress.from_json(read_record(folder / PROGRESS), arrays)
+        self.progress = Progress.from_json(read_record(folder / PROGRESS), arrays, first)
         if any(_size(array.path(folder)) < self.progress.sizes[array.name] for array in arrays):
-            self.progress = Progress.from_json(None, arrays)  # somebody has cut a file
+            self.progress = Progress.from_json(None, arrays, first)  # somebody has cut a file
         self.files: dict[str, int] = {}
-        self.hashes = {name: hashlib.sha256(d.encode()) for name, d in self.progress.digests.items()}
+        self.hashes = {name: _hash_from(self.progress.rows) for name in self.arrays}
         self.sizes = dict(self.progress.sizes)
         with room(folder):
             for array in arrays:
@@ -194,14 +211,15 @@ class Writer:
 
         The hash of an array depends on the rows between commits, not on the calls of `put`.
         """
-        digests = {name: found.hexdigest() for name, found in self.hashes.items()}
+        before = self.progress.digests
+        digests = {name: added(before[name], found.hexdigest()) for name, found in self.hashes.items()}
         with room(self.folder):
             for file in self.files.values():
                 os.fsync(file)
                 if hasattr(os, "posix_fadvise"):  # the pages need not stay in memory
                     os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
         self.progress = Progress(rows, dict(self.sizes), digests)
-        self.hashes = {name: hashlib.sha256(digest.encode()) for name, digest in digests.items()}
+        self.hashes = {name: _hash_from(rows) for name in self.arrays}
         write_record(self.folder / PROGRESS, self.progress.to_json())
 
     def close(self) -> None:
@@ -209,37 +227,60 @@ class Writer:
 
 
 class Reader:
-    """Read rows of arrays that are whole. Threads may share it."""
+    """Read rows of arrays that are whole. Threads may share it.
 
-    def __init__(self, folder: Path, arrays: list[Array], sizes: Mapping[str, int]) -> None:
+    `shards` are the folders in which the rows of each array lie one after the other, by their names in
+    `folder`, with the sizes of their files in bytes.
+    """
+
+    def __init__(self, folder: Path, arrays: list[Array], shards: Mapping[str, Mapping[str, int]]) -> None:
         self.folder, self.arrays = folder, {array.name: array for array in arrays}
-        self.files: dict[str, int] = {}
-        weakref.finalize(self, _close, self.files)
-        for array in arrays:
-            path = array.path(folder)
-            if _size(path) != sizes[array.name]:
-                raise InputError(
-                    f"{path} has {written(max(0, _size(path)))} instead of {written(sizes[array.name])};"
-                    f" remove the folder {folder}, and train again"
-                )
-            self.files[array.name] = own(path)
+        self.files: dict[str, list[tuple[int, int]]] = {array.name: [] for array in arrays}  # with its rows
+        weakref.finalize(self, _close_shards, self.files)
+        for shard, sizes in shards.items():
+            for array in arrays:
+                path, size = array.path(folder / shard), sizes[array.name]
+                if _size(path) != size:
+                    raise InputError(
+                        f"{path} has {written(max(0, _size(path)))} instead of {written(size)};"
+                        f" remove the folder {folder}, and train again"
+                    )
+                self.files[array.name].append((own(path), size // array.row))
+
+    def height(self, name: str) -> int:
+        """Return the rows of an array."""
+        return sum(rows for _, rows in self.files[name])
 
     def rows(self, name: str, first: int, rows: int) -> np.ndarray:
         """Return some rows of an array: (rows, width)."""
-        array = self.arrays[name]
+        array, begin = self.arrays[name], 0
         found = np.empty((rows, array.width), array.dtype)
-        view, at = found.data.cast("B") if found.size else memoryview(b""), first * array.row
+        for file, held in self.files[name]:
+            low, high = max(first - begin, 0), min(first + rows - begin, held)
+            if low < high:
+                at = begin + low - first
+                self._fill(found[at : at + high - low], file, low * array.row, array)
+            begin += held
+        return found
+
+    def _fill(self, rows: np.ndarray, file: int, at: int, array: Array) -> None:
+        view = rows.data.cast("B")
         while len(view):
-            read = _read_at(self.files[name], view, at)
+            read = _read_at(file, view, at)
             if not read:
                 raise InputError(f"{array.path(self.folder)} was cut while it was read; train again")
             view, at = view[read:], at + read
-        return found
 
 
 def _close(files: dict[str, int]) -> None:
     while files:
         os.close(files.popitem()[1])
+
+
+def _close_shards(files: dict[str, list[tuple[int, int]]]) -> None:
+    for shards in files.values():
+        while shards:
+            os.close(shards.pop()[0])
 
 
 def _read_at(file: int, view: memoryview, at: int) -> int:

@@ -4,24 +4,30 @@ import hashlib
 import io
 import json
 import math
+import secrets
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from mlpax import hosts
 from mlpax.atomic import atomic, own
 from mlpax.data import tables
 from mlpax.data.cache import (
     Array,
+    Facts,
+    Progress,
     Reader,
     Writer,
+    added,
     facts_of,
     read_record,
     room,
@@ -36,7 +42,16 @@ from mlpax.data.memory import memory_limit, written
 from mlpax.data.numerals import MISSING, Numerals
 from mlpax.data.parts import Schema
 from mlpax.data.reading import FileOptions, Reading
-from mlpax.data.statistics import BYTES, Counts, Statistic, statistic_of
+from mlpax.data.statistics import (
+    BYTES,
+    Counts,
+    Statistic,
+    bytes_of,
+    frame_of,
+    packed,
+    statistic_of,
+    unpacked,
+)
 from mlpax.data.targets import (
     Labels,
     check_class_weight,
@@ -61,6 +76,8 @@ from mlpax.stages import ahead, in_order
 if TYPE_CHECKING:
     import polars as pl
 
+T = TypeVar("T")
+
 __all__ = ["BLOCK", "Chunked", "dataset_in_chunks", "user_cache"]
 
 FORMAT = 2  # another number makes all that was kept unknown
@@ -72,7 +89,8 @@ FEWEST = 1000  # of these rows
 HELD = 1 << 23  # cells of the rows that are held out, for validation and for the test
 HELD_CHUNKS = 2  # chunks whose memory they take at most
 SEGMENT = 1 << 18  # rows between two moments from which a killed encoding goes on
-ABOUT, TABLE = "statistics.npz", "table.json"
+ABOUT, TABLE, TOKEN = "statistics.npz", "table.json", "together.json"
+SEEN = 10  # seconds in which what one host writes is seen by the others
 PARTS = ("train", "valid", "test")
 STORES = {"floats": "<f4", "small": "|u1", "large": "<u2"}  # where the inputs of a column lie
 BESIDE = {"memory", "cache", "strict", "class_weight"}  # options on which the encoded rows do not depend
@@ -105,6 +123,31 @@ class Parts:
     cells: int  # of a batch, about
     most: int  # bytes of memory that a file may take which is read whole
     frames: Frames | None = None  # instead of files
+    heights: tuple[int, ...] = ()  # rows of each file, if they are known
+    begin: int = 0  # the first row that this process reads
+    end: int = sys.maxsize
+
+    def share(self) -> "Parts":
+        """Return the rows that this process reads, of several; all rows of a process alone.
+
+        They begin and end where an encoding can go on.
+        """
+        if hosts.count() == 1:
+            return self
+        heights = [0] * len(self.files)
+        own = range(hosts.index(), len(self.files), hosts.count())
+        told = hosts.exchanged(lambda: json.dumps([self._height(self.files[k]) for k in own]).encode())
+        for process, counted in enumerate(told):
+            heights[process :: hosts.count()] = json.loads(counted)
+        rows = sum(heights) if self.frames is None else self.frames.rows
+        segments = -(-rows // SEGMENT)
+        begin, end = (
+            min(rows, segments * k // hosts.count() * SEGMENT) for k in (hosts.index(), hosts.index() + 1)
+        )
+        return replace(self, heights=tuple(heights), begin=begin, end=end)
+
+    def _height(self, file: Path) -> int:
+        return replace(self, files=[file]).rows()
 
     def batches(
         self, notice: Notice = lambda text: None, types: "Mapping[str, pl.DataType] | None" = None
@@ -113,22 +156,38 @@ class Parts:
         import polars as pl
 
         schema, first = Schema(), 0
-        for file, found in self._found(notice, types and [*types]):
+        schema = Schema()
+        for first, file, found in self._found(notice, None if types is None else [*types]):
+            low, high = max(self.begin - first, 0), min(self.end - first, found.height)
+            if low >= high:
+                continue
             frame = schema.checked(file, found if types is None else found.select([*types]))
             if types is not None:
                 other = {n: t for n, t in types.items() if frame[n].dtype != t}
                 frame = frame.with_columns(pl.col(name).cast(dtype) for name, dtype in other.items())
-            yield Batch(first, frame, file)
-            first += frame.height
+            yield Batch(first + low, frame if high - low == frame.height else frame[low:high], file)
 
-    def _found(self, notice: Notice, only: list[str] | None) -> "Iterator[tuple[Path, pl.DataFrame]]":
-        if self.frames is not None:
-            yield from self.frames.pieces(self.cells)
-        for file in self.files:
+    def _found(self, notice: Notice, only: list[str] | None) -> "Iterator[tuple[int, Path, pl.DataFrame]]":
+        """Yield frames, each with the number of its first row, from files with rows of this process."""
+        first = 0
+        for name, found in () if self.frames is None else self.frames.pieces(self.cells):
+            yield first, name, found
+            first += found.height
+        for k, file in enumerate(self.files):
+            height, start = self.heights[k] if self.heights else None, first
+            if height is not None and first + height <= self.begin:
+                first += height
+                continue
             whole = tables.memory_needed([file], self.options) <= self.most
             smallest = tables.STREAMED if whole else 0
             read = tables.read_batches(file, self.cells, self.options, notice, smallest=smallest, only=only)
-            yield from ((file, found) for found in read)
+            for found in read:
+                yield first, file, found
+                first += found.height
+                if first >= self.end:
+                    return
+            if height is not None and first - start != height:
+                raise InputError(f"{file} states {height} rows and has {first - start}; write it again")
 
     def facts(self) -> list[object]:
         """Return what tells whether the rows are as they were."""
@@ -140,6 +199,8 @@ class Parts:
 
         if self.frames is not None:
             return self.frames.rows
+        if self.heights:
+            return sum(self.heights)
         if all(tables.is_parquet(file) for file in self.files):
             lazy = pl.scan_parquet(self.files, glob=False, hive_partitioning=False, missing_columns="insert",
                                    extra_columns="ignore")  # fmt: skip
@@ -253,7 +314,17 @@ class About:
 
     def tell(self, notice: Notice) -> None:
         for text, option in self.lines:
-            notice(text if option is None else Guess(text, option))
+            notice(_line(text, option))
+
+
+def _option(line: str) -> str | None:
+    """Return the option that makes sure what a line tells; None if the line tells no guess."""
+    return line.option if isinstance(line, Guess) else None
+
+
+def _line(text: str, option: str | None) -> str:
+    """Return a line with its option, see `_option`."""
+    return text if option is None else Guess(text, option)
 
 
 def _kind(record: dict[str, Any]) -> Kind:
@@ -271,7 +342,7 @@ def _learn(parts: Parts, reading: Reading, hold: HoldOut, name: str, limit: int,
     lines: list[tuple[str, str | None]] = []
 
     def tell(text: str) -> None:
-        lines.append((text, text.option if isinstance(text, Guess) else None))
+        lines.append((text, _option(text)))
         notice(text)
 
     rows = parts.rows()
@@ -316,17 +387,75 @@ def _no_labels(labels: dict[str, Labels]) -> np.ndarray:
     return np.zeros((0, len(labels)), np.int32 if classes else np.float64)
 
 
+class Sample(NamedTuple):
+    """Random rows of a table, all of a small one."""
+
+    frame: "pl.DataFrame | None"
+    numbers: np.ndarray
+    counts: list[Counts]  # of the cells of each target
+    found: int  # rows among which they were drawn
+    file: Path  # of the first of these
+    lines: list[str]  # what the readers of the files tell
+
+    def packed(self) -> bytes:
+        """Return the sample of this process, for the others."""
+        lines = [(line, _option(line)) for line in self.lines]
+        told = {"targets": [counts.name for counts in self.counts], "first": str(self.file), "lines": lines}
+        texts = {f"counts-{k}": counts.counted() for k, counts in enumerate(self.counts)}
+        return packed(
+            frame=bytes_of(self.frame), numbers=self.numbers, found=np.array(self.found),
+            **{key: np.frombuffer(text, np.uint8) for key, text in texts.items()},
+            told=np.frombuffer(json.dumps(told).encode(), np.uint8),
+        )  # fmt: skip
+
+    @staticmethod
+    def together(every: list[bytes]) -> "Sample":
+        """Return the samples of all processes, which have read the rows in order, as one."""
+        parts = [unpacked(content) for content in every]
+        told: list[dict[str, Any]] = [json.loads(part["told"].tobytes()) for part in parts]
+        schema, frames = Schema(), list["pl.DataFrame"]()
+        for part, words in zip(parts, told, strict=True):
+            if (frame := frame_of(part["frame"])) is not None:
+                frames.append(schema.checked(Path(words["first"]), frame))
+        counts = [Counts(name) for name in next(words["targets"] for words in told if words["targets"])]
+        for k, of_target in enumerate(counts):
+            of_target.add_up([part[f"counts-{k}"].tobytes() for part in parts if f"counts-{k}" in part])
+        numbers = np.concatenate([part["numbers"] for part in parts])
+        found = sum(int(part["found"]) for part in parts)
+        lines = [_line(*line) for words in told for line in words["lines"]]
+        return Sample(schema.joined(frames), numbers, counts, found, schema.first, lines)
+
+
 def _sampled(
     parts: Parts, rows: int, seed: int, reading: Reading, notice: Notice
 ) -> "tuple[pl.DataFrame, np.ndarray, list[Counts]]":
     """Return random rows, all of a small table; their numbers; and counts of the cells of each target."""
+    here, lines = list[Sample](), list[str]()
+
+    def work() -> bytes:
+        heard = notice if hosts.count() == 1 else lines.append  # what all have heard is told below
+        here.append(_sampled_here(parts, rows, seed, reading, heard)._replace(lines=lines))
+        return here[0].packed() if hosts.count() > 1 else b""
+
+    told = hosts.exchanged(work)
+    sample = Sample.together(told) if hosts.count() > 1 else here[0]
+    if sample.found != rows:
+        raise InputError(f"{parts.path} states {rows} rows and has {sample.found}; write the file again")
+    assert sample.frame is not None
+    for line in sample.lines:
+        notice(line)
+    return sample.frame, sample.numbers, sample.counts
+
+
+def _sampled_here(parts: Parts, rows: int, seed: int, reading: Reading, notice: Notice) -> Sample:
+    """Return the sample of the rows that this process reads."""
     frames, numbers = list["pl.DataFrame"](), list[np.ndarray]()
-    schema, counts, share, found = Schema(), list[Counts](), 1.0, 0
+    schema, counts, share, found, file = Schema(), list[Counts](), 1.0, 0, parts.path
     for batch in parts.batches(notice):
         frame = batch.frame
         if not frames:
             counts = [Counts(name) for name in targets_of(frame, reading.target, lambda text: None)]
-            share = max(FEWEST, SAMPLED // frame.width) / rows
+            share, file = max(FEWEST, SAMPLED // frame.width) / rows, batch.file
         frame = schema.checked(batch.file, frame)
         for of_target in counts:
             of_target.add(frame[of_target.name])
@@ -336,9 +465,8 @@ def _sampled(
         if len(frames) > FRAMES:  # many small arrays keep many pages of memory
             frames = [schema.joined(frames).rechunk()]
         numbers.append(batch.rows[chosen])
-    if found != rows:
-        raise InputError(f"{parts.path} states {rows} rows and has {found}; write the file again")
-    return schema.joined(frames), np.concatenate(numbers), counts
+    frame = schema.joined(frames) if frames else None
+    return Sample(frame, np.concatenate([np.zeros(0, np.int64), *numbers]), counts, found, file, [])
 
 
 def _copied() -> "pl.Expr":
@@ -421,26 +549,38 @@ def _passes(
     parts: Parts, types: "dict[str, pl.DataType]", statistics: dict[str, Statistic], known: _Known, limit: int
 ) -> int:
     """Show the training rows to statistics as often as they ask, and return the rows without a target."""
-    import polars as pl
-
-    left, lacking, counted = [*statistics], 0, False
+    left, lacking = [*statistics], 0
     most = max(FEWEST_COLUMNS, limit // SHARE // BYTES)  # columns whose counts are in memory together
     while left:
         some, left = left[:most], left[most:]
         while some:
-            read = {name: types[name] for name in dict.fromkeys((*some, *known.kinds))}
-            for batch in ahead(parts.batches(types=read), 1):
-                with _named(batch):
-                    present = known.present(batch.frame)
-                lacking += 0 if counted else int((~present).sum())
-                train = known.shares.split(batch.rows).train
-                kept = train & present.to_numpy()
-                frame = batch.frame.select(some).filter(kept)
-                with _named(batch, kept):
-                    for _ in in_order(partial(_show, statistics, frame), some, pl.thread_pool_size()):
-                        pass
-            counted = True
+            shown = {name: statistics[name] for name in some}
+            told = hosts.exchanged(lambda shown=shown: str(_pass(parts, types, shown, known)).encode())
+            lacking = sum(map(int, told))  # as many in each pass
+            for name in some if hosts.count() > 1 else ():
+                for counter in statistics[name].counters:
+                    counter.add_up(hosts.exchanged(counter.counted))
             some = [name for name in some if not statistics[name].settle()]
+    return lacking
+
+
+def _pass(
+    parts: Parts, types: "dict[str, pl.DataType]", statistics: dict[str, Statistic], known: _Known
+) -> int:
+    """Show the training rows that this process reads to statistics, and return the rows without a target."""
+    import polars as pl
+
+    lacking, read = 0, {name: types[name] for name in dict.fromkeys((*statistics, *known.kinds))}
+    for batch in ahead(parts.batches(types=read), 1):
+        with _named(batch):
+            present = known.present(batch.frame)
+        lacking += int((~present).sum())
+        train = known.shares.split(batch.rows).train
+        kept = train & present.to_numpy()
+        frame = batch.frame.select([*statistics]).filter(kept)
+        with _named(batch, kept):
+            for _ in in_order(partial(_show, statistics, frame), statistics, pl.thread_pool_size()):
+                pass
     return lacking
 
 
@@ -517,16 +657,101 @@ def _arrays(about: About) -> list[Array]:
 
 
 def _encode(parts: Parts, facts: list[object], about: About, folder: Path, notice: Notice) -> None:
-    """Write the inputs of all rows, and what is known of the whole."""
-    arrays = _arrays(about)
-    row = sum(array.row for array in arrays) // len(PARTS)
-    free = shutil.disk_usage(folder).free + sum(_bytes(array, folder) for array in arrays)
-    if (size := row * about.rows) > free:
-        raise InputError(
-            f"the cache would take {written(size)}, and {folder} has {written(free)} left; make room, or"
-            " choose another disk with --cache"
+    """Write the inputs of all rows, and what is known of the whole. Each process writes the rows it reads."""
+    arrays, shards = _arrays(about), _shards()
+
+    def work() -> bytes:
+        row = sum(array.row for array in arrays) // len(PARTS)
+        free = shutil.disk_usage(folder).free + sum(
+            _bytes(array, folder / s) for array in arrays for s in shards
         )
-    writer = Writer(folder, arrays)
+        if hosts.index() == 0 and (size := row * about.rows) > free:
+            raise InputError(
+                f"the cache would take {written(size)}, and {folder} has {written(free)} left; make room, or"
+                " choose another disk with --cache"
+            )
+        written_here = _encode_here(parts, facts, about, arrays, folder / shards[hosts.index()], notice)
+        return json.dumps([written_here.sizes, written_here.digests]).encode()
+
+    every: list[list[dict[str, Any]]] = [json.loads(content) for content in hosts.exchanged(work)]
+    sizes = {shard: found for shard, (found, _) in zip(shards, every, strict=True)}
+    digests = {name: added(*(own[name] for _, own in every)) for name in every[0][1]}
+    record = _summary(about, Reader(folder, arrays, sizes)) | {"digests": digests, "sizes": sizes}
+    _by_first(lambda: write_record(folder / TABLE, record))
+
+
+def _shards() -> list[str]:
+    """Return the folders of a cache in which the processes write."""
+    count = hosts.count()
+    return [""] if count == 1 else [f"part-{k + 1}-of-{count}" for k in range(count)]
+
+
+def _is(work: Callable[[], object]) -> bool:
+    """Return whether the first process finds something."""
+    return hosts.exchanged(lambda: b"1" if hosts.index() == 0 and work() is not None else b"")[0] == b"1"
+
+
+def _seen(work: "Callable[[], T | None]", folder: Path) -> T:
+    """Return what each process finds in a cache, in which the first one has found it; wait a little for it.
+
+    Raises
+    ------
+    InputError
+        On all processes, if one does not find it.
+    """
+    found = list[T]()
+
+    def look() -> bytes:
+        until = time.monotonic() + SEEN
+        while (own := work()) is None:
+            if time.monotonic() > until:
+                raise InputError(
+                    f"the cache {folder} here is not that of process 0; choose a folder on a disk that all"
+                    " hosts share, with --cache"
+                )
+            time.sleep(SEEN / 50)
+        found.append(own)
+        return b""
+
+    hosts.exchanged(look)
+    return found[0]
+
+
+def _enter(folder: Path, stack: ExitStack) -> None:
+    """Lock a cache for the processes of a training, and check that all see the same folder."""
+
+    def lock() -> bytes:
+        if hosts.index() > 0:
+            return b""
+        stack.enter_context(sole_writer(folder))
+        token = secrets.token_hex(8)
+        if hosts.count() > 1:
+            write_record(folder / TOKEN, {"token": token})
+        return token.encode()
+
+    token = hosts.exchanged(lock)[0].decode()
+    if hosts.count() > 1:
+        _seen(lambda: (read_record(folder / TOKEN) or {}).get("token") == token or None, folder)
+
+
+def _by_first(work: Callable[[], object]) -> None:
+    """Let the first process do something, while the others wait."""
+
+    def by_first() -> bytes:
+        if hosts.index() == 0:
+            work()
+        return b""
+
+    hosts.exchanged(by_first)
+
+
+def _encode_here(
+    parts: Parts, facts: list[object], about: About, arrays: list[Array], folder: Path, notice: Notice
+) -> Progress:
+    """Write the inputs of the rows that this process reads, and return what is written."""
+    with room(folder):
+        folder.mkdir(exist_ok=True)
+    writer, last = Writer(folder, arrays, parts.begin), min(parts.end, about.rows)
     try:
         done = writer.progress.rows
         if done:
@@ -538,16 +763,14 @@ def _encode(parts: Parts, facts: list[object], about: About, folder: Path, notic
                 piece = frame.head(end - first)
                 if first >= done:
                     _write(writer, about, Batch(first, piece, batch.file))
-                    if (over := first + piece.height) in (end, about.rows):
+                    if (over := first + piece.height) in (end, last):
                         writer.commit(over)
                 frame, first = frame.slice(piece.height), first + piece.height
-        if parts.facts() != facts or writer.progress.rows != about.rows:
+        if parts.facts() != facts or writer.progress.rows != last:
             raise InputError(f"{parts.path} was changed while it was read; train again")
-        sizes = writer.progress.sizes
-        record = _summary(about, Reader(folder, arrays, sizes)) | {"digests": writer.progress.digests}
     finally:
         writer.close()
-    write_record(folder / TABLE, record | {"sizes": sizes})
+    return writer.progress
 
 
 def _bytes(array: Array, folder: Path) -> int:
@@ -597,15 +820,15 @@ def _stored(frame: "pl.DataFrame", place: Place) -> np.ndarray:
 
 def _summary(about: About, reader: Reader) -> dict[str, object]:
     """Return what is known of the training rows: their number, the targets, and which codes occur."""
-    rows = _rows_in(reader, "train")
+    rows = reader.height("train-y")
     if not rows:
         raise InputError("no row is left to train on; hold out fewer rows")
     _check_weights(about, reader)
     targets = about.dataset.targets
     counts, each = list[list[int]](), [(0.0, 1.0)]
     for k, classes in enumerate(about.dataset.each_classes):
-        found = sum(np.bincount(y[:, k], minlength=len(classes)) for y, _ in _pieces(reader, "train-y"))
-        counts.append(np.asarray(found).tolist())
+        told = _told(lambda k=k, classes=classes: _counted(reader, k, len(classes)))
+        counts.append(np.sum(told, axis=0).tolist())
         for name, count in zip(classes, counts[-1], strict=True):
             if not count:
                 raise InputError(f"class {name!r} has no training row after the split; choose another seed")
@@ -617,15 +840,16 @@ def _summary(about: About, reader: Reader) -> dict[str, object]:
         "mean": mean,
         "deviation": deviation,
         "counts": counts,
-        "seen": _seen(about, reader),
+        "seen": _codes_seen(about, reader),
     }
 
 
-def _pieces(reader: Reader, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield all rows of an array of a part and their weights, in pieces of a fixed size."""
+def _pieces(reader: Reader, name: str, *, all_rows: bool = False) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows of an array of a part and their weights, in pieces of a fixed size: this process's share."""
     part, _, _ = name.partition("-")
-    rows = _rows_in(reader, part)
-    for first in range(0, rows, TOGETHER):
+    rows = reader.height(f"{part}-y")
+    share, shares = (0, 1) if all_rows else (hosts.index(), hosts.count())
+    for first in range(share * TOGETHER, rows, shares * TOGETHER):
         some, weight = min(TOGETHER, rows - first), f"{part}-weight"
         weights = reader.rows(weight, first, some)[:, 0] if weight in reader.arrays else np.ones(some, "<f4")
         yield reader.rows(name, first, some), weights
@@ -639,30 +863,47 @@ def _of_target(reader: Reader, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]
 def _check_weights(about: About, reader: Reader) -> None:
     for part, shown in (("train", "training"), ("valid", "validation")):
         name = f"{part}-weight"
-        if name in reader.arrays and _rows_in(reader, part):
-            if any(weight.any() for _, weight in _pieces(reader, name)):
+        if name in reader.arrays and reader.height(name):
+            told = _told(lambda name=name: [int(weight.any()) for _, weight in _pieces(reader, name)])
+            if any(map(any, told)):
                 continue
             column = next(name for name in about.kinds if name not in about.dataset.targets)
             raise InputError(f"weight {column!r} is zero in every {shown} row; give some rows a weight")
 
 
-def _seen(about: About, reader: Reader, of_class: np.ndarray | None = None) -> list[list[int]]:
+def _codes_seen(about: About, reader: Reader) -> list[list[int]]:
     """Return the codes of each embedding in the training rows of some weight."""
     seen: list[list[int]] = []
     for place in _places(about.columns):
         if place.column.codes:
-            there = np.zeros(place.column.codes, bool)
-            labels = _pieces(reader, "train-y")
-            for (values, weight), (y, _) in zip(_pieces(reader, f"train-{place.store}"), labels, strict=True):
-                counting = weight > 0 if of_class is None else weight * of_class[y[:, 0]] > 0
-                there[values[counting, place.at]] = True
-            seen.append(np.flatnonzero(there).tolist())
+            codes = _told(lambda place=place: _codes_in(reader, place))
+            seen.append(sorted({code for own in codes for code in own}))
     return seen
 
 
-def _rows_in(reader: Reader, part: str) -> int:
-    array = reader.arrays[f"{part}-y"]
-    return array.path(reader.folder).stat().st_size // array.row
+def _codes_in(
+    reader: Reader, place: Place, of_class: np.ndarray | None = None, *, all_rows: bool = False
+) -> list[int]:
+    """Return the codes of an embedding that occur in rows of some weight."""
+    there = np.zeros(place.column.codes, bool)
+    labels = _pieces(reader, "train-y", all_rows=all_rows)
+    for (values, weight), (y, _) in zip(
+        _pieces(reader, f"train-{place.store}", all_rows=all_rows), labels, strict=True
+    ):
+        counting = weight > 0 if of_class is None else weight * of_class[y[:, 0]] > 0
+        there[values[counting, place.at]] = True
+    return np.flatnonzero(there).tolist()
+
+
+def _counted(reader: Reader, k: int, classes: int) -> list[int]:
+    """Return the rows of each class of a target."""
+    found = (np.bincount(y[:, k], minlength=classes) for y, _ in _pieces(reader, "train-y"))
+    return sum(found, np.zeros(classes, np.int64)).tolist()
+
+
+def _told(work: "Callable[[], list[Any]]") -> list[list[Any]]:
+    """Return the numbers that each process finds in its pieces."""
+    return [json.loads(content) for content in hosts.exchanged(lambda: json.dumps(work()).encode())]
 
 
 def _moments(
@@ -674,15 +915,17 @@ def _moments(
     """
 
     def total(of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
-        return math.fsum(float(of(y, w.astype(np.float64)).sum()) for y, w in pieces())
+        told = _told(lambda: [float(of(y, w.astype(np.float64)).sum()) for y, w in pieces()])
+        return math.fsum(value for own in told for value in own)
 
     rows, weight = total(lambda y, w: np.ones(len(y))), total(lambda y, w: w)
     mean = total(lambda y, w: y * w) / weight
     square = total(lambda y, w: w * (y - mean) ** 2) / weight
     plain = total(lambda y, w: y) / rows
     spread = (total(lambda y, w: (y - plain) ** 2) / rows) ** 0.5
-    least, largest = min(float(y.min()) for y, _ in pieces()), max(float(y.max()) for y, _ in pieces())
-    check_spread(target, least, largest, plain, spread)
+    told = _told(lambda: [float(end) for y, _ in pieces() for end in (y.min(), y.max())])
+    ends = [value for own in told for value in own]
+    check_spread(target, min(ends), max(ends), plain, spread)
     return mean, square**0.5 or 1.0
 
 
@@ -750,21 +993,26 @@ class Chunked:
         """The codes of the embeddings that occur in training rows: (rows, embeddings)."""
         seen: list[list[int]] = self.record["seen"]
         if self.of_class is not None and not self.of_class.all():  # rows of such a class do not count
-            seen = _seen(self.about, self.reader, self.of_class)
+            places = [place for place in _places(self.about.columns) if place.column.codes]
+            seen = [_codes_in(self.reader, place, self.of_class, all_rows=True) for place in places]
         longest = max(map(len, seen), default=0)
         return np.array([codes + codes[:1] * (longest - len(codes)) for codes in seen]).T.reshape(
             longest, len(seen)
         )
 
-    def chunk(self, number: int) -> Chunk:
-        """Return the rows of a chunk. The chunks of all passes are numbered one after another, from 0."""
+    def chunk(self, number: int, share: int = 0, shares: int = 1) -> Chunk:
+        """Return the rows of a chunk, or a share of them; see `dataset.Chunks`."""
         passed, k = divmod(number, self.count)
         blocks = np.arange(self.blocks)
         if self.count > 1:
             blocks = rng(self.about.shares.seed, "blocks", passed).permutation(self.blocks)
         mine = blocks[k * self.blocks // self.count : (k + 1) * self.blocks // self.count]
         spans = [(int(b) * BLOCK, min(BLOCK, self.rows - int(b) * BLOCK)) for b in mine]
-        return self.weighed(self._read("train", spans, self.rows_of_chunk))
+        rows = -(-self.rows_of_chunk // shares)
+        if own := _share_of(spans, share, shares):
+            return self.weighed(self._read("train", own, rows))
+        found = self._read("train", [(spans[0][0], 1)], rows)  # there are fewer rows than shares
+        return found._replace(weight=np.zeros(rows, np.float32))
 
     def weighed(self, chunk: Chunk) -> Chunk:
         """Return the rows with the weights of their classes."""
@@ -774,7 +1022,7 @@ class Chunked:
 
     def held(self, part: str) -> Chunk:
         """Return all rows of "valid" or "test", without the weights of classes."""
-        rows = _rows_in(self.reader, part)
+        rows = self.reader.height(f"{part}-y")
         return self._read(part, [(0, rows)], rows)
 
     def _read(self, part: str, spans: list[tuple[int, int]], rows: int) -> Chunk:
@@ -805,6 +1053,19 @@ class Chunked:
         return np.concatenate([self.reader.rows(name, first, count) for first, count in spans])
 
 
+def _share_of(spans: list[tuple[int, int]], share: int, shares: int) -> list[tuple[int, int]]:
+    """Return one of several parts of spans, which differ by a row at most."""
+    each, more = divmod(sum(count for _, count in spans), shares)
+    begin = share * each + min(share, more)
+    end, at, own = begin + each + (share < more), 0, list[tuple[int, int]]()
+    for first, count in spans:
+        low, high = max(begin - at, 0), min(end - at, count)
+        if low < high:
+            own.append((first + low, high - low))
+        at += count
+    return own
+
+
 def user_cache() -> Path:
     """Return the folder in which the encoded rows of tables are kept by default."""
     import platformdirs
@@ -820,7 +1081,7 @@ def dataset_in_chunks(
 
     The first call reads the files several times and writes the inputs of the network to a folder in `cache`.
     Later calls with the same files and options take them from there. A call that was killed goes on with
-    the encoding where it was.
+    the encoding where it was. Several processes that train together (`hosts`) read and write a share each.
 
     Parameters
     ----------
@@ -839,25 +1100,34 @@ def dataset_in_chunks(
     ------
     InputError
         See `targets.from_frame`; or if the disk is full, the files change while they are read, or the memory
-        is too small for a block of rows.
+        is too small for a block of rows; or if one of several processes does not see the cache of the first.
     """
-    limit = memory_limit(reading.memory)
-    most = CHUNK if reading.memory is None else min(CHUNK, limit // SHARE)
-    cells = min(tables.SLICE, max(SMALL, limit // 1024))
     own, frames = (files, None) if isinstance(files, list) else ([], files)
-    parts = Parts(path, own, reading.file, cells, limit // SHARE, frames)
+    parts = Parts(path, own, reading.file, 0, 0, frames)
     facts = parts.facts()
-    folder = cache / _key(facts, reading, hold)
-    if (found := _whole(folder)) is None:
-        with sole_writer(folder):
-            if (found := _whole(folder)) is None:  # another process may have ended it
-                _make(parts, facts, reading, hold, name, folder, limit, most, notice)
-                found = _whole(folder)
-                assert found is not None
-    else:
-        found[0].tell(notice)
+    hosts.all_equal(
+        {
+            "files": str([fact._replace(modified=0) if isinstance(fact, Facts) else fact for fact in facts]),
+            "settings": str(reading.given()),
+        }
+    )
+    told = hosts.exchanged(
+        lambda: json.dumps([memory_limit(reading.memory), _key(facts, reading, hold)]).encode()
+    )
+    limit, key = json.loads(told[0])
+    most = CHUNK if reading.memory is None else min(CHUNK, limit // SHARE)
+    folder = cache / key
+    parts = replace(parts, cells=min(tables.SLICE, max(SMALL, limit // 1024)), most=limit // SHARE)
+    with hosts.told_of_the_lost(f"nothing is lost; {hosts.AGAIN}"), ExitStack() as stack:
+        if not (whole := _is(lambda: _whole(folder))):
+            _enter(folder, stack)
+            whole = _is(lambda: _whole(folder))  # another training may have ended it
+        if not whole:
+            _make(parts, facts, reading, hold, name, folder, limit, most, notice)
+    about, record = _seen(lambda: _whole(folder), folder)
+    if whole:
+        about.tell(notice)
         notice(f"the encoded rows are taken from {folder}")
-    about, record = found
     about.check_memory(most)
     reader = Reader(folder, _arrays(about), record["sizes"])
     of_class = _of_class(about, reading, np.array(record["counts"][:1]).reshape(-1))
@@ -900,17 +1170,18 @@ def _make(
 ) -> None:  # fmt: skip
     """Write a cache, from where an earlier process left it."""
     start = time.perf_counter()
-    about = About.load(folder)
-    if about is None:
-        about = _learn(parts, reading, hold, name, limit, notice)
-        about.save(folder)
-    else:
+    parts = parts.share()
+    if _is(lambda: About.load(folder)):
+        about = _seen(lambda: About.load(folder), folder)
         about.tell(notice)
+    else:
+        about = _learn(parts, reading, hold, name, limit, notice)
+        _by_first(lambda: about.save(folder))
     _of_class(about, reading, np.ones(len(about.dataset.classes)))  # which may refuse
     about.check_memory(most)
     learned = time.perf_counter()
     _encode(parts, facts, about, folder, notice)
-    size = sum(_bytes(array, folder) for array in _arrays(about))
+    size = sum(_bytes(array, folder / shard) for array in _arrays(about) for shard in _shards())
     notice(
         f"{about.rows:,} rows: statistics in {learned - start:.1f} s, encoded in"
         f" {time.perf_counter() - learned:.1f} s; {written(size)} in {folder}"

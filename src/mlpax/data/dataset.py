@@ -67,10 +67,11 @@ class Chunks(Protocol):
         """The codes of the embeddings that occur in training rows: (rows, embeddings)."""
         ...
 
-    def chunk(self, number: int) -> Chunk:
-        """Return the rows of a chunk. The chunks of all passes are numbered one after another, from 0.
+    def chunk(self, number: int, share: int = 0, shares: int = 1) -> Chunk:
+        """Return the rows of a chunk, or one of several equal shares of them.
 
-        All have as many rows.
+        The chunks of all passes are numbered one after another, from 0. All chunks, and all shares, have as
+        many rows.
         """
         ...
 

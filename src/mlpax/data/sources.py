@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from mlpax import hosts
 from mlpax.data import images, named_sets, tables
 from mlpax.data.arrays import is_arrays, labels_beside, read_arrays, read_rows
 from mlpax.data.chunks import dataset_in_chunks, user_cache
@@ -289,13 +290,21 @@ def check_streamed(reading: Reading) -> None:
 
 
 def _is_larger(shown: str, files: list[Path], reading: Reading) -> bool:
-    """Whether a table, whose files can be read in batches, is trained in chunks.
+    """Whether a table, whose files can be read in batches, is trained in chunks. The first process decides.
 
     Raises
     ------
     InputError
         If the user asks for a cache, and the table or an option does not go with one.
     """
+
+    def decide() -> bytes:
+        return b"1" if _is_larger_here(shown, files, reading) else b""
+
+    return hosts.exchanged(decide)[0] == b"1"
+
+
+def _is_larger_here(shown: str, files: list[Path], reading: Reading) -> bool:
     others = sorted(reading.given().keys() & WHOLE)
     if reading.cache is None:
         if others or not files or (limit := memory_limit(reading.memory)) < LEAST:

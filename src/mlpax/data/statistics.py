@@ -1,6 +1,8 @@
 """Statistics of columns from several passes over their rows, which need not fit in memory."""
 
+import io
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,7 +15,8 @@ from mlpax.errors import InputError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["BYTES", "LEVELS", "Counts", "Quartiles", "Statistic", "statistic_of"]
+__all__ = ["BYTES", "LEVELS", "Counter", "Counts", "Quartiles", "Statistic", "bytes_of", "frame_of", "packed",
+           "statistic_of", "unpacked"]  # fmt: skip
 
 HALF = 1 << 16  # values of half a key of 32 bits
 BYTES = 4 << 20  # that the counts of a column take, at most four bins and some
@@ -22,8 +25,25 @@ NEAR = 1 << 16  # different numbers that float32 does not tell apart, and that a
 QUARTILES = (0.25, 0.5, 0.75)
 
 
+class Counter(Protocol):
+    """What is counted in a pass. Several processes that have counted some of the rows each add it up."""
+
+    def counted(self) -> bytes:
+        """Return what this process has counted in the present pass."""
+        ...
+
+    def add_up(self, every: list[bytes]) -> None:
+        """Take what all processes have counted in the present pass, this one too, for what it has counted."""
+        ...
+
+
 class Statistic(Protocol):
     """What the training rows tell of a column, read in pieces of any size and in as many passes as asked."""
+
+    @property
+    def counters(self) -> Sequence[Counter]:
+        """What processes add up before they end a pass."""
+        ...
 
     def add(self, values: "pl.Series") -> None:
         """Take in some rows. In each pass every row comes once."""
@@ -79,11 +99,7 @@ class Quartiles:
             values, counts = np.unique(finite[keys == key], return_counts=True)
             for value, count in zip(values.tolist(), counts.tolist(), strict=True):
                 counted[value] = counted.get(value, 0) + count
-            if len(counted) > NEAR:
-                raise InputError(
-                    f"column {self.name!r} holds more than {NEAR:,} different numbers near"
-                    f" {next(iter(counted)):.10g}, which float32 does not tell apart; subtract a constant"
-                )
+        self._check_near()
 
     def settle(self) -> bool:
         """End a pass; see `Statistic`."""
@@ -100,6 +116,45 @@ class Quartiles:
             self.bins = {}
             self.near = {key: {} for key in keys}
         return not self.rows or self.stage == 3 or (self.stage == 2 and self.exact)
+
+    def counted(self) -> bytes:
+        """Return what this process has counted in the present pass; see `Counter`."""
+        near = self.near.values()
+        return packed(
+            ends=np.array([self.least, self.largest]),
+            rows=np.array([self.rows, self.lacking, self.exact]),
+            bins=np.array([*self.bins.values()]),
+            kinds=np.array([len(counts) for counts in near], np.int64),
+            values=np.array([value for counts in near for value in counts], np.float64),
+            counts=np.array([count for counts in near for count in counts.values()], np.int64),
+        )
+
+    def add_up(self, every: list[bytes]) -> None:
+        """Take what all processes have counted in the present pass; see `Counter`."""
+        found = [unpacked(content) for content in every]
+        if self.stage == 0:
+            rows = np.array([part["rows"] for part in found])
+            self.rows, self.lacking, self.exact = *map(int, rows[:, :2].sum(axis=0)), bool(rows[:, 2].all())
+            self.least = min(part["ends"][0] for part in found)
+            self.largest = max(part["ends"][1] for part in found)
+        for k, key in enumerate(self.bins):
+            self.bins[key] = np.sum([part["bins"][k] for part in found], axis=0)
+        near = {key: dict[float, int]() for key in self.near}
+        for part in found:
+            keys = np.repeat(np.fromiter(near, np.int64, len(near)), part["kinds"]).tolist()
+            for key, value, count in zip(keys, part["values"].tolist(), part["counts"].tolist(), strict=True):
+                near[key][value] = near[key].get(value, 0) + count
+        self.near = near
+        self._check_near()
+
+    def _check_near(self) -> None:
+        """Raise an error if too many different numbers are near a quartile."""
+        for counted in self.near.values():
+            if len(counted) > NEAR:
+                raise InputError(
+                    f"column {self.name!r} holds more than {NEAR:,} different numbers near"
+                    f" {next(iter(counted)):.10g}, which float32 does not tell apart; subtract a constant"
+                )
 
     def robust(self) -> tuple[float, float]:
         """Return median and scale, as `columns.robust_of` does."""
@@ -152,6 +207,34 @@ def _place(counts: np.ndarray, rank: int) -> tuple[int, int]:
     return place, rank - int(ends[place] - counts[place])
 
 
+def packed(**arrays: np.ndarray) -> bytes:
+    """Return arrays as bytes, for other processes."""
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
+    return file.getvalue()
+
+
+def unpacked(content: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays that `packed` has made bytes of."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as found:
+        return {name: found[name] for name in found.files}
+
+
+def bytes_of(frame: "pl.DataFrame | None") -> np.ndarray:
+    """Return a frame as an array of bytes, which is empty for None."""
+    file = io.BytesIO()
+    if frame is not None:
+        frame.write_ipc(file)
+    return np.frombuffer(file.getvalue(), np.uint8)
+
+
+def frame_of(content: np.ndarray) -> "pl.DataFrame | None":
+    """Return the frame that `bytes_of` has made bytes of."""
+    import polars as pl
+
+    return pl.read_ipc(io.BytesIO(content.tobytes())) if content.size else None
+
+
 class Counts:
     """How often each cell of a column occurs, up to `LEVELS` different ones."""
 
@@ -169,14 +252,33 @@ class Counts:
         if isinstance(values.dtype, pl.Categorical | pl.Enum):
             values = values.cast(pl.String)
         of_batch = values.rename("value").value_counts(name="count").cast({"count": pl.Int64})
+        self._add(of_batch)
+
+    def _add(self, found: "pl.DataFrame") -> None:
+        """Add cells and how often each occurs."""
+        import polars as pl
+
         if self.frame is None:
-            self.frame = of_batch
+            self.frame = found
         else:
-            both = pl.concat([self.frame, of_batch], how="vertical_relaxed")
+            both = pl.concat([self.frame, found], how="vertical_relaxed")
             self.frame = both.group_by("value").agg(pl.col("count").sum())
         self.many = self.frame.height > LEVELS
         if self.many:
             self.frame = None
+
+    def counted(self) -> bytes:
+        """Return what this process has counted; see `Counter`."""
+        return packed(many=np.array(self.many), frame=bytes_of(self.frame))
+
+    def add_up(self, every: list[bytes]) -> None:
+        """Take what all processes have counted; see `Counter`."""
+        found = [unpacked(content) for content in every]
+        self.frame, self.many = None, any(part["many"] for part in found)
+        for part in found:
+            if not self.many and (frame := frame_of(part["frame"])) is not None:
+                self._add(frame)
+        self.frame = None if self.many else self.frame
 
     def cells(self) -> "tuple[pl.Series, list[int]]":
         """Return the different cells in order, and how often each occurs."""
@@ -190,6 +292,7 @@ class _OfNumbers:
 
     def __init__(self, name: str, kind: Kind) -> None:
         self.name, self.kind, self.found = name, kind, Quartiles(name)
+        self.counters = [self.found]
 
     def add(self, values: "pl.Series") -> None:
         import polars as pl
@@ -210,7 +313,7 @@ class _OfDates:
 
     def __init__(self, name: str, kind: Kind) -> None:
         self.name, self.kind = name, kind
-        self.parts = [Quartiles(name) for _ in DATE_PARTS]
+        self.parts = self.counters = [Quartiles(name) for _ in DATE_PARTS]
 
     def add(self, values: "pl.Series") -> None:
         for part, x in zip(self.parts, date_parts(typed(values, self.kind)).T, strict=True):
@@ -233,6 +336,7 @@ class _OfCategories:
 
     def __init__(self, name: str, kind: Kind) -> None:
         self.name, self.kind, self.counts = name, kind, Counts(name)
+        self.counters = [self.counts]
 
     def add(self, values: "pl.Series") -> None:
         self.counts.add(values)
@@ -258,7 +362,7 @@ class _OfSample:
     """The statistic of a column that some of the training rows tell: of free text, or one left out."""
 
     def __init__(self, values: "pl.Series", kind: Kind) -> None:
-        self.found = fit_column(values, kind)
+        self.found, self.counters = fit_column(values, kind), list[Counter]()
 
     def add(self, values: "pl.Series") -> None:
         pass

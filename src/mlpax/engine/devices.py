@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from mlpax.engine import hosts
+from mlpax import hosts
 from mlpax.engine.forward import has_accelerator
 from mlpax.errors import InputError, counted
 

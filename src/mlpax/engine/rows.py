@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from mlpax.errors import InputError
 from mlpax.seeds import member_seeds, rng
 
 __all__ = ["Data", "Orders", "Scaling", "aligned", "all_finite", "bucket", "dealt", "fit_scaling",
-           "orders_of", "orders_of_devices", "orders_of_members", "place", "row_order",
+           "orders_of", "orders_of_devices", "orders_of_members", "place", "place_shares", "row_order",
            "without_rows"]  # fmt: skip
 
 # `orders(done, count)` gives the row orders of the `count` epochs after the first `done`, as (count, bucket);
@@ -63,7 +63,9 @@ class Data(NamedTuple):
     weight: np.ndarray  # (bucket,) float32
     n: np.int32  # rows before the padding
     steps: np.int32  # minibatches of an epoch
-    counted: np.int32  # rows that an evaluation counts: without those that `drop_last` leaves out
+    counted: (
+        np.int32
+    )  # rows that an evaluation counts: without those that `drop_last` leaves out; see `place_shares`
     variance: np.ndarray  # (outputs,) of the targets, for R²; () of labels
     shift: np.ndarray  # () or (features,) float32
     scale: np.ndarray  # () or (features,) float32
@@ -158,6 +160,60 @@ def place(
         shift=np.asarray(shift, dtype),
         scale=np.asarray(scale, dtype),
     )
+
+
+def place_shares(
+    shares: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    devices: int,
+    *,
+    batch_size: int,
+    variance: np.ndarray,
+    drop_last: bool = False,
+) -> Data:
+    """Make the rows of this process's devices ready for minibatches; other processes hold the other rows.
+
+    Parameters
+    ----------
+    shares : sequence of (X, y, weight)
+        The rows of each device of this process, as `place` takes them. All devices, also those of other
+        processes, have as many rows. The weights of one may all be 0.
+    devices : int
+        The devices of all processes together.
+    batch_size : int
+        Rows of a minibatch of all devices together.
+    variance : array of shape (outputs,), or () of labels
+        Of the targets of all rows.
+    drop_last : bool, default False
+
+    Returns
+    -------
+    Data
+        `X`, `y` and `weight` have the padded rows of this process's devices one after the other. `n` and
+        `steps` are of all devices together, and `counted` is an array of shape (devices,).
+
+    Raises
+    ------
+    InputError
+        If a value is NaN or infinite.
+    """
+    held, each = len(shares[0][1]), batch_size // devices
+    size = bucket(held, each)
+    steps = held // each if drop_last else math.ceil(held / each)
+    X, y, weight = (aligned((len(shares) * size, *a.shape[1:]), _type_of(a)) for a in shares[0])
+    for k, share in enumerate(shares):
+        for to, rows in zip((X, y, weight), share, strict=True):
+            if rows.dtype.kind == "f" and not all_finite(rows):
+                raise InputError("the rows hold NaN or infinite values; all must be finite")
+            own = to[k * size : (k + 1) * size]
+            own[:held] = rows
+            own[held:] = 0 if to is weight else rows[-1]
+    counted: Any = np.full(devices, min(held, steps * each), np.int32)
+    whole = np.int32(held * devices), np.int32(steps), counted, variance.astype(np.float32)
+    return Data(X, y, weight, *whole, np.zeros((), np.float32), np.ones((), np.float32))
+
+
+def _type_of(array: np.ndarray) -> npt.DTypeLike:
+    return np.int32 if array.dtype.kind in "iub" else np.float32
 
 
 def without_rows(data: Data) -> Data:

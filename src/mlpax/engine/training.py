@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
+from mlpax import hosts
 from mlpax.engine import population
 from mlpax.engine.forward import has_accelerator
 from mlpax.engine.native import epoch as native
@@ -35,10 +36,25 @@ if TYPE_CHECKING:
 
     from mlpax.engine.xla.epoch import Programs
 
-__all__ = ["Record", "Training", "arrays_of", "backend_for", "cannot_pay", "chosen", "device_kind",
-           "epochs", "epochs_of_chunks", "fit", "initial_params", "initial_state", "is_small", "state_of",
-           "together",
-           "training_of"]  # fmt: skip
+__all__ = [
+    "Record",
+    "Training",
+    "arrays_of",
+    "backend_for",
+    "cannot_pay",
+    "check_devices",
+    "chosen",
+    "device_kind",
+    "epochs",
+    "epochs_of_chunks",
+    "fit",
+    "initial_params",
+    "initial_state",
+    "is_small",
+    "state_of",
+    "together",
+    "training_of",
+]  # fmt: skip
 
 EPOCHS_A_CALL = 10  # of a small epoch
 SMALL_EPOCH = 2e8  # floating-point operations: a few milliseconds
@@ -120,7 +136,7 @@ def training_of(
         not recorded.
     """
     devices = recipe.devices
-    _check_devices(recipe)
+    check_devices(recipe)
     for name, rows in (("training", data), ("validation", valid)):
         if rows is None or (name == "validation" and not recipe.drop_last):
             continue
@@ -142,7 +158,7 @@ def training_of(
     return Training(plan, hyper_of(recipe), orders, backend, members=recipe.members, devices=devices)
 
 
-def _check_devices(recipe: Recipe) -> None:
+def check_devices(recipe: Recipe) -> None:
     """Raise an error if the devices cannot have equal shares of a minibatch, or of the members."""
     name = "batch_size" if recipe.members == 1 else "members"
     shared, devices = getattr(recipe, name), recipe.devices
@@ -259,7 +275,8 @@ def epochs(
         Training and validation rows (`rows.place`); validation may be None.
     training : Training
     epochs_a_call : int, optional
-        Epochs that share a call of the program; by default 10 of a small epoch, else 1.
+        Epochs that share a call of the program; by default 10 of a small epoch, else 1. Several processes,
+        which may be slow together, run 1: between calls they hear that they shall end.
     timed : bool, default True
         Whether `seconds` excludes compiling and, for epochs that do not share a call, evaluation. Costs a
         first call that runs nothing.
@@ -281,6 +298,8 @@ def epochs(
         Of several networks, when those of all have been.
     """
     plan, hyper, backend = training.plan, training.hyper, training.backend
+    if hosts.count() > 1:
+        epochs_a_call = 1
     if training.members > 1:
         run = together(state, data, valid, training, epochs_a_call)
         yield from population.epochs(state, plan, hyper, run)

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from mlpax import hosts
 from mlpax.data.dataset import Dataset, HoldOut, split
 from mlpax.data.memory import memory_limit, written
 from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
-from mlpax.engine.rows import Data, fit_scaling, place, without_rows
+from mlpax.engine.rows import Data, fit_scaling, place, place_shares, without_rows
 from mlpax.engine.state import State, diverged, without
 from mlpax.engine.table_network import (
     TableParams,
@@ -25,6 +26,7 @@ from mlpax.engine.table_network import (
 from mlpax.engine.training import (
     Record,
     Training,
+    check_devices,
     chosen,
     epochs,
     epochs_of_chunks,
@@ -202,8 +204,7 @@ def prepare(
     InputError
         If the data cannot be trained on, or the recipe wants validation rows and there are none.
     """
-    if recipe.devices > 1:
-        check_in_memory(dataset, "a training on several devices")
+    check_devices(recipe)
     placed = {} if placed is None else placed
     if recipe.refit and not recipe.patience:
         raise InputError("refit trains for the epochs that early stopping finds; set patience, such as 16")
@@ -339,7 +340,8 @@ def _table(
         made = _model(dataset, recipe, networks, columns=columns, backend=training.backend)
         return _calibrated(made, X_valid, y_valid, dataset.weight_valid) if dataset.classes else made
 
-    chunk = partial(_chunk, dataset, mean, options) if dataset.chunks else None
+    sharing = recipe.devices if recipe.members == 1 else 1  # devices; of members each takes all rows
+    chunk = partial(_chunk, dataset, (mean, deviation), options, sharing) if dataset.chunks else None
     if (kind := tuple(options.values())) not in placed:
         held = place(X_valid, y_valid, weight=dataset.weight_valid, **options) if len(X_valid) else None
         own = without_rows(chunk(0)) if chunk else place(dataset.X_train, y, weight=dataset.weight, **options)
@@ -361,11 +363,30 @@ def _table(
     )
 
 
-def _chunk(dataset: Dataset, mean: np.ndarray, options: dict[str, Any], number: int) -> Data:
-    """Return a chunk of the training rows, ready for minibatches; see `Chunks.chunk`."""
+def _chunk(
+    dataset: Dataset,
+    target: tuple[np.ndarray, np.ndarray],
+    options: dict[str, Any],
+    devices: int,
+    number: int,
+) -> Data:
+    """Return a chunk of the training rows, ready for minibatches; of several devices, the rows of those here.
+
+    See `Chunks.chunk`. `target` is mean and deviation.
+    """
     assert dataset.chunks is not None
-    X, y, weight = dataset.chunks.chunk(number)
-    return place(X, y if dataset.classes else y - mean, weight=weight, **options)
+    mean, deviation = target
+    each = -(-devices // hosts.count())
+    here = range(hosts.index() * each, (hosts.index() + 1) * each) if devices > 1 else range(1)
+    shares = list[tuple[np.ndarray, np.ndarray, np.ndarray]]()
+    for device in here:
+        X, y, weight = dataset.chunks.chunk(number, device, devices)
+        shares.append((X, y if dataset.classes else y - mean, weight))
+    if devices > 1:
+        variance = np.zeros(()) if dataset.classes else deviation**2
+        return place_shares(shares, devices, variance=variance, **options)
+    ((X, y, weight),) = shares
+    return place(X, y, weight=weight, **options)
 
 
 def _begun(

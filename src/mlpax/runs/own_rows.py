@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlpax import hosts
 from mlpax.data.columns import Text
 from mlpax.data.dataset import Dataset
 from mlpax.data.sources import MEMORY, InMemory, Wanted, source
@@ -92,7 +93,8 @@ def own_rows(
         If the data are not as they were; see also `rows_of`.
     """
     config = read_config(run)
-    dataset = rows_of(config, data_dir, moved, notice)
+    with hosts.alone():  # one of several processes may look at a run
+        dataset = rows_of(config, data_dir, moved, notice)
     if dataset.fingerprint != config.fingerprint:  # then other rows would be held out than were
         data = moved if isinstance(moved, Path) else config.dataset
         raise InputError(

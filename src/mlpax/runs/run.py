@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlpax import hosts
 from mlpax.atomic import TEMPORARY, check_folder
 from mlpax.data import images
 from mlpax.data.dataset import Dataset
 from mlpax.data.reading import Reading
 from mlpax.data.sources import short_name
-from mlpax.engine import hosts
 from mlpax.engine.native.library import instructions
 from mlpax.engine.plan import Pytree
 from mlpax.engine.population import lost_members
@@ -67,7 +67,6 @@ from mlpax.runs.run_files import (
 __all__ = ["Every", "check_run_folder", "check_same", "config_of", "new_folder", "tell_versions", "train"]
 
 
-AGAIN = "start all processes again by the same command"
 REFIT = "refit"  # the folder of the training on all rows, in that of its run
 
 
@@ -115,7 +114,7 @@ def train(
     `on_epoch`, the run finishes the current epoch, writes everything and raises. A second signal ends the
     process at once; this does not damage the run either.
 
-    If several processes train together (`engine.hosts`), the first one writes the directory. They resume a
+    If several processes train together (`hosts`), the first one writes the directory. They resume a
     run without `resume`, because a launcher starts them again by the same command.
 
     Parameters
@@ -182,7 +181,7 @@ def train(
     hosts.all_equal(
         {"data": config.fingerprint, "settings": config.identity, "versions": str(config.versions)}
     )
-    with hosts.told_of_the_lost(f"nothing is lost; {AGAIN}"):
+    with hosts.told_of_the_lost(f"nothing is lost; {hosts.AGAIN}"):
         if hosts.index() > 0:
             return _follow(problem, config)
         with _writing(path, config, dataset, problem, network, resume, before, notice) as (run, caught):
@@ -308,7 +307,7 @@ def _is_over(last: Record, recipe: Recipe) -> bool:
 def _interruption(caught: list[int], where: str, path: Path | None = None) -> InterruptedRun:
     """Return the error of a run that a signal has ended; another process may have got it."""
     number = caught[0] if caught else int(signal.SIGTERM)
-    remedy = AGAIN if hosts.count() > 1 else f"go on with: mlpax resume {path}"
+    remedy = hosts.AGAIN if hosts.count() > 1 else f"go on with: mlpax resume {path}"
     return InterruptedRun(number, f"interrupted after epoch {where}; nothing is lost; {remedy}")
 
 
@@ -477,7 +476,9 @@ class _Run:
         seconds = sum(row["seconds"] for row in history + (again.history if again else []))
         result = Result(ended, len(history), best, seconds, metrics, len(again.history) if again else 0)
         write_json(self.path / "result.json", result._asdict())
-        if kept:
+        if kept and (
+            hosts.count() == 1 or ended != "interrupted"
+        ):  # a launcher may wait for a few seconds only
             self._draw(kept)
         return result
 

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from mlpax import hosts
 from mlpax.data.packed import is_input
 from mlpax.data.reading import Reading
 from mlpax.data.sources import MEMORY, InMemory, Ready, Table, ToTrain, Wanted, short_name, source
-from mlpax.engine import hosts
 from mlpax.engine.devices import backend_on, on_device
 from mlpax.errors import InputError, Notice
 from mlpax.model.finetune import shape_of

@@ -96,7 +96,7 @@ def place(data: Data, mesh: Mesh, batch_size: int) -> Data:
     Parameters
     ----------
     data : Data
-        All rows, on the host.
+        All rows, on the host, or those of this process's devices (`rows.place_shares`).
     mesh : Mesh
     batch_size : int
         Rows of a minibatch on each device.
@@ -109,15 +109,22 @@ def place(data: Data, mesh: Mesh, batch_size: int) -> Data:
     """
     n, devices = int(data.n), mesh.size
     size = bucket(math.ceil(n / devices), batch_size)
+    shared = np.ndim(data.counted) > 0  # the rows are those of the devices here
+    first = jax.process_index() * len(mesh.local_devices)
 
     def rows(array: np.ndarray, fill: float | None = None) -> Any:
         def own(index: Any) -> np.ndarray:
-            return dealt(array, n, (index[0].start or 0) // size, devices, size, fill=fill)
+            device = (index[0].start or 0) // size
+            if shared:
+                return array[(device - first) * size : (device - first + 1) * size]
+            return dealt(array, n, device, devices, size, fill=fill)
 
         shape = devices * size, *array.shape[1:]
         return jax.make_array_from_callback(shape, NamedSharding(mesh, SPLIT), own)
 
-    each = [len(range(device, int(data.counted), devices)) for device in range(devices)]
+    each = data.counted
+    if not shared:
+        each = [len(range(device, int(data.counted), devices)) for device in range(devices)]
     return data._replace(
         X=rows(data.X),
         y=rows(data.y),

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mlpax.engine import hosts
+from mlpax import hosts
 from mlpax.errors import InputError
 
 
@@ -78,7 +78,7 @@ def test_tasks_that_train_each_for_itself_are_told(monkeypatch):
 def test_without_a_launcher_auto_is_refused():
     """In a process of its own, since JAX can be told only before its first use."""
     code = """
-from mlpax.engine import hosts
+from mlpax import hosts
 from mlpax.errors import InputError
 try:
     hosts.join("auto", wait=5)
@@ -102,7 +102,7 @@ def test_a_process_that_waits_in_vain_says_so_and_ends():
 def test_a_process_alone_loads_no_jax():
     code = """
 import sys
-from mlpax.engine import hosts
+from mlpax import hosts
 hosts.join()
 hosts.all_equal({"data": "a"})
 with hosts.leading(), hosts.told_of_the_lost(""):

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 
@@ -16,27 +16,39 @@ import numpy as np
 
 from mlpax.errors import InputError, MlpaxError, Notice, unknown
 
-__all__ = ["HEARTBEAT", "all_equal", "any_of", "count", "from_first", "index", "join", "leading", "leave",
-           "told_of_the_lost"]  # fmt: skip
+__all__ = ["AGAIN", "HEARTBEAT", "all_equal", "alone", "any_of", "count", "exchanged", "from_first", "index",
+           "join", "leading", "leave", "told_of_the_lost"]  # fmt: skip
 
+AGAIN = "start all processes again by the same command"
 HEARTBEAT = 10  # seconds after which a silent host is taken for dead
 TASKS = {  # how launchers tell a process that it is one of several
     "SLURM": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
     "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
 }
 _ALONE: list[bool] = []  # whether this process has failed to meet the others
+_APART: list[bool] = []  # whether this process does something that the others do not, see `alone`
 _WELL, _ILL = b"\x01", b"\x00"
 
 
 def count() -> int:
     """Return the number of processes that JAX knows, 1 for a process alone."""
     jax = sys.modules.get("jax")
-    return jax.process_count() if jax and jax.distributed.is_initialized() else 1
+    return jax.process_count() if jax and not _APART and jax.distributed.is_initialized() else 1
 
 
 def index() -> int:
     """Return the number of this process, 0 for the first and for a process alone."""
     return sys.modules["jax"].process_index() if count() > 1 else 0
+
+
+@contextmanager
+def alone() -> Generator[None]:
+    """Let this process do something without the others, which do not wait for it."""
+    _APART.append(True)
+    try:
+        yield
+    finally:
+        _APART.pop()
 
 
 def join(
@@ -265,6 +277,37 @@ def all_equal(parts: Mapping[str, str]) -> None:
         )
 
 
+def exchanged(work: Callable[[], bytes]) -> list[bytes]:
+    """Return what `work` returns in each process. All wait for the slowest.
+
+    Parameters
+    ----------
+    work : callable
+        Called once.
+
+    Raises
+    ------
+    Exception
+        That of `work`.
+    InputError
+        In the other processes if `work` fails in one, with its number and message.
+    """
+    if count() == 1:
+        return [work()]
+    failed: Exception | None = None
+    try:
+        content = _WELL + work()
+    except Exception as error:
+        failed, content = error, _ILL + str(error).encode()
+    sizes = _gathered(np.array([len(content)], np.int32)).ravel().tolist()
+    sent = np.zeros(1 << max(sizes).bit_length(), np.uint8)  # few different sizes: each compiles a program
+    sent[: len(content)] = np.frombuffer(content, np.uint8)
+    rows = zip(_gathered(sent), sizes, strict=True)
+    if failed:
+        raise failed
+    return [_heard(row[:size].tobytes(), process) for process, (row, size) in enumerate(rows)]
+
+
 def from_first(content: bytes = b"") -> bytes:
     """Return what the first process gives, on all processes.
 
@@ -283,9 +326,9 @@ def from_first(content: bytes = b"") -> bytes:
     return _heard(np.asarray(multihost_utils.broadcast_one_to_all(held), np.uint8).tobytes())
 
 
-def _heard(message: bytes) -> bytes:
+def _heard(message: bytes, process: int = 0) -> bytes:
     if message[:1] == _ILL:
-        raise InputError(f"process 0: {message[1:].decode(errors='replace')}")
+        raise InputError(f"process {process}: {message[1:].decode(errors='replace')}")
     return message[1:]
 
 
