@@ -353,14 +353,8 @@ def _table(
     classes = of_each if several else ()
     training = training_of(recipe, data, valid, "table", metrics, loss, classes=classes)
     recipe = recipe.replace(backend=training.backend)
-    return Problem(
-        data=data,
-        valid=valid,
-        training=training,
-        params=starts if recipe.members > 1 else starts[0],
-        model=model,
-        chunk=chunk,
-    )
+    params = starts if recipe.members > 1 else starts[0]
+    return Problem(data=data, valid=valid, training=training, params=params, model=model, chunk=chunk)
 
 
 def _chunk(
