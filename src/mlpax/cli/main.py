@@ -278,6 +278,7 @@ def train(
         with on_device(device), start.folder(out, short_name(data), wanted.name("folds")) as path:
             _train_folds(path, folds, reading, **told)
         return
+    start.check_out(out, resume)
     ready = found.to_train(wanted, reading, heard, progress=not silent)
     where: Any = {"data": data, "data_dir": data_dir, "device": device, "finetune": finetune}
     with start.on_rows(ready, reading, out, resume=resume, **where) as prepared:

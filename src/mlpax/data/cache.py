@@ -222,6 +222,10 @@ class Writer:
         self.hashes = {name: _hash_from(rows) for name in self.arrays}
         write_record(self.folder / PROGRESS, self.progress.to_json())
 
+    def forget(self) -> None:
+        """Take nothing that was committed for whole: the next writer begins anew."""
+        (self.folder / PROGRESS).unlink(missing_ok=True)
+
     def close(self) -> None:
         _close(self.files)
 

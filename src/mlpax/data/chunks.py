@@ -34,7 +34,7 @@ from mlpax.data.cache import (
     sole_writer,
     write_record,
 )
-from mlpax.data.columns import Category, Columns, Input, LeftOut, checked
+from mlpax.data.columns import Category, Columns, Input, LeftOut, checked, fit_column
 from mlpax.data.dataset import Chunk, Dataset, HoldOut, Split, from_arrays
 from mlpax.data.frames import Frames
 from mlpax.data.kinds import Kind, kind_of_type, tell_kinds
@@ -69,7 +69,8 @@ from mlpax.data.targets import (
     tell_tasks,
     weights_of,
 )
-from mlpax.errors import Guess, InputError, Notice, RowError, listed
+from mlpax.data.text import DIRECTIONS
+from mlpax.errors import Guess, InputError, Notice, RowError, counted, listed
 from mlpax.seeds import rng, row_draws
 from mlpax.stages import ahead, in_order
 
@@ -94,6 +95,7 @@ SEEN = 10  # seconds in which what one host writes is seen by the others
 PARTS = ("train", "valid", "test")
 STORES = {"floats": "<f4", "small": "|u1", "large": "<u2"}  # where the inputs of a column lie
 BESIDE = {"memory", "cache", "strict", "class_weight"}  # options on which the encoded rows do not depend
+FEWEST_BLOCKS = 8  # of a chunk, if the memory has room
 FEWEST_COLUMNS = 16  # whose statistics are learned together, however small the memory
 SMALL = 1 << 16  # cells of the smallest batch
 TOGETHER = 1 << 20  # values that are summed together
@@ -137,8 +139,8 @@ class Parts:
         heights = [0] * len(self.files)
         own = range(hosts.index(), len(self.files), hosts.count())
         told = hosts.exchanged(lambda: json.dumps([self._height(self.files[k]) for k in own]).encode())
-        for process, counted in enumerate(told):
-            heights[process :: hosts.count()] = json.loads(counted)
+        for process, heard in enumerate(told):
+            heights[process :: hosts.count()] = json.loads(heard)
         rows = sum(heights) if self.frames is None else self.frames.rows
         segments = -(-rows // SEGMENT)
         begin, end = (
@@ -218,9 +220,13 @@ class Shares:
     valid: float  # of the rows that are left by `test`
 
     @staticmethod
-    def of(hold: HoldOut, rows: int, columns: int, notice: Notice) -> "Shares":
-        """Return the shares that a user asks for; smaller ones, with a notice, if they are too many."""
-        most = max(1, HELD // columns) / rows
+    def of(hold: HoldOut, rows: int, features: int, memory: int, notice: Notice) -> "Shares":
+        """Return the shares that a user asks for; smaller ones, with a notice, if they are too many.
+
+        They are for about so many inputs of the network, and may take some bytes of memory together.
+        """
+        each = min(HELD, memory // 4 // 2)
+        most = max(1, each // features) / rows
         shares = {"test": hold.test, "validation": hold.validation}
         for name, share in shares.items():
             if share > most:
@@ -281,8 +287,9 @@ class About:
         if (size := held * self.rows * row) > HELD_CHUNKS * most:
             raise InputError(
                 f"the rows that are held out take about {written(size)}, and --memory leaves"
-                f" {written(HELD_CHUNKS * most)} for them; raise it, or hold out fewer with --validation"
-                f" {max(held * HELD_CHUNKS * most / size / 2, 1e-6):.1g}"
+                f" {written(HELD_CHUNKS * most)} for them; raise it to"
+                f" {written(math.ceil(size / HELD_CHUNKS) * SHARE, '')}, or hold out fewer with --validation"
+                " and --test"
             )
 
     def save(self, folder: Path) -> None:
@@ -358,17 +365,21 @@ def _learn(parts: Parts, reading: Reading, hold: HoldOut, name: str, limit: int,
     labels = _labels(counts, sample, reading, kinds, tell)
     classes = tuple(of.classes for of in labels.values() if of.classes)
     check_class_weight(reading.class_weight, targets, classes)
-    shares = Shares.of(hold, rows, sample.width, tell)
     inputs = inputs_of(sample, {*targets, reading.weight}, targets)
+    features = sum(_features(inputs[name], kinds[name]) for name in inputs.columns)
+    shares = Shares.of(hold, rows, features, HELD_CHUNKS * (limit // SHARE) // 2, tell)
     known = _Known({n: kinds[n] for n in targets}, labels[targets[0]].task, shares)
     learned = inputs.filter(shares.split(chosen).train & known.present(sample).to_numpy())
     statistics = {n: statistic_of(kinds[n], learned[n]) for n in inputs.columns}
-    lacking = _passes(parts, dict(sample.schema), statistics, known, limit)
+    of_classes = {n: statistic_of(Kind("category"), sample[n]) for n in targets if classes}
+    lacking = _passes(parts, dict(sample.schema), of_classes | statistics, known, limit)
+    for trained, found in zip(of_classes.values(), classes, strict=bool(classes)):
+        _check_classes(cast("Counts", trained.counters[0]), kinds, found)
     if 2 * lacking > rows:
         what, fewer = (f"target {targets[0]!r}", "another") if len(targets) == 1 else ("a target", "fewer")
         raise InputError(f"{what} is missing in {lacking} of {rows} rows, more than half; name {fewer}")
     if lacking:
-        tell(f"dropped {lacking:,} rows without a target")
+        tell(f"dropped {counted(lacking, 'row')} without a target")
     columns = checked(tuple(statistics[n].column() for n in inputs.columns))
     _tell_columns(inputs, columns, kinds, statistics, rows, tell)
     empty, none = np.zeros((0, columns.dense + len(columns.embeddings)), np.float32), _no_labels(labels)
@@ -478,13 +489,38 @@ def _copied() -> "pl.Expr":
 
 def _kinds(sample: "pl.DataFrame", reading: Reading, notice: Notice) -> dict[str, Kind]:
     """Tell what the columns hold; of one that is constant in the sample, what it would hold if it was not."""
+    import polars as pl
+
     kinds = tell_kinds(sample, reading, notice)
     for name, kind in kinds.items():
         if kind.name == "constant":
             marks = (*MISSING, *reading.missing)
-            dtype = sample[name].dtype
+            values = sample[name].drop_nulls()
+            dtype = values.dtype
+            if dtype == pl.String and len(values):  # what it is beside numbers
+                beside = pl.DataFrame({name: [values[0], "0", "1", "2.5"]})
+                if (found := tell_kinds(beside, reading, lambda text: None)[name]).name == "number":
+                    kinds[name] = found
+                    continue
             kinds[name] = Kind(kind_of_type(dtype), clock=dtype.is_temporal() and kind.clock, missing=marks)
     return kinds
+
+
+def _check_classes(trained: Counts, kinds: dict[str, Kind], classes: tuple[Any, ...]) -> None:
+    """Raise an error if no training row is of a class."""
+    cells = read_target(trained.cells()[0], kinds[trained.name], "classification").drop_nulls()
+    there = set(encode(cells, classes).tolist())
+    for k, name in enumerate(classes):
+        if k not in there:
+            raise InputError(f"class {name!r} has no training row after the split; choose another seed")
+
+
+def _features(sample: "pl.Series", kind: Kind) -> int:
+    """Return about how many inputs a column will be."""
+    if kind.name == "text":
+        return DIRECTIONS
+    column = fit_column(sample, kind)
+    return 1 if isinstance(column, LeftOut) else max(1, column.features)
 
 
 def _labels(
@@ -751,7 +787,7 @@ def _encode_here(
     """Write the inputs of the rows that this process reads, and return what is written."""
     with room(folder):
         folder.mkdir(exist_ok=True)
-    writer, last = Writer(folder, arrays, parts.begin), min(parts.end, about.rows)
+    writer, last, read = Writer(folder, arrays, parts.begin), min(parts.end, about.rows), set[Path]()
     try:
         done = writer.progress.rows
         if done:
@@ -763,14 +799,31 @@ def _encode_here(
                 piece = frame.head(end - first)
                 if first >= done:
                     _write(writer, about, Batch(first, piece, batch.file))
+                    read.add(batch.file)
                     if (over := first + piece.height) in (end, last):
+                        _check_unchanged(parts, facts, writer, read)
                         writer.commit(over)
+                        read.clear()
                 frame, first = frame.slice(piece.height), first + piece.height
-        if parts.facts() != facts or writer.progress.rows != last:
-            raise InputError(f"{parts.path} was changed while it was read; train again")
+        _check_unchanged(parts, facts, writer)
+        if writer.progress.rows != last:
+            raise InputError(f"{parts.path} has other rows than it had before; train again")
     finally:
         writer.close()
     return writer.progress
+
+
+def _check_unchanged(
+    parts: Parts, facts: list[object], writer: Writer, read: set[Path] | None = None
+) -> None:
+    """Raise an error if a file that was read, or any, has changed; then what was written does not count."""
+    if read is None or parts.frames is not None:
+        same = read is not None or parts.facts() == facts
+    else:
+        same = all(facts_of(f) == fact for f, fact in zip(parts.files, facts, strict=True) if f in read)
+    if not same:
+        writer.forget()
+        raise InputError(f"{parts.path} was changed while it was read; train again")
 
 
 def _bytes(array: Array, folder: Path) -> int:
@@ -802,8 +855,7 @@ def _write(writer: Writer, about: About, batch: Batch) -> None:
         for weight in [name for name in about.kinds if name not in targets]:
             columns["weight"] = weights_of(frame, weight, about.kinds)[:, None]
     about.columns.check_names(frame.columns)
-    split = about.shares.split(batch.rows)
-    for part, mask in zip(PARTS, split, strict=True):
+    for part, mask in zip(PARTS, about.shares.split(batch.rows), strict=True):
         for name, rows in columns.items():
             writer.put(f"{part}-{name}", rows[mask[kept]])
 
@@ -821,17 +873,14 @@ def _stored(frame: "pl.DataFrame", place: Place) -> np.ndarray:
 def _summary(about: About, reader: Reader) -> dict[str, object]:
     """Return what is known of the training rows: their number, the targets, and which codes occur."""
     rows = reader.height("train-y")
+    _check_weights(about, reader)
     if not rows:
         raise InputError("no row is left to train on; hold out fewer rows")
-    _check_weights(about, reader)
     targets = about.dataset.targets
     counts, each = list[list[int]](), [(0.0, 1.0)]
     for k, classes in enumerate(about.dataset.each_classes):
         told = _told(lambda k=k, classes=classes: _counted(reader, k, len(classes)))
         counts.append(np.sum(told, axis=0).tolist())
-        for name, count in zip(classes, counts[-1], strict=True):
-            if not count:
-                raise InputError(f"class {name!r} has no training row after the split; choose another seed")
     if not counts:
         each = [_moments(partial(_of_target, reader, k), target) for k, target in enumerate(targets)]
     mean, deviation = zip(*each, strict=True)
@@ -863,10 +912,10 @@ def _of_target(reader: Reader, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]
 def _check_weights(about: About, reader: Reader) -> None:
     for part, shown in (("train", "training"), ("valid", "validation")):
         name = f"{part}-weight"
-        if name in reader.arrays and reader.height(name):
-            told = _told(lambda name=name: [int(weight.any()) for _, weight in _pieces(reader, name)])
-            if any(map(any, told)):
-                continue
+        if name not in reader.arrays or (part == "valid" and not reader.height(name)):
+            continue
+        told = _told(lambda name=name: [int(weight.any()) for _, weight in _pieces(reader, name)])
+        if not any(map(any, told)):
             column = next(name for name in about.kinds if name not in about.dataset.targets)
             raise InputError(f"weight {column!r} is zero in every {shown} row; give some rows a weight")
 
@@ -963,12 +1012,14 @@ class Chunked:
     @property
     def count(self) -> int:
         """Chunks of a pass over the rows."""
-        return -(-self.blocks // max(1, self.most // (BLOCK * 4 * self.features)))
+        block = BLOCK * 4 * self.features
+        most = min(self.most, max(CHUNK, FEWEST_BLOCKS * block))
+        return -(-self.blocks // (most // block))
 
     @property
     def rows_of_chunk(self) -> int:
-        """Rows of each chunk, with those of weight 0."""
-        return self.rows if self.count == 1 else BLOCK * -(-self.blocks // self.count)
+        """Rows of each chunk, with one of weight 0 at most."""
+        return -(-self.rows // self.count)
 
     @property
     def digest(self) -> str:
@@ -1006,12 +1057,12 @@ class Chunked:
         blocks = np.arange(self.blocks)
         if self.count > 1:
             blocks = rng(self.about.shares.seed, "blocks", passed).permutation(self.blocks)
-        mine = blocks[k * self.blocks // self.count : (k + 1) * self.blocks // self.count]
-        spans = [(int(b) * BLOCK, min(BLOCK, self.rows - int(b) * BLOCK)) for b in mine]
+        whole = np.stack([blocks * BLOCK, np.minimum(BLOCK, self.rows - blocks * BLOCK)], axis=1)
+        spans = _share_of(_share_of(whole, k, self.count), share, shares)
         rows = -(-self.rows_of_chunk // shares)
-        if own := _share_of(spans, share, shares):
-            return self.weighed(self._read("train", own, rows))
-        found = self._read("train", [(spans[0][0], 1)], rows)  # there are fewer rows than shares
+        if len(spans):
+            return self.weighed(self._read("train", spans.tolist(), rows))
+        found = self._read("train", [(0, 1)], rows)  # there are fewer rows than shares
         return found._replace(weight=np.zeros(rows, np.float32))
 
     def weighed(self, chunk: Chunk) -> Chunk:
@@ -1053,17 +1104,20 @@ class Chunked:
         return np.concatenate([self.reader.rows(name, first, count) for first, count in spans])
 
 
-def _share_of(spans: list[tuple[int, int]], share: int, shares: int) -> list[tuple[int, int]]:
-    """Return one of several parts of spans, which differ by a row at most."""
-    each, more = divmod(sum(count for _, count in spans), shares)
+def _share_of(spans: np.ndarray, share: int, shares: int) -> np.ndarray:
+    """Return one of several parts of spans of rows, as spans; the parts differ by a row at most.
+
+    A span is its first row and how many there are: (spans, 2).
+    """
+    firsts, counts = spans.T
+    ends = counts.cumsum()
+    each, more = divmod(int(counts.sum()), shares)
     begin = share * each + min(share, more)
-    end, at, own = begin + each + (share < more), 0, list[tuple[int, int]]()
-    for first, count in spans:
-        low, high = max(begin - at, 0), min(end - at, count)
-        if low < high:
-            own.append((first + low, high - low))
-        at += count
-    return own
+    end = begin + each + (share < more)
+    some = np.flatnonzero((ends > begin) & (ends - counts < end))
+    starts = (ends - counts)[some]
+    low, high = np.maximum(begin - starts, 0), np.minimum(end - starts, counts[some])
+    return np.stack([firsts[some] + low, high - low], axis=1)[high > low]
 
 
 def user_cache() -> Path:
@@ -1115,7 +1169,7 @@ def dataset_in_chunks(
         lambda: json.dumps([memory_limit(reading.memory), _key(facts, reading, hold)]).encode()
     )
     limit, key = json.loads(told[0])
-    most = CHUNK if reading.memory is None else min(CHUNK, limit // SHARE)
+    most = limit // SHARE
     folder = cache / key
     parts = replace(parts, cells=min(tables.SLICE, max(SMALL, limit // 1024)), most=limit // SHARE)
     with hosts.told_of_the_lost(f"nothing is lost; {hosts.AGAIN}"), ExitStack() as stack:

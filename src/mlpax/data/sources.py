@@ -311,7 +311,8 @@ def _is_larger_here(shown: str, files: list[Path], reading: Reading) -> bool:
             return False
         return tables.memory_needed(files, reading.file) > limit
     if others:
-        raise InputError(f"{others[0]} is an option for tables in memory; leave out --cache or {others[0]}")
+        option = "--folds" if others[0] == "fold" else "--" + others[0].replace("_", "-")
+        raise InputError(f"{option} is for tables in memory; leave out --cache or {option}")
     if not files:
         raise InputError(
             f"{shown} is read whole; --cache takes Parquet, Arrow and CSV files that are not packed"

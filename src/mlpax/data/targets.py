@@ -16,7 +16,7 @@ from mlpax.data.dataset import Dataset, HoldOut, split
 from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed, with_values
 from mlpax.data.numerals import MISSING, Numerals, counts_of
 from mlpax.data.reading import Reading
-from mlpax.errors import Guess, InputError, Notice, counted, listed, unknown
+from mlpax.errors import Guess, InputError, Notice, RowError, counted, listed, unknown
 from mlpax.recipes import TASKS
 
 if TYPE_CHECKING:
@@ -541,7 +541,7 @@ def weights_of(frame: "pl.DataFrame", weight: str | None, kinds: Mapping[str, Ki
     bad = ~(x >= 0)
     if bad.any():
         row = int(bad.argmax())
-        raise InputError(f"weight {values.name!r} is {x[row]} in row {row + 1}; weights are numbers >= 0")
+        raise RowError(f"weight {values.name!r} is {x[row]} in", row + 1, "; weights are numbers >= 0")
     return x.astype(np.float32)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
     import scipy.sparse
 
-__all__ = ["Vocabulary", "directions_of", "is_prose", "parts_of", "sampled", "words_of"]
+__all__ = ["DIRECTIONS", "Vocabulary", "directions_of", "is_prose", "parts_of", "sampled", "words_of"]
 
 WORDS = PARTS = 4000  # terms of each sort that are told apart, the most frequent
 DIRECTIONS = 100  # inputs of a column

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -352,13 +352,14 @@ def epochs_of_chunks(
     records : list of dict
         One record, with one figure more: `waited`, the seconds that the program waited for the rows.
     """
+    last = int(np.max(training.hyper.epochs))
     with ThreadPoolExecutor(1) as thread:
-        coming, number = thread.submit(chunk, done := int(np.max(state.epoch))), done
-        while True:
-            done, start = int(np.max(state.epoch)), time.perf_counter()
-            data = coming.result() if number == done else chunk(done)
+        coming: dict[int, Future[Data]] = {}
+        while (done := int(np.max(state.epoch))) < last:
+            start = time.perf_counter()
+            data = coming.pop(done).result() if done in coming else chunk(done)
             waited = time.perf_counter() - start
-            number, coming = done + 1, thread.submit(chunk, done + 1)
+            coming = {done + 1: thread.submit(chunk, done + 1)} if done + 1 < last else {}
             run = epochs(state, data, valid, training, epochs_a_call=1)
             found = next(run, None)
             if found is None:

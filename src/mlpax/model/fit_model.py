@@ -134,7 +134,6 @@ def refit_of(
     origin : Origin, optional
         The network to begin with.
     """
-    check_in_memory(dataset, "refit")
     found = np.maximum(np.asarray(ended.watch.epoch), 1)
     alone = recipe.replace(
         refit=False, patience=0, monitor="", validation=0.0, epochs=int(found.max()), backend=training.backend
@@ -206,6 +205,8 @@ def prepare(
     """
     check_devices(recipe)
     placed = {} if placed is None else placed
+    if recipe.refit:
+        check_in_memory(dataset, "refit")
     if recipe.refit and not recipe.patience:
         raise InputError("refit trains for the epochs that early stopping finds; set patience, such as 16")
     if recipe.refit and recipe.schedule == "plateau":
@@ -380,7 +381,10 @@ def _chunk(
         variance = np.zeros(()) if dataset.classes else deviation**2
         return place_shares(shares, devices, variance=variance, **options)
     ((X, y, weight),) = shares
-    return place(X, y, weight=weight, **options)
+    if weight.any():
+        return place(X, y, weight=weight, **options)
+    data = place(X, y, **options)  # its epoch changes nothing but the optimizer's moments
+    return data._replace(weight=np.zeros_like(data.weight))
 
 
 def _begun(

@@ -333,6 +333,7 @@ def train(
         folds = start.folds_of(found, wanted, reading, data_dir=data_dir, resume=resume, notice=told)
         with on_device(device), start.folder(out, short_name(name), wanted.name("folds")) as path:
             return _folded(path, folds, reading.folds, every, verbose, rows)
+    start.check_out(out, resume)
     with _in_python():
         ready = found.to_train(wanted, reading, told)
     where: Any = {"data": name, "data_dir": data_dir, "device": device, "finetune": tuned}

@@ -20,12 +20,12 @@ from mlpax.recipes import Recipe
 from mlpax.runs.folds import train_folds
 from mlpax.runs.own_rows import rows_of
 from mlpax.runs.parent import begin_with, child_of
-from mlpax.runs.run import Every, new_folder, train
+from mlpax.runs.run import Every, check_run_folder, new_folder, train
 from mlpax.runs.run_files import Result, read_config
 from mlpax.wording import figure
 
-__all__ = ["Prepared", "again", "fold_line", "folder", "folds_again", "folds_of", "from_parent", "like",
-           "often", "on_rows", "options_of", "tuned"]  # fmt: skip
+__all__ = ["Prepared", "again", "check_out", "fold_line", "folder", "folds_again", "folds_of", "from_parent",
+           "like", "often", "on_rows", "options_of", "tuned"]  # fmt: skip
 
 OF_ONE_FILE = ("valid_data", "fold")  # options of reading that other data do not take over
 
@@ -56,6 +56,17 @@ def often(text: str | int) -> Every:
     if not 1 <= value < math.inf:
         raise InputError(f"checkpoint_every {text!r} is no time; write 5 for epochs, or 30s, or 5m")
     return Every(1, value * {"s": 1, "m": 60}[unit]) if unit else Every(int(value))
+
+
+def check_out(out: Path | None, resume: bool) -> None:
+    """Raise an error unless a run can start, or resume, in a folder, before its data are read."""
+
+    def check() -> bytes:
+        if out is not None and hosts.index() == 0:
+            check_run_folder(out, resume)
+        return b""
+
+    hosts.exchanged(check)
 
 
 @contextmanager
