@@ -215,6 +215,7 @@ class Table:
         name = str(self.path if is_input(self.path) else self.path.resolve())
         files = tables.streamed_files(self.path) if self.arrays is None else []
         if _is_larger(self.shown, files, reading):
+            tables.tell_others(self.path, notice)
             return _in_chunks(self.path, files, wanted, reading, notice, name)
         frame = self._frame(reading, notice)
         valid_frame = None

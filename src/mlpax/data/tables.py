@@ -41,6 +41,7 @@ __all__ = [
     "read_parts",
     "read_table",
     "streamed_files",
+    "tell_others",
 ]
 
 TEXTS = {
@@ -112,12 +113,17 @@ def read_table(
         line's number), columns of one name, or no row; if parts have different columns.
     """
     path = Path(path)
-    parts, others = parts_of(path, OF_PARTS)
+    parts, _ = parts_of(path, OF_PARTS)
     if not parts:
         return _of_file(path, options, notice)
-    if others:
-        notice(f"{path}: left out what is no table: {listed(others)}")
+    tell_others(path, notice)
     return read_parts(path, parts, options, notice)
+
+
+def tell_others(path: Path, notice: Notice) -> None:
+    """Say which files of a folder or pattern are left out, being no tables."""
+    if others := parts_of(path, OF_PARTS)[1]:
+        notice(f"{path}: left out what is no table: {listed(others)}")
 
 
 def read_parts(path: str | Path, parts: list[Path], options: FileOptions, notice: Notice) -> "pl.DataFrame":
