@@ -135,6 +135,64 @@ def test_numbers_are_the_same_classes_only_of_the_same_target():
     assert kept_of(other, RECIPE, Origin(model, "a")).outputs == {}
 
 
+def three_targets(rows=120):
+    table, rng = frame(rows)[["a", "city", "y"]], np.random.default_rng(2)
+    return table.with_columns(
+        sold=pl.Series(rng.integers(0, 2, rows)), size=pl.Series(rng.choice(["s", "m", "l"], rows))
+    )
+
+
+def test_of_several_targets_each_class_keeps_its_unit():
+    """Units stand one behind another: those of "y", "sold" and "size" before, in another order now."""
+    table, rng = three_targets(), np.random.default_rng(3)
+    model = trained(table, "y,sold,size")
+    other = table.drop("y").with_columns(
+        size=pl.Series(rng.choice(["l", "m", "xl"], 120)), kind=pl.Series(rng.choice(["no", "yes"], 120))
+    )
+    data = dataset(other, "size,kind,sold")
+    assert data.each_classes == (("l", "m", "xl"), ("no", "yes"), (0, 1))
+    kept = kept_of(data, RECIPE, Origin(model, "runs/a"))
+    assert kept.outputs == {0: 4, 1: 5, 5: 2, 6: 3}
+    assert kept.line == (
+        "kept of runs/a: 2 of 2 hidden layers, columns 'a', 'city', targets 'sold', classes 'l', 'm' of"
+        " 'size'; new: targets 'kind', classes 'xl' of 'size'"
+    )
+    again = begun(data, RECIPE, model)
+    for ours, theirs in zip(again.networks, model.networks, strict=True):
+        (W, b), (W_before, b_before) = ours.params[-1], theirs.params[-1]
+        np.testing.assert_allclose(W[:, [0, 1, 5, 6]], W_before[:, [4, 5, 2, 3]], rtol=1e-5)
+        np.testing.assert_allclose(b[[0, 1, 5, 6]], b_before[[4, 5, 2, 3]], rtol=1e-5)
+        assert not W[:, [2, 3, 4]].any()
+
+
+def test_one_target_of_several_is_kept_and_several_of_one():
+    table = three_targets()
+    of_three, one = trained(table, "y,sold,size"), trained(table.drop("sold", "y"), "size")
+    assert kept_of(dataset(table.drop("y", "size"), "sold"), RECIPE, Origin(of_three, "a")).outputs == {
+        0: 2,
+        1: 3,
+    }
+    kept = kept_of(dataset(table, "y,sold,size"), RECIPE, Origin(one, "a"))
+    assert kept.outputs == {4: 0, 5: 1, 6: 2}
+    assert kept.line.endswith("targets 'size'; new: targets 'y', 'sold'")
+    # The word "yes" of another of several targets means something else.
+    renamed = dataset(table.rename({"y": "rented"}), "rented")
+    assert kept_of(renamed, RECIPE, Origin(of_three, "a")).outputs == {}
+
+
+def test_of_several_numbers_each_keeps_its_unit():
+    """The units of the new targets are other ones, and their means and deviations are."""
+    table = frame()[["a", "b", "price"]].with_columns(rent=pl.col("price") * 0.01 + pl.col("b"))
+    model = trained(table, "price,rent")
+    data = dataset(table.with_columns(cost=pl.col("b") ** 2), "rent,cost,price")
+    kept = kept_of(data, RECIPE, Origin(model, "runs/a"))
+    assert kept.outputs == {0: 1, 2: 0}
+    assert kept.line.endswith("columns 'a', 'b', targets 'rent', 'price'; new: targets 'cost'")
+    again = begun(data, RECIPE, model)
+    ours, theirs = again.forward(data.X_train), model.forward(data.X_train)
+    np.testing.assert_allclose(ours[:, [0, 2]], theirs[:, [1, 0]], rtol=1e-4)
+
+
 def pictures(classes=("a", "b", "c"), shape=(3, 3), bright=0):
     rng = np.random.default_rng(0)
     X = rng.integers(0, 120, (60, 9)).astype(np.uint8) + np.uint8(bright)
