@@ -491,7 +491,8 @@ class _Run:
     def _of_test(self, model: Model) -> dict[str, float]:
         """Return the figures of the test rows; say so if there are none, and go on without them."""
         try:
-            of_test = model.score(model.forward(self.dataset.X_test), self.dataset.y_test)
+            rows = self.dataset
+            of_test = model.score(model.forward(rows.X_test), rows.y_test, rows.weight_held)
         except InputError as error:  # an output that is not finite
             self.notice(f"the run is kept without figures of its test rows: {error}")
             return {}
