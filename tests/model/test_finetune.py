@@ -1,6 +1,8 @@
 """A network begins with the weights of another where they fit: before its first epoch it answers alike."""
 
 import dataclasses
+import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -234,17 +236,21 @@ def test_a_network_of_pictures_is_none_for_a_table():
         prepare(other, RECIPE, origin=Origin(model, "a"))
 
 
-def test_a_run_begins_with_another(tmp_path):
-    table = frame()
+def test_a_run_begins_with_another(tmp_path, monkeypatch):
+    table, hashed = frame(), []
     settings = {"epochs": 6, "patience": 3, "members": 2, "hidden": (6, 5), "validation": 0.2}
     settings["task"] = "classification"
     one = mlpax.train(table.drop("price"), target="y", out=tmp_path / "a", **settings)
     other = table.select("a", "city", z=pl.Series(np.where(table["a"] > 0, "yes", "perhaps")))
     options = {"target": "z", "task": "classification", "epochs": 3, "refit": True, "out": tmp_path / "b"}
+    counting = SimpleNamespace(sha256=lambda data: hashed.append(len(data)) or hashlib.sha256(data))
+    monkeypatch.setattr("mlpax.runs.parent.hashlib", counting)
     with pytest.warns(
         MlpaxWarning, match="kept of a: 2 of 2 hidden layers, columns 'a', 'city', classes 'yes'"
     ):
         two = mlpax.train(other, finetune=one, **options)
+    monkeypatch.undo()
+    assert hashed == [(tmp_path / "a" / "model.safetensors").stat().st_size]  # once
     assert two.config.recipe.hidden == (6, 5)
     assert two.config.recipe.members == 2
     assert two.config.finetune.path == str(tmp_path / "a")

@@ -219,8 +219,9 @@ def _lead(
 
 def _begun_with(begun: Config | None, finetune: Path | None) -> tuple[Tuned | None, Origin | None]:
     """Return how a run refers to the network that it begins with, and the network."""
-    tuned = begun.finetune if begun else begin_with(finetune) if finetune else None
-    return tuned, origin_of(tuned) if tuned else None
+    if begun:
+        return begun.finetune, origin_of(begun.finetune) if begun.finetune else None
+    return begin_with(finetune) if finetune else (None, None)
 
 
 @contextmanager
