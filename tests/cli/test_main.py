@@ -492,6 +492,25 @@ def test_sweep_tells_and_keeps(mlpax, tmp_path):
     assert (code, out.splitlines()[1].split()[0]) == (0, "best")
 
 
+def test_a_sweep_tells_that_its_best_was_trained_on_all_rows(mlpax):
+    words = [
+        "sweep",
+        "--learning-rate",
+        "0.1,0.2",
+        "--hidden",
+        8,
+        "--epochs",
+        3,
+        "--patience",
+        2,
+        "--all-rows",
+    ]
+    lines = mlpax(*words)[1].splitlines()
+    assert re.search(
+        r"/best: the best, trained again, then 3 epochs on all rows; test accuracy \d\d\.\d\d%$", lines[-1]
+    )
+
+
 def test_sweep_as_json_and_quiet(mlpax):
     words = ["sweep", "--optimizer", "adam,nesterov", "--epochs", 1, "--no-refit"]
     code, out, err = mlpax(*words, "--json")

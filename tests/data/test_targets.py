@@ -354,6 +354,8 @@ def test_weights_are_numbers_from_0(cell, says):
         dataset_of(classified(w=[1.0] * 19 + [cell]), weight="w")
     with pytest.raises(InputError, match=r"weight 'w' is zero in every training row"):
         dataset_of(classified(w=[0.0] * 20), weight="w")
+    with pytest.raises(InputError, match=r"weight 'w' is zero in every test row"):
+        dataset_of(classified(w=[1.0] * 16 + [0.0] * 4), weight="w", time_ordered=True, test=0.2)
 
 
 # What is held out

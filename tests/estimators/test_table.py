@@ -29,6 +29,7 @@ KINDS = (TableClassifier, TableRegressor)
 EXCEPTIONS = {
     "check_sample_weight_equivalence_on_dense_data": "the rows of a minibatch, and those that validate, are"
     " drawn whatever their weight",
+    "check_regressor_multioutput": "predictions are float32, of several targets as of one",
 }
 # Of a classifier that takes categories, it rounds the rows and makes classes of them.
 ONE_ROW = dict.fromkeys(
@@ -333,6 +334,14 @@ def test_tags_say_what_tables_hold():
     assert tags.categorical
     assert tags.string
     assert not tags.sparse
+
+
+def test_tags_say_that_y_may_have_several_columns():
+    classifier, regressor = get_tags(TableClassifier()), get_tags(TableRegressor())
+    for tags in (classifier, regressor):
+        assert tags.target_tags.multi_output
+        assert tags.target_tags.single_output
+    assert classifier.classifier_tags.multi_label
 
 
 @pytest.mark.parametrize(

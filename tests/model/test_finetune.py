@@ -1,6 +1,8 @@
 """A network begins with the weights of another where they fit: before its first epoch it answers alike."""
 
 import dataclasses
+import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -135,6 +137,64 @@ def test_numbers_are_the_same_classes_only_of_the_same_target():
     assert kept_of(other, RECIPE, Origin(model, "a")).outputs == {}
 
 
+def three_targets(rows=120):
+    table, rng = frame(rows)[["a", "city", "y"]], np.random.default_rng(2)
+    return table.with_columns(
+        sold=pl.Series(rng.integers(0, 2, rows)), size=pl.Series(rng.choice(["s", "m", "l"], rows))
+    )
+
+
+def test_of_several_targets_each_class_keeps_its_unit():
+    """Units stand one behind another: those of "y", "sold" and "size" before, in another order now."""
+    table, rng = three_targets(), np.random.default_rng(3)
+    model = trained(table, "y,sold,size")
+    other = table.drop("y").with_columns(
+        size=pl.Series(rng.choice(["l", "m", "xl"], 120)), kind=pl.Series(rng.choice(["no", "yes"], 120))
+    )
+    data = dataset(other, "size,kind,sold")
+    assert data.each_classes == (("l", "m", "xl"), ("no", "yes"), (0, 1))
+    kept = kept_of(data, RECIPE, Origin(model, "runs/a"))
+    assert kept.outputs == {0: 4, 1: 5, 5: 2, 6: 3}
+    assert kept.line == (
+        "kept of runs/a: 2 of 2 hidden layers, columns 'a', 'city', targets 'sold', classes 'l', 'm' of"
+        " 'size'; new: targets 'kind', classes 'xl' of 'size'"
+    )
+    again = begun(data, RECIPE, model)
+    for ours, theirs in zip(again.networks, model.networks, strict=True):
+        (W, b), (W_before, b_before) = ours.params[-1], theirs.params[-1]
+        np.testing.assert_allclose(W[:, [0, 1, 5, 6]], W_before[:, [4, 5, 2, 3]], rtol=1e-5)
+        np.testing.assert_allclose(b[[0, 1, 5, 6]], b_before[[4, 5, 2, 3]], rtol=1e-5)
+        assert not W[:, [2, 3, 4]].any()
+
+
+def test_one_target_of_several_is_kept_and_several_of_one():
+    table = three_targets()
+    of_three, one = trained(table, "y,sold,size"), trained(table.drop("sold", "y"), "size")
+    assert kept_of(dataset(table.drop("y", "size"), "sold"), RECIPE, Origin(of_three, "a")).outputs == {
+        0: 2,
+        1: 3,
+    }
+    kept = kept_of(dataset(table, "y,sold,size"), RECIPE, Origin(one, "a"))
+    assert kept.outputs == {4: 0, 5: 1, 6: 2}
+    assert kept.line.endswith("targets 'size'; new: targets 'y', 'sold'")
+    # The word "yes" of another of several targets means something else.
+    renamed = dataset(table.rename({"y": "rented"}), "rented")
+    assert kept_of(renamed, RECIPE, Origin(of_three, "a")).outputs == {}
+
+
+def test_of_several_numbers_each_keeps_its_unit():
+    """The units of the new targets are other ones, and their means and deviations are."""
+    table = frame()[["a", "b", "price"]].with_columns(rent=pl.col("price") * 0.01 + pl.col("b"))
+    model = trained(table, "price,rent")
+    data = dataset(table.with_columns(cost=pl.col("b") ** 2), "rent,cost,price")
+    kept = kept_of(data, RECIPE, Origin(model, "runs/a"))
+    assert kept.outputs == {0: 1, 2: 0}
+    assert kept.line.endswith("columns 'a', 'b', targets 'rent', 'price'; new: targets 'cost'")
+    again = begun(data, RECIPE, model)
+    ours, theirs = again.forward(data.X_train), model.forward(data.X_train)
+    np.testing.assert_allclose(ours[:, [0, 2]], theirs[:, [1, 0]], rtol=1e-4)
+
+
 def pictures(classes=("a", "b", "c"), shape=(3, 3), bright=0):
     rng = np.random.default_rng(0)
     X = rng.integers(0, 120, (60, 9)).astype(np.uint8) + np.uint8(bright)
@@ -176,17 +236,21 @@ def test_a_network_of_pictures_is_none_for_a_table():
         prepare(other, RECIPE, origin=Origin(model, "a"))
 
 
-def test_a_run_begins_with_another(tmp_path):
-    table = frame()
+def test_a_run_begins_with_another(tmp_path, monkeypatch):
+    table, hashed = frame(), []
     settings = {"epochs": 6, "patience": 3, "members": 2, "hidden": (6, 5), "validation": 0.2}
     settings["task"] = "classification"
     one = mlpax.train(table.drop("price"), target="y", out=tmp_path / "a", **settings)
     other = table.select("a", "city", z=pl.Series(np.where(table["a"] > 0, "yes", "perhaps")))
     options = {"target": "z", "task": "classification", "epochs": 3, "refit": True, "out": tmp_path / "b"}
+    counting = SimpleNamespace(sha256=lambda data: hashed.append(len(data)) or hashlib.sha256(data))
+    monkeypatch.setattr("mlpax.runs.parent.hashlib", counting)
     with pytest.warns(
         MlpaxWarning, match="kept of a: 2 of 2 hidden layers, columns 'a', 'city', classes 'yes'"
     ):
         two = mlpax.train(other, finetune=one, **options)
+    monkeypatch.undo()
+    assert hashed == [(tmp_path / "a" / "model.safetensors").stat().st_size]  # once
     assert two.config.recipe.hidden == (6, 5)
     assert two.config.recipe.members == 2
     assert two.config.finetune.path == str(tmp_path / "a")

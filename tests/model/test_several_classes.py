@@ -212,6 +212,21 @@ def test_folds_are_joined_by_target():
     assert figures == pytest.approx(expected, rel=1e-5)
 
 
+def test_rows_count_by_their_weights():
+    """By hand: the second target of rows 0 and 1 is wrong; row 1 counts three times."""
+    own, labels = model(network(0)), np.stack([COLOUR, YEAR], axis=1)[:3]
+    probabilities = np.full((3, 5), 1e-3, np.float32)
+    for row, (colour, year) in enumerate(labels):
+        probabilities[row, [colour, 3 + (year if row == 2 else 1 - year)]] = 1
+    outputs = np.log(probabilities)
+    assert own.score(outputs, labels) == pytest.approx({"accuracy": 4 / 6})
+    assert own.score(outputs, labels, np.array([1, 3, 1])) == pytest.approx({"accuracy": 3 / 5})
+    with pytest.raises(InputError, match="weight is 0 in all of 3 rows to score; give some of them a weight"):
+        own.score(outputs, labels, np.zeros(3))
+    with pytest.raises(InputError, match=r"weight has shape \(2,\); give each of 3 rows a number >= 0"):
+        own.score(outputs, labels, np.ones(2))
+
+
 def test_the_first_target_is_explained():
     found, of_first = (explain(own, X[:1]) for own in (model(), alone(0)))
     assert found.columns == of_first.columns

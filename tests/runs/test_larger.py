@@ -60,7 +60,7 @@ def test_a_large_table_is_trained_in_chunks_by_itself_and_resumed_to_the_same_bi
 def test_what_needs_all_rows_in_memory_says_so(parts, tmp_path):
     with pytest.raises(InputError, match="does not fit in memory, which a sweep needs"):
         mlpax.sweep(str(parts), out=tmp_path / "sweep", learning_rate=[0.1, 0.2], **SETTINGS)
-    with pytest.raises(InputError, match=r"group is an option for tables in memory; leave out cache="):
+    with pytest.raises(InputError, match=r"group= is for tables in memory; leave out cache= or group="):
         mlpax.train(str(parts), out=tmp_path / "run", group="x0", cache=str(tmp_path / "c"), **SETTINGS)
 
 

@@ -118,6 +118,40 @@ def test_a_table_with_ensembles(houses, tmp_path):
     assert len(found.model.networks) == found.standings[0].settings["members"]
 
 
+def test_the_best_is_trained_on_all_rows(houses, tmp_path):
+    """The trials are compared without; the best ends as `mlpax train --refit` of its settings does."""
+    settings = {"epochs": 30, "patience": 4, "hidden": (8,), "test": 0.2}
+    settings |= {"target": "price", "task": "regression"}
+    rates = {"learning_rate": [0.003, 0.05]}
+    plain = mlpax.sweep(houses, out=tmp_path / "a", refit=False, **rates, **settings)
+    found = mlpax.sweep(houses, out=tmp_path / "b", all_rows=True, **rates, **settings)
+    assert [s.scores for s in found.standings] == [s.scores for s in plain.standings]
+    rate = found.standings[0].settings["learning_rate"]
+    alone = mlpax.train(
+        houses, learning_rate=rate, refit=True, out=tmp_path / "run", train_metrics=False, **settings
+    )
+    assert found.best.refit == alone.result.refit > 0
+    bits = [(path / "model.safetensors").read_bytes() for path in (found.path / "best", tmp_path / "run")]
+    assert bits[0] == bits[1]
+    again = mlpax.sweep(houses, out=tmp_path / "b", all_rows=True, **rates, **settings)
+    assert again.best == found.best
+    with pytest.raises(InputError, match="best was trained with all_rows; remove this folder to train the"):
+        mlpax.sweep(houses, out=tmp_path / "b", **rates, **settings)
+
+
+def test_a_best_run_on_all_rows_needs_epochs_to_go_by(houses, tmp_path):
+    rates = {"learning_rate": [0.1, 0.2], "epochs": 1, "out": tmp_path / "s"}
+    with pytest.raises(InputError, match="all_rows trains for the epochs that early stopping finds; set"):
+        mlpax.sweep(houses, all_rows=True, patience=[8, 0], **rates)
+    with pytest.raises(InputError, match="'plateau' goes by validation rows, and all_rows trains on them"):
+        mlpax.sweep(houses, all_rows=True, schedule=["cosine", "plateau"], **rates)
+    with pytest.raises(InputError, match="which refit=False leaves out; give one of them"):
+        mlpax.sweep("digits", all_rows=True, refit=False, **rates)
+    assert not (tmp_path / "s").exists()
+    found = mlpax.sweep("digits", all_rows=True, **rates)  # without validation rows, all are trained on
+    assert read_config(found.path / "best").recipe.validation == found.best.refit == 0
+
+
 def test_one_that_diverges_is_last(tmp_path):
     found = mlpax.sweep("digits", out=tmp_path / "s", epochs=2, learning_rate=[0.1, 1e30], refit=False)
     assert math.isnan(found.standings[-1].score)

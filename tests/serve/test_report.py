@@ -12,10 +12,12 @@ import numpy as np
 import polars as pl
 import pytest
 from served_models import client
+from sklearn.metrics import r2_score, root_mean_squared_error
 
+import mlpax
 from mlpax.cli import main
 from mlpax.data.named_sets import load as load_set
-from mlpax.errors import InputError
+from mlpax.errors import InputError, MlpaxWarning
 from mlpax.model.model_file import load
 from mlpax.runs.figures import answers
 from mlpax.runs.own_rows import held_out, own_rows
@@ -246,6 +248,43 @@ def test_the_worst_predictions_are_the_rows_of_the_table(pages, files):
         cells = dict(zip(head, row, strict=True))
         assert (cells["true"], cells["size"], cells["kind"], cells["noise"]) in rows
         assert re.fullmatch(r"2024-\d\d-\d\d", cells["sold"])
+
+
+@pytest.mark.parametrize(
+    ("words", "scores"),
+    [
+        (("--target", "price"), {"RMSE": "test_rmse"}),
+        (("--target", "kind"), {"accuracy": "test_accuracy"}),
+        (("--target", "price", "--folds", 3), {"RMSE": "fold_rmse"}),
+        (("--target", "price,size"), {"R²": "test_r2"}),
+    ],
+)
+def test_rows_count_by_the_weights_of_the_run(tmp_path, words, scores):
+    """Rows of a small price count a thousandth: the scores are nearly those of the others alone."""
+    table = houses().drop_nulls("price")
+    dear = pl.col("price") > table["price"].median()
+    table.with_columns(w=pl.when(dear).then(1.0).otherwise(0.001)).write_csv(tmp_path / "t.csv")
+    more = () if "--folds" in words else ("--test", 0.3)
+    run = train(tmp_path / "run", "train", tmp_path / "t.csv", "--weight", "w", *words, *more, *SHORT)
+    page, result = checked(report(run)), json.loads((run / "result.json").read_text())
+    assert "counts by its weight in the column “w”, as in the training" in page.text("p")
+    held = held_out(run, load(run), own_rows(run))
+    truth, found = answers(held)
+    weight = np.concatenate([part.weight for part in held])
+    assert {*weight.tolist()} == {1.0, np.float32(0.001)}
+    if "kind" in words:
+        plain, expected = (np.average(found.argmax(axis=1) == truth, weights=w) for w in (None, weight))
+    elif "price,size" in words:
+        plain, expected = (r2_score(truth, found, sample_weight=w) for w in (None, weight))
+    else:
+        plain, expected = (root_mean_squared_error(truth, found, sample_weight=w) for w in (None, weight))
+    for title, name in scores.items():
+        assert page.row(title, "value")[0] == shown(float(expected)) != shown(float(plain))
+        assert result["metrics"][name] == pytest.approx(expected, rel=1e-5)
+    if more:
+        with pytest.warns(MlpaxWarning, match="the rows count by their weights, column 'w'"):
+            of_run = mlpax.load_run(run).evaluate().figures
+        assert of_run[name.removeprefix("test_")] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_report_of_classes(runs, pages):

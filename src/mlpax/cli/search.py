@@ -10,6 +10,7 @@ from mlpax.cli.look import DataDir, Json, check_out
 from mlpax.cli.options import PANELS_OF_DATA, Setting, panels, reading_of, with_options
 from mlpax.cli.screen import say, show, show_json, table
 from mlpax.data.reading import Reading
+from mlpax.errors import counted
 from mlpax.recipes import QUALITIES, RECIPES
 from mlpax.space import parsed, written
 from mlpax.wording import figure
@@ -48,6 +49,9 @@ def sweep(
         bool, typer.Option("--halving", help="Again and again, go on with the better third of the trials.")
     ] = False,
     refit: Annotated[bool, typer.Option(help="Train the best again as a run, in the folder best.")] = True,
+    all_rows: Annotated[
+        bool, typer.Option("--all-rows", help="Then train it on all rows, as --refit of train does.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder [sweeps/<data>-<recipe>-<n>].")] = None,
     executor: Annotated[
         str, typer.Option(help="Where groups of trials are trained [local, dask].")
@@ -77,8 +81,9 @@ def sweep(
 
     found = sweeps.sweep(
         data, out=out, recipe=recipe, quality=quality, trials=trials, folds=folds, seeds=seeds,
-        halving=halving, refit=refit, executor=executor, address=address, data_dir=data_dir,
-        on_progress=on_progress, notice=(lambda text: None) if silent else say, **reading.given(), **swept,
+        halving=halving, refit=refit, all_rows=all_rows, executor=executor, address=address,
+        data_dir=data_dir, on_progress=on_progress, notice=(lambda text: None) if silent else say,
+        **reading.given(), **swept,
     )  # fmt: skip
     if json_:
         show_json(_as_json(found))
@@ -175,8 +180,13 @@ def _show(found: "Sweep") -> None:
         return
     scores = [n for n in found.best.metrics if n.startswith("test_")]
     scores = scores or [n for n in found.best.metrics if n.startswith("valid_")]
-    figures = "".join(f"; {figure(name, found.best.metrics[name])}" for name in scores)
-    show(f"{found.path / 'best'}: the best, trained again{figures}")
+    refit = found.best.refit
+    on = f", then {counted(refit, 'epoch')} on all rows" if refit else ""
+    before = " before" if refit else ""  # the rows that validated are now trained on
+    figures = "".join(
+        f"; {figure(n, found.best.metrics[n])}{before if n.startswith('valid_') else ''}" for n in scores
+    )
+    show(f"{found.path / 'best'}: the best, trained again{on}{figures}")
 
 
 def _as_json(found: "Sweep") -> dict[str, object]:

@@ -296,7 +296,8 @@ def from_frame(
         ]
         y_valid = truth_of(valid_frame, named)
         weight_valid = weights_of(valid_frame, reading.weight, kinds)
-    for kind, of in (("training", weights[train]), ("validation", weight_valid)):
+    of_test = weights[:0] if reading.folds else weights[tested]  # of folds, all are scored together
+    for kind, of in (("training", weights[train]), ("validation", weight_valid), ("test", of_test)):
         if len(of) and not of.any():
             raise InputError(
                 f"weight {reading.weight!r} is zero in every {kind} row; give some rows a weight"

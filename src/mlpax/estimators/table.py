@@ -271,6 +271,7 @@ class _Table(BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
+        tags.target_tags.multi_output = True
         return tags
 
     def save(self, path: str | Path) -> None:
@@ -594,6 +595,11 @@ class TableClassifier(ClassifierMixin, _Table):
                 f"y has shape {truth.shape}; X has {len(found)} rows of {found.shape[1]} targets"
             )
         return float(np.average((found == truth).all(axis=1), weights=sample_weight))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
     def predict_set(self, X: object, coverage: float = 0.9) -> np.ndarray:
         """Classes that may be a row's, (rows, classes) of bool, with a probability of `coverage`.

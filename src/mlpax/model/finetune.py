@@ -1,5 +1,6 @@
 """Fine-tune a network on other data: which of its weights fit, and the weights to begin with."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
@@ -34,7 +35,7 @@ class Kept(NamedTuple):
 
     layers: int  # hidden layers, from the inputs
     columns: dict[str, tuple[Input, Input]]  # the column as it is now, and as it was
-    outputs: dict[int, int]  # the number of a class or target now, and what it was
+    outputs: dict[int, int]  # the number of an output unit now, and what it was
     line: str  # for the user
 
 
@@ -50,7 +51,8 @@ def kept_of(dataset: Dataset, recipe: Recipe, origin: Origin) -> Kept:
     """Return what a network for a data set takes over.
 
     Hidden layers are kept up to the first that has other units. Columns are kept by their name and kind,
-    classes by their name. Whole numbers and booleans are the same classes only for a target of the same name.
+    classes by their name and that of their target. If both networks have one target, its name may differ,
+    unless the classes are whole numbers or booleans.
 
     Raises
     ------
@@ -103,16 +105,26 @@ def _columns(now: Columns | None, before: Columns | None) -> dict[str, tuple[Inp
 
 
 def _outputs(dataset: Dataset, model: Model) -> dict[int, int]:
-    """Return which outputs are the same."""
+    """Return which output units are the same: the number of a unit now, and its number before."""
     if bool(dataset.classes) != bool(model.classes):
         return {}
     names = [target.name for target in model.targets]
     if not dataset.classes:
         return {i: names.index(name) for i, name in enumerate(dataset.targets) if name in names}
-    if not isinstance(dataset.classes[0], str) and names != list(dataset.targets):
-        return {}
-    position = {c: i for i, c in enumerate(model.classes)}
-    return {i: position[c] for i, c in enumerate(dataset.classes) if c in position}
+    any_name = len(names) == len(dataset.targets) == 1
+    before = _units(names, [target.classes for target in model.targets])
+    found: dict[int, int] = {}
+    for (target, label), now in _units(dataset.targets, dataset.each_classes).items():
+        there = names[0] if any_name and isinstance(label, str) else target
+        if (there, label) in before:
+            found[now] = before[there, label]
+    return found
+
+
+def _units(names: Sequence[str], classes: Sequence[Sequence[object]]) -> dict[tuple[str, object], int]:
+    """Return the number of the output unit of each class, by the names of target and class."""
+    pairs = [(name, label) for name, own in zip(names, classes, strict=True) for label in own]
+    return {pair: i for i, pair in enumerate(pairs)}
 
 
 def _line(
@@ -120,8 +132,6 @@ def _line(
     outputs: dict[int, int],
 ) -> str:  # fmt: skip
     """Return the line that says what is kept and what is new."""
-    answers: Sequence[object] = dataset.classes or dataset.targets
-    word = "classes" if dataset.classes else "targets"
     kept = [f"{layers} of {len(recipe.hidden)} hidden layers"]
     new: list[str] = []
     if dataset.columns:
@@ -129,10 +139,25 @@ def _line(
         kept += [f"columns {listed(_shown(*both) for both in columns.values())}"]
         new += [f"columns {listed(others)}"] if others else []
     for found, there in ((kept, True), (new, False)):
-        own = [repr(answer) for i, answer in enumerate(answers) if (i in outputs) == there]
-        found += [f"{word} {listed(own)}"] if own else []
+        found += _answers(dataset, outputs, there)
     fresh = f"; new: {', '.join(new)}" if new else ""
     return f"kept of {name}: {', '.join(kept)}{fresh}"
+
+
+def _answers(dataset: Dataset, outputs: dict[int, int], kept: bool) -> list[str]:
+    """Return the targets and classes whose output units are kept, or new, in words."""
+    if len(dataset.each_classes) == 1:
+        own = [repr(label) for i, label in enumerate(dataset.classes) if (i in outputs) == kept]
+        return [f"classes {listed(own)}"] if own else []
+    whole, parts, end = list[str](), list[str](), 0
+    for name, classes in itertools.zip_longest(dataset.targets, dataset.each_classes, fillvalue=("",)):
+        units = range(end, end := end + len(classes))
+        own = [repr(label) for i, label in zip(units, classes, strict=True) if (i in outputs) == kept]
+        if len(own) == len(classes):
+            whole.append(repr(name))
+        elif own:
+            parts.append(f"classes {listed(own)} of {name!r}")
+    return [*([f"targets {listed(whole)}"] if whole else []), *parts]
 
 
 def _shown(now: Input, was: Input) -> str:

@@ -41,8 +41,8 @@ from mlpax.notices import warn
 from mlpax.recipes import Recipe
 from mlpax.seeds import member_seeds, rng
 
-__all__ = ["COPIES", "Before", "Placed", "Problem", "check_in_memory", "codes_of", "fit_model", "prepare",
-           "refit_of", "refitted", "target_scale"]  # fmt: skip
+__all__ = ["COPIES", "Before", "Placed", "Problem", "check_in_memory", "check_refit", "codes_of", "fit_model",
+           "prepare", "refit_of", "refitted", "target_scale"]  # fmt: skip
 
 
 COPIES = 6  # of a parameter: before and after an epoch, what the update rule remembers, and the best
@@ -207,15 +207,24 @@ def prepare(
     placed = {} if placed is None else placed
     if recipe.refit:
         check_in_memory(dataset, "refit")
-    if recipe.refit and not recipe.patience:
-        raise InputError("refit trains for the epochs that early stopping finds; set patience, such as 16")
-    if recipe.refit and recipe.schedule == "plateau":
-        raise InputError(
-            "schedule 'plateau' goes by validation rows, and refit trains on them; choose cosine, for example"
-        )
+        check_refit(recipe)
     if dataset.columns:
         return _table(dataset, recipe, placed, origin, before)
     return _images(dataset, recipe, placed, origin)
+
+
+def check_refit(recipe: Recipe, name: str = "refit") -> None:
+    """Raise an error if a training by this recipe cannot be followed by one on all rows.
+
+    Messages call the second training by `name`.
+    """
+    if not recipe.patience:
+        raise InputError(f"{name} trains for the epochs that early stopping finds; set patience, such as 16")
+    if recipe.schedule == "plateau":
+        raise InputError(
+            f"schedule 'plateau' goes by validation rows, and {name} trains on them; choose another, such as"
+            " cosine"
+        )
 
 
 def check_in_memory(dataset: Dataset, what: str) -> None:

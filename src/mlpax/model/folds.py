@@ -13,7 +13,9 @@ __all__ = ["Rows", "joined"]
 Rows = tuple[np.ndarray, np.ndarray]  # inputs, as `Model.forward` takes them, and truth
 
 
-def joined(models: list[Model], held: list[Rows]) -> tuple[Model, dict[str, float]]:
+def joined(
+    models: list[Model], held: list[Rows], weight: np.ndarray | None = None
+) -> tuple[Model, dict[str, float]]:
     """Return the model of all networks, and the figures of the rows that they have not seen.
 
     Parameters
@@ -22,6 +24,8 @@ def joined(models: list[Model], held: list[Rows]) -> tuple[Model, dict[str, floa
         Of each fold. If members diverged in one, each gives only as many networks as that one has.
     held : list of (inputs, truth)
         The rows of each fold, as `Model.forward` takes them.
+    weight : array of shape (rows,), optional
+        How much each of these rows counts in the figures, fold after fold.
     """
     folds, first = len(models), models[0]
     members = min(len(model.networks) for model in models)
@@ -34,20 +38,23 @@ def joined(models: list[Model], held: list[Rows]) -> tuple[Model, dict[str, floa
         each = [model.of_members(X) for model, (X, _) in zip(models, held, strict=True)]
         answers = np.concatenate([found.mean(axis=0, dtype=np.float64) for found in each])
         if len(first.targets) > 1:
-            return whole, {f"fold_{name}": value for name, value in first.score(answers, truth).items()}
+            return whole, {
+                f"fold_{name}": value for name, value in first.score(answers, truth, weight).items()
+            }
         predicted = answers[:, 0]
         differ = np.concatenate([disagreement(found, 1) for found in each])
         intervals = Intervals.of_values(truth[:, 0], predicted, differ, folds)
-        figures = {"fold_rmse": float(np.sqrt(np.mean((predicted - truth[:, 0]) ** 2)))}
+        figures = {"fold_rmse": float(np.sqrt(np.average((predicted - truth[:, 0]) ** 2, weights=weight)))}
         return dataclasses.replace(whole, intervals=intervals), figures
     p = np.concatenate([m.probabilities(m.forward(X)) for m, (X, _) in zip(models, held, strict=True)])
     labels = truth.reshape(len(truth), -1).T
     each = [(own, of.astype(int)) for own, of in zip(first.by_target(p), labels, strict=True)]
     hits = np.stack([own.argmax(axis=1) == of for own, of in each])
     of_truth = np.stack([own[np.arange(len(of)), of].astype(np.float64) for own, of in each])
+    log_likelihood = np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))
     figures = {
-        "fold_accuracy": float(hits.mean()),
-        "fold_log_loss": float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean()),
+        "fold_accuracy": float(np.average(hits.mean(axis=0), weights=weight)),
+        "fold_log_loss": float(-np.average(log_likelihood.mean(axis=0), weights=weight)),
     }
     temperatures = [model.calibration.temperatures for model in models if model.calibration]
     if temperatures:

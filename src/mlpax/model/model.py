@@ -529,18 +529,17 @@ class Model:
             return self.named(self._best(outputs))
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
-    def score(self, outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    def score(self, outputs: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:
         """Return the accuracy for labels, of shape (rows,), or the RMSE for values, (rows, outputs).
 
         Of several targets it is the mean of their accuracies, or of their R², since their units differ.
         """
+        _check_row_weights(weight, len(y))
         if len(self.targets) > 1 and self.task == "regression":
-            return {"r2": scores.several(y, outputs, self.names)["r2"]}
+            return {"r2": scores.several(y, outputs, self.names, weight)["r2"]}
         if self.task == "regression":
-            mean = np.mean((outputs - y.reshape(outputs.shape)) ** 2)
-            return {"rmse": np.sqrt(mean).item()}
-        hits: np.ndarray = self._best(outputs) == y
-        return {"accuracy": float(hits.mean())}
+            return {"rmse": np.sqrt(_mean((outputs - y.reshape(outputs.shape)) ** 2, weight)).item()}
+        return {"accuracy": float(_mean(self._best(outputs) == y, weight))}
 
     def evaluate(
         self, X: object, y: np.ndarray, *, calibrated: bool = True, weight: np.ndarray | None = None
@@ -614,8 +613,7 @@ class Model:
         rows, y = len(outputs), np.asarray(y)
         if rows == 0 or rows != len(y):
             raise InputError(f"X has {rows} rows and y {len(y)}; they must be equal and at least one")
-        if weight is not None and not (np.shape(weight) == (rows,) and np.min(weight) >= 0 < np.max(weight)):
-            raise InputError(f"weight has shape {np.shape(weight)}; give each of {rows} rows a number >= 0")
+        _check_row_weights(weight, rows)
         if self.task == "regression":
             if y.size != outputs.size:
                 raise InputError(f"y has shape {y.shape}; the model has {len(self.targets)} targets a row")
@@ -1076,6 +1074,23 @@ def _check_inputs(X: np.ndarray) -> None:
     value = X[row, column]
     remedy = "numbers lie within ±3.4e38" if np.isfinite(value) else "all values must be finite"
     raise RowError(f"X holds {value} at", row, f", column {column}; {remedy}")
+
+
+def _check_row_weights(weight: np.ndarray | None, rows: int) -> None:
+    """Raise an error unless each row has a weight, and some row counts."""
+    if weight is None:
+        return
+    if np.shape(weight) != (rows,) or not np.min(weight) >= 0:
+        raise InputError(f"weight has shape {np.shape(weight)}; give each of {rows} rows a number >= 0")
+    if not np.max(weight) > 0:
+        raise InputError(f"weight is 0 in all of {rows} rows to score; give some of them a weight")
+
+
+def _mean(values: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Return the mean of values of shape (rows,) or (rows, targets), in which rows count by their weights."""
+    if weight is None:
+        return values.mean()
+    return np.average(values.reshape(len(weight), -1).mean(axis=1), weights=weight.astype(np.float64))
 
 
 def check_weights(network: Network, error: type[ValueError] = ValueError) -> None:

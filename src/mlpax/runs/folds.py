@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from mlpax.data.reading import Reading
 from mlpax.data.sources import Ready
 from mlpax.errors import InputError, InterruptedRun, Notice
@@ -77,7 +79,7 @@ def train_folds(
             check_same(path, read_config(path), config, notice)
         else:
             write_config(path, config)
-        results, models, held = list[Result](), list[Model](), list[Rows]()
+        results, models, held, weights = list[Result](), list[Model](), list[Rows](), list[np.ndarray]()
         for fold in range(1, options.folds + 1):
             own, folder = dataclasses.replace(options, fold=fold), path / f"fold-{fold}"
             dataset = (first if fold == 1 else read(own, first.recipe)).dataset
@@ -95,8 +97,10 @@ def train_folds(
             results.append(ended)
             models.append(load(folder))
             held.append((dataset.X_test, dataset.y_test))
+            if dataset.weight_held is not None:
+                weights.append(dataset.weight_held)
         still_ours()
-        model, figures = joined(models, held)
+        model, figures = joined(models, held, np.concatenate(weights) if weights else None)
         if len(whole.X_test):
             found = model.score(model.forward(whole.X_test), whole.y_test)
             figures |= {f"test_{name}": value for name, value in found.items()}

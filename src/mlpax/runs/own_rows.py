@@ -26,6 +26,7 @@ class Held(NamedTuple):
     y: np.ndarray  # labels, (rows,) or of several targets (rows, targets); or values, (rows, targets)
     new: bool  # whether the temperature of the probabilities was fitted on other rows
     trained: int  # rows that the model was trained on
+    weight: np.ndarray | None = None  # (rows,), if the run was trained with a column of weights
 
 
 def rows_of(
@@ -138,10 +139,11 @@ def held_out(
     if y is not dataset.y_test and "refit" in model.provenance:
         return []
     if len(y):
-        return [Held(model, X, y, y is dataset.y_test, dataset.rows_trained)]
+        return [Held(model, X, y, y is dataset.y_test, dataset.rows_trained, dataset.weight_held)]
     options, found = read_config(run).options, list[Held]()
     for fold in range(1, 1 + (0 if options.fold else options.folds)):
         folder = run / f"fold-{fold}"
         of_fold = own_rows(folder, data_dir, moved)
-        found.append(Held(load(folder), of_fold.X_test, of_fold.y_test, True, of_fold.rows_trained))
+        rows = of_fold.X_test, of_fold.y_test, True, of_fold.rows_trained, of_fold.weight_held
+        found.append(Held(load(folder), *rows))
     return found

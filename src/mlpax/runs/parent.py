@@ -18,7 +18,7 @@ from mlpax.recipes import Recipe
 from mlpax.runs import checkpoints
 from mlpax.runs.run_files import Config, Parent, Tuned, read_config, read_history, read_result
 
-__all__ = ["begin_with", "check_child", "child_of", "origin_of", "parent_of", "restarted",
+__all__ = ["begin_with", "check_child", "child_of", "model_file", "origin_of", "parent_of", "restarted",
            "state_of_parent"]  # fmt: skip
 
 MAY_CHANGE = {*Hyper._fields, "schedule", "monitor", "devices"} & set(Recipe.__dataclass_fields__)
@@ -89,8 +89,8 @@ def check_child(old: Config, new: Config, notice: Callable[[str], object]) -> No
         notice(f"the schedule {schedule!r} begins a new course of {more} epochs, without warm-up")
 
 
-def begin_with(path: Path) -> Tuned:
-    """Return how a run refers to the network that it begins with: a run, or a model file.
+def model_file(path: Path) -> Path:
+    """Return the model file of a run, or the file itself.
 
     Raises
     ------
@@ -100,11 +100,23 @@ def begin_with(path: Path) -> Tuned:
     file = path / "model.safetensors" if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{path} holds no model to fine-tune; name a run that has ended, or a model file")
-    return Tuned(str(path.resolve()), hashlib.sha256(file.read_bytes()).hexdigest())
+    return file
+
+
+def begin_with(path: Path) -> tuple[Tuned, Origin]:
+    """Return how a run refers to the network that it begins with, and the network.
+
+    Raises
+    ------
+    InputError
+        If there is no model.
+    """
+    tuned = _as_it_is(path)
+    return tuned, _network(tuned)
 
 
 def origin_of(tuned: Tuned) -> Origin:
-    """Return the network that a run begins with.
+    """Return the network that a run has begun with.
 
     Raises
     ------
@@ -114,9 +126,17 @@ def origin_of(tuned: Tuned) -> Origin:
     path = Path(tuned.path)
     if not path.exists():
         raise InputError(f"{path}, with which this run begins, is gone; put it back")
-    if begin_with(path) != tuned:
+    if _as_it_is(path) != tuned:
         raise InputError(f"the model of {path} has changed since this run began with it; train anew")
-    return Origin(load(path), path.name)
+    return _network(tuned)
+
+
+def _as_it_is(path: Path) -> Tuned:
+    return Tuned(str(path.resolve()), hashlib.sha256(model_file(path).read_bytes()).hexdigest())
+
+
+def _network(tuned: Tuned) -> Origin:
+    return Origin(load(tuned.path), Path(tuned.path).name)
 
 
 def restarted(training: Training, parent: Parent) -> Training:

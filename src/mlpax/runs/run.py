@@ -218,8 +218,9 @@ def _lead(
 
 def _begun_with(begun: Config | None, finetune: Path | None) -> tuple[Tuned | None, Origin | None]:
     """Return how a run refers to the network that it begins with, and the network."""
-    tuned = begun.finetune if begun else begin_with(finetune) if finetune else None
-    return tuned, origin_of(tuned) if tuned else None
+    if begun:
+        return begun.finetune, origin_of(begun.finetune) if begun.finetune else None
+    return begin_with(finetune) if finetune else (None, None)
 
 
 @contextmanager
@@ -492,7 +493,8 @@ class _Run:
     def _of_test(self, model: Model) -> dict[str, float]:
         """Return the figures of the test rows; say so if there are none, and go on without them."""
         try:
-            of_test = model.score(model.forward(self.dataset.X_test), self.dataset.y_test)
+            rows = self.dataset
+            of_test = model.score(model.forward(rows.X_test), rows.y_test, rows.weight_held)
         except InputError as error:  # an output that is not finite
             self.notice(f"the run is kept without figures of its test rows: {error}")
             return {}

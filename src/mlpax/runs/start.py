@@ -19,7 +19,7 @@ from mlpax.model.model_file import load
 from mlpax.recipes import Recipe
 from mlpax.runs.folds import train_folds
 from mlpax.runs.own_rows import rows_of
-from mlpax.runs.parent import begin_with, child_of
+from mlpax.runs.parent import child_of, model_file
 from mlpax.runs.run import Every, check_run_folder, new_folder, train
 from mlpax.runs.run_files import Result, read_config
 from mlpax.wording import figure
@@ -169,7 +169,7 @@ def tuned(origin: Path, wanted: Wanted) -> Wanted:
     InputError
         If there is no model.
     """
-    begin_with(origin)
+    model_file(origin)  # says more of a missing file than `load`
     return dataclasses.replace(wanted, changes={**shape_of(load(origin)), **wanted.changes})
 
 

@@ -19,13 +19,13 @@ from mlpax.data.reading import Reading
 from mlpax.data.sources import Ready, Wanted, short_name, source
 from mlpax.engine.search import KEEP, rungs_of
 from mlpax.errors import DivergedError, InputError, InterruptedRun, Notice, unknown
-from mlpax.model.fit_model import check_in_memory, prepare
+from mlpax.model.fit_model import check_in_memory, check_refit, prepare
 from mlpax.model.model import Model
 from mlpax.model.model_file import load
 from mlpax.recipes import Recipe
 from mlpax.runs.locks import LOCK, holder, locked, signals
 from mlpax.runs.run import train
-from mlpax.runs.run_files import ADDED, Result, read_json, read_result, write_json
+from mlpax.runs.run_files import ADDED, Result, read_config, read_json, read_result, write_json
 from mlpax.runs.trials import Group, Standing, Trials, Workers, leaders, locally, on_dask
 from mlpax.space import Range, Space, Values, check_whole, combinations, is_list, parsed, space_of, written
 
@@ -116,6 +116,7 @@ def sweep(
     seeds: int = 1,
     halving: bool = False,
     refit: bool = True,
+    all_rows: bool = False,
     executor: str = "local",
     address: str | None = None,
     data_dir: str | Path | None = None,
@@ -147,6 +148,9 @@ def sweep(
         Train all trials for a share of their epochs, and go on with the better third, again and again.
     refit : bool, default True
         Train the best trial again as a run, in the folder `best`.
+    all_rows : bool, default False
+        Then train the best trial once more on all rows but the test rows, for the epochs that early stopping
+        has found, as `refit=True` of `mlpax.train` does. Trials are compared without this second training.
     executor : {"local", "dask"}, default "local"
         Where groups of 16 trials are trained: in this process, or by the workers of a dask scheduler.
     address : str, optional
@@ -197,7 +201,14 @@ def sweep(
     # Another optimizer would bring its own rate.
     given = {name: fixed[name] for name in ("learning_rate",) if name in fixed and "optimizer" in space}
     each = [given | trial for trial in combinations(space, trials, base.seed)]
-    work = _Work(ready, asked, space, each, reading, folder)
+    work = _Work(ready, asked, space, each, reading, folder, all_rows)
+    if all_rows and not refit:
+        raise InputError(
+            "all_rows is about the run of the best trial, which refit=False leaves out; give one of them"
+        )
+    for recipe_of_run in map(work.recipe_of, each):
+        if recipe_of_run.refit:
+            check_refit(recipe_of_run, "all_rows")
     if refit:
         prepare(ready.dataset, work.recipe_of(each[0]))  # which refuses what it cannot train
     if executor not in EXECUTORS:
@@ -242,12 +253,15 @@ class _Work:
     trials: list[dict[str, Any]]
     reading: Reading
     data_dir: str | None
+    all_rows: bool
 
     def recipe_of(self, trial: dict[str, Any]) -> Recipe:
         """Return the recipe of a trial as a run. With patience some rows must choose the epoch."""
         dataset, recipe = self.ready.dataset, self.ready.recipe.replace(**trial)
         lacks = recipe.patience and not recipe.validation and dataset.X_valid is None
-        return recipe.replace(validation=SHARE) if lacks else recipe
+        recipe = recipe.replace(validation=SHARE) if lacks else recipe
+        held_out = recipe.validation > 0 or dataset.X_valid is not None
+        return recipe.replace(refit=self.all_rows and held_out)
 
     def config(self, metric: str, backend: str) -> dict[str, Any]:
         """Return what decides the sweep: one that differs may not go on in its folder."""
@@ -379,13 +393,19 @@ def _tried(name: str, values: object) -> Values:
 def _refitted(path: Path, work: _Work, best: Standing, notice: Notice) -> Result:
     """Train the best trial as a run, from where an earlier call was stopped; return how it ended."""
     dataset, _, name, _ = work.ready
-    folder = path / "best"
+    folder, recipe = path / "best", work.recipe_of(best.settings)
+    begun = (folder / "config.json").exists()
+    if begun and read_config(folder).recipe.refit != recipe.refit:
+        how = "without" if recipe.refit else "with"
+        raise InputError(
+            f"{folder} was trained {how} all_rows; remove this folder to train the best trial anew"
+        )
     ended = read_result(folder)
     if ended is not None and ended.state in ("finished", "stopped early"):
         return ended
     return train(
-        folder, dataset, work.recipe_of(best.settings), recipe_name=name, data_dir=work.data_dir,
-        options=work.reading, resume=(folder / "config.json").exists(), notice=notice,
+        folder, dataset, recipe, recipe_name=name, data_dir=work.data_dir,
+        options=work.reading, resume=begun, notice=notice,
     )  # fmt: skip
 
 

@@ -365,20 +365,22 @@ def _scores(known: _Known) -> Section | None:
     if not known.held or known.model is None:
         return _recorded(known)
     truth, found = answers(known.held)
-    rows = len(truth)
+    rows, weight = len(truth), _weight(known.held)
+    if weight is not None and not weight.any():
+        return _recorded(known)
     model = known.model
     if model.classes and len(model.targets) > 1:
         parts, classes = model.by_target(found), [target.classes for target in model.targets]
-        figures = several_classes(truth, parts, classes, model.names)
-        intervals = intervals_of_targets(truth, parts, classes, model.names)
+        figures = several_classes(truth, parts, classes, model.names, weight)
+        intervals = intervals_of_targets(truth, parts, classes, model.names, weight)
         by_class = _by_target(figures["targets"], ("accuracy", "log_loss", "roc_auc", "ece", "f1_macro"))
     elif model.classes:
-        figures = classification(truth, found, known.model.classes)
-        intervals = intervals_of_classes(truth, found, known.model.classes)
-        by_class = _by_class(known.model.classes, truth, figures["f1"])
+        figures = classification(truth, found, model.classes, weight)
+        intervals = intervals_of_classes(truth, found, model.classes, weight)
+        by_class = _by_class(model.classes, truth, figures["f1"])
     else:
-        figures, by_class = known.model.figures(found, truth), None
-        intervals = known.model.score_intervals(found, truth)
+        figures, by_class = model.figures(found, truth, weight=weight), None
+        intervals = model.score_intervals(found, truth, weight=weight)
         if "targets" in figures:
             by_class = _by_target(figures["targets"], ("rmse", "mae", "r2"))
     lines = [
@@ -390,8 +392,23 @@ def _scores(known: _Known) -> Section | None:
         "scores",
         "Scores",
         paragraph(_which_rows(known)),
+        None if weight is None else paragraph(_by_weight(known)),
         table(f"Scores of {_rows(rows)}", ("score", "value", "95 % interval"), lines),
         by_class,
+    )
+
+
+def _weight(held: Sequence[Held]) -> np.ndarray | None:
+    """Return the weight of each held-out row, if the run was trained with weights."""
+    found = [part.weight for part in held if part.weight is not None]
+    return np.concatenate(found) if found else None
+
+
+def _by_weight(known: _Known) -> str:
+    """Return a sentence about what counts by the weights of rows."""
+    return (
+        f"Each row counts by its weight in the column “{known.config.options.weight}”, as in the training."
+        " Figures, numbers of rows and the importance of columns count each row once."
     )
 
 
@@ -594,7 +611,7 @@ def _sample(held: Sequence[Held]) -> list[Held]:
     most, found = math.ceil(ROWS / max(1, len(held))), list[Held]()
     for part in held:
         rows = np.sort(np.random.default_rng(0).permutation(len(part.y))[:most])
-        found.append(part._replace(X=part.X[rows], y=part.y[rows]))
+        found.append(part._replace(X=part.X[rows], y=part.y[rows], weight=None))
     return found
 
 
