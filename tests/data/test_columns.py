@@ -251,6 +251,18 @@ def test_whole_numbers_are_the_same_level_in_any_type():
         assert inputs(columns, cells).tolist() == [[0, 1, 0], [0, 0, 0]]
 
 
+@pytest.mark.parametrize("levels", [3, 64, 245, 246, 247, 248, 249, 9999])
+def test_many_cells_have_the_numbers_of_few(levels):
+    """polars numbers known texts in one byte or two; all others and missing cells are told apart."""
+    names = [f"v{i}" for i in range(levels)]
+    learned = Category("c", tuple(sorted(names)), missing=True)
+    cells = [*names, "new", None, "", "NA", "v1 "] * (1 + 5000 // levels)
+    numbers = {name: i for i, name in enumerate(learned.levels)}
+    missing = {cell for cell in learned.known if cell not in numbers}
+    expected = [levels + 1 if cell in missing else numbers.get(cell, levels) for cell in cells]
+    assert learned.numbered(pl.Series("c", cells, pl.String)).tolist() == expected
+
+
 def test_many_levels_are_codes_in_the_last_columns():
     levels = [f"l{i:02}" for i in range(65)]
     frame = pl.DataFrame({"c": levels * 2, "n": [float(i % 5) for i in range(130)]})
