@@ -400,10 +400,20 @@ def _collected(lazy: "pl.LazyFrame", cells: int) -> Iterator["pl.DataFrame"]:
 
 def _cleaned(frame: "pl.DataFrame") -> "pl.DataFrame":
     """Return cells as those of a CSV: text without blanks around, null where empty or NaN."""
-    if frame.height > MANY:  # then only the columns of numbers that hold a NaN are copied
+    import polars as pl
+
+    if frame.height > MANY:  # then only the columns that change are copied
         odd = [v.fill_nan(None) for v in frame if v.dtype.is_float() and v.is_nan().any()]
-        return frame.with_columns(odd).with_columns(_cleaning()[1:])
+        text = pl.col([v.name for v in frame if v.dtype == pl.String and not _is_bare(v)]).str.strip_chars()
+        frame = frame.with_columns(odd).with_columns(pl.when(text != "").then(text).name.keep())
+        return frame.with_columns(_cleaning()[2:])
     return frame.with_columns(_cleaning())
+
+
+def _is_bare(text: "pl.Series") -> bool:
+    """Whether no cell is empty or has blanks around: looked at in parts, as a copy would take memory."""
+    parts = (text[start : start + SLICE] for start in range(0, len(text), SLICE))
+    return not any((part == "").any() or (part != part.str.strip_chars()).any() for part in parts)
 
 
 @functools.cache  # to write the expressions down takes longer than to compute those of a few rows
