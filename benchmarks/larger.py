@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def command(data: Path, folder: Path, memory: str, *more: str) -> list[str]:
 
 
 @contextmanager
-def group(size: float) -> Iterator[Path | None]:
+def group(size: float) -> Generator[Path | None]:
     """Make a control group that may take so many GB of memory; none if it is 0."""
     if not size:
         yield None

@@ -300,6 +300,49 @@ def text(result: Result) -> str:
     return f"{grid(head, rows)}\n\n{where}; {result['date']}; medians of {splits} splits; {load}."
 
 
+def memory(result: Result) -> str:
+    found = result["results"]
+    sides = [side for side in ("then", "now") if side in found]
+    stages = [*found["now"]["stages"]]
+    labels = {"then": "before", "now": "now"}
+    kinds = (
+        ("one_thread", "rows a second, one thread"),
+        ("all_cores", "all cores"),
+        ("peak_mib", "MiB so far"),
+    )
+    head = ["stage", *(f"{labels[side]}: {kind}" for side in sides for _, kind in kinds)]
+    rows = [
+        [stage, *(f"{found[side]['stages'][stage][key]:,.0f}" for side in sides for key, _ in kinds)]
+        for stage in stages
+    ]
+    each = grid(head, rows)
+    whole = [
+        [
+            labels[side],
+            f"to {ending}",
+            f"{of['seconds']:,.0f}",
+            f"{of['rate']:,.0f}",
+            f"{of['peak_mib']:,.0f}",
+        ]
+        for side in sides
+        for ending, of in found[side]["predictions"].items()
+    ]
+    training = [
+        f"{labels[side]} {of['peak_mib']:,.0f} MiB, {of['peak_mib'] / of['arrays_mib']:.1f} times the arrays,"
+        f" in {of['seconds']:.1f} s"
+        for side, of in ((side, found[side]["training"]) for side in sides)
+    ]
+    own = found["now"]["shares"]
+    note = (
+        f"{found['gb']:.1f} GB of CSV, {found['rows']:,} rows. The whole now has {own['of_one_thread']:.0%}"
+        f" of the slowest stage's rate by one thread, {own['of_all_cores']:.0%} of its rate by all cores,"
+        f" and {own['of_the_cores']:.0%} of what the cores can do. Reading {found['parquet_mb']:,.0f} MB of"
+        f" Parquet for training takes {'; '.join(training)}."
+    )
+    table = grid(["`mlpax predict`", "", "seconds", "rows a second", "MiB"], whole)
+    return f"{each}\n\n{table}\n\n{note} {caption(result, ('mlpax',), 'one run')}"
+
+
 TABLES = {
     table.__name__: table
     for table in (
@@ -317,6 +360,7 @@ TABLES = {
         text,
         estimators,
         serving,
+        memory,
     )
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from benchmarks import against, alone, common, estimators, peers, readme, record, startup
+from benchmarks import against, alone, common, estimators, memory, peers, readme, record, startup
 
 from mlpax.recipes import article
 
@@ -181,3 +181,38 @@ def test_alone_measures_our_estimators_only(monkeypatch, results, digits_like):
     assert [*said[0]] == ["mlpax"]
     assert [*against.figures(said[1])] == ["seconds, mlpax"]
     assert said[2] == 1
+
+
+def figures_of_memory() -> dict:
+    """Stages of 1000, 500, 100 and 1000 rows a second, which two cores can pass at 2 / 0.014."""
+    rates = {"read": 1000.0, "encode": 500.0, "predict": 100.0, "write": 1000.0}
+    stages = {n: {"one_thread": r, "all_cores": 2 * r, "peak_mib": 200.0} for n, r in rates.items()}
+    csv = {"seconds": 10.0, "rate": 140.0, "peak_mib": 300.0, "missing": 0, "told": ""}
+    training = {"seconds": 1.0, "peak_mib": 290.0, "arrays_mib": 100.0}
+    return {"stages": stages, "predictions": {"csv": csv}, "training": training}
+
+
+def test_shares_of_the_slowest_stage_and_of_the_cores():
+    found = figures_of_memory()
+    found["shares"] = memory.shares(found, 2)
+    assert found["shares"] == pytest.approx(
+        {"of_one_thread": 1.4, "of_all_cores": 0.7, "of_the_cores": 140 * 0.014 / 2}
+    )
+    assert memory.faults(found) == []
+    found["predictions"]["csv"] |= {"missing": 1}
+    found["shares"]["of_the_cores"] = 0.8
+    found["training"]["arrays_mib"] = 90.0
+    assert [text.split(":")[0] for text in memory.faults(found)] == [
+        "predictions to csv", "the whole has 80% of_the_cores", "training takes 3.22 times its arrays",
+    ]  # fmt: skip
+
+
+def test_the_table_of_large_files_names_both_commits(results):
+    found = figures_of_memory()
+    found["shares"] = memory.shares(found, 2)
+    with record.Record("memory", options()) as content:
+        content |= {"gb": 5.0, "rows": 1400, "parquet_mb": 195.0, "then": found, "now": found}
+    text = readme.memory(json.loads(next(results.glob("memory-*.json")).read_text()))
+    assert "| predict | 100 | 200 | 200 | 100 | 200 | 200 |" in text
+    assert "140% of the slowest stage's rate by one thread, 70% of its rate by all cores, and 98% of" in text
+    assert "before 290 MiB, 2.9 times the arrays, in 1.0 s; now 290 MiB" in text

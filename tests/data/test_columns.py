@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlpax.data import columns as of_columns
 from mlpax.data.columns import (
     Category,
     Columns,
@@ -249,6 +250,34 @@ def test_whole_numbers_are_the_same_level_in_any_type():
     _, columns = column(pl.Series(["1", "2", "3"] * 2, dtype=pl.Categorical))
     for cells in ([2.0, 9.0], [2, 9], ["2", "9"]):
         assert inputs(columns, cells).tolist() == [[0, 1, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("levels", [3, 64, 245, 246, 247, 248, 249, 9999])
+def test_many_cells_have_the_numbers_of_few(levels):
+    """polars numbers known texts in one byte or two; all others and missing cells are told apart."""
+    names = [f"v{i}" for i in range(levels)]
+    learned = Category("c", tuple(sorted(names)), missing=True)
+    cells = [*names, "new", None, "", "NA", "v1 "] * (1 + 5000 // levels)
+    numbers = {name: i for i, name in enumerate(learned.levels)}
+    missing = {cell for cell in learned.known if cell not in numbers}
+    expected = [levels + 1 if cell in missing else numbers.get(cell, levels) for cell in cells]
+    assert learned.numbered(pl.Series("c", cells, pl.String)).tolist() == expected
+
+
+@pytest.mark.parametrize("rows", [1, 5, 8, 23])
+def test_a_dictionary_of_columns_is_emptied_and_has_the_same_inputs(monkeypatch, rows):
+    monkeypatch.setattr(of_columns, "BLOCK", 2)
+    monkeypatch.setattr(of_columns, "PART", 60)  # bytes, some blocks of rows
+    frame = pl.DataFrame(
+        {"n": [1.0, None, 3.0, 7.5] * 6, "c": ["u", "v", "w", None] * 6, "m": [*range(24)], "k": ["k"] * 24}
+    )
+    columns = fit_columns(frame)
+    order = np.random.default_rng(0).permutation(24)[:rows]
+    cells = {name: frame[name] for name in ("m", "c", "n")}
+    X = columns(cells, order)
+    assert cells == {}
+    assert X.flags.c_contiguous
+    np.testing.assert_array_equal(X.view(np.int32), columns(frame[order]).view(np.int32))
 
 
 def test_many_levels_are_codes_in_the_last_columns():

@@ -82,6 +82,35 @@ def test_as_many_rows_as_are_counted_apart(tmp_path, monkeypatch):
     assert read(tmp_path, TABLE)[1] == rows
 
 
+def test_regular_lines_take_no_census(tmp_path, monkeypatch):
+    names, rows, _ = read(tmp_path, TABLE)
+    monkeypatch.setattr(csv_files, "_census", lambda *_: pytest.fail("a census was taken"))
+    assert read(tmp_path, TABLE)[:2] == (names, rows)
+    assert len(rows) == 30
+
+
+def test_the_census_reads_and_refuses_the_same(tmp_path, monkeypatch):
+    """Texts of random cells and marks, of which some are regular, with and without the shortcut."""
+    random_ = random.Random(0)
+    regular = csv_files._regular_rows
+    seen = set()
+    for _ in range(200):
+        cells = [random_.choice(["1", "2.5", "", " x", "é", '"q"', "#", "\n", "\r", ","]) for _ in range(12)]
+        cells = [cell if random_.random() < 0.2 else "7" for cell in cells]
+        lines = [",".join(cells[i : i + 3]) for i in range(0, 12, 3)]
+        text = f"{TABLE}{chr(10).join(lines)}{random_.choice(['', chr(10)])}"
+        found: list[object] = []
+        for shortcut in (regular, lambda *_: None):
+            monkeypatch.setattr(csv_files, "_regular_rows", shortcut)
+            try:
+                found.append(read(tmp_path, text))
+            except InputError as error:
+                found.append(str(error))
+        assert found[0] == found[1], text
+        seen.add(isinstance(found[0], str))
+    assert seen == {True, False}  # some were refused, others read
+
+
 # Lines that are no rows
 
 

@@ -154,6 +154,18 @@ def test_some_columns_are_written_in_the_order_that_is_asked_for(tmp_path):
         model.write_predictions([], tmp_path / "p.csv", columns=["prediction", "prediction"])
 
 
+def test_columns_that_the_model_does_not_read_are_left_alone_but_named_where_one_lacks(tmp_path):
+    path, model = tmp_path / "t.csv", table_model()
+    path.write_text(text_of(20))
+    frame = tables.read_table(path)
+    files = [io.BytesIO() for _ in range(2)]
+    model.write_predictions([frame.drop("free")], files[0])
+    model.write_predictions([frame.with_columns(pl.lit(["a list"]).alias("free"))], files[1])
+    assert files[0].getvalue() == files[1].getvalue() == predictions(model, path)
+    with pytest.raises(InputError, match="column 'size' is missing; is it 'sizes'"):
+        model.write_predictions([frame.rename({"size": "sizes"})], io.BytesIO())
+
+
 @pytest.mark.parametrize("out", ["p.csv", "p.parquet"])
 def test_an_error_names_the_row_of_the_file_and_leaves_no_file(tmp_path, streaming, monkeypatch, out):
     path, model = tmp_path / "t.csv", table_model()

@@ -4,6 +4,7 @@ import difflib
 import functools
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from shlex import quote
@@ -16,7 +17,7 @@ from mlpax.data.dates import DATE_PARTS, date_parts, is_date_format
 from mlpax.data.graph import ROWS, Value
 from mlpax.data.kinds import LARGEST_INPUT, Kind, as_text, is_constant, numbers, tell_kinds, typed
 from mlpax.data.numerals import MISSING, Numerals, bounds_of, counts_of
-from mlpax.data.tables import as_frame
+from mlpax.data.tables import SLICE, as_frame
 from mlpax.data.text import Vocabulary, directions_of, sampled
 from mlpax.errors import InputError, listed
 
@@ -29,10 +30,11 @@ __all__ = ["Category", "Column", "Columns", "Date", "Input", "LeftOut", "Number"
            "checked", "fit_column", "fit_columns", "from_json_1", "inputs_beside", "robust_of"]  # fmt: skip
 
 
+PART = 1 << 26  # bytes of inputs; of fewer malloc would keep the memory when they are freed
 BLOCK = 8192  # rows whose inputs are computed at a time, so that they stay in the cache
 ONE_HOT = 64  # levels; a category of more is embedded
 MOST_LEVELS = 10_000  # the most frequent; all others are one
-FEW = 10_000  # rows; polars takes a millisecond to prepare, and is faster from about here
+FEW = 1000  # cells; polars takes a fraction of a millisecond to prepare, and is faster from here
 RARE = 2  # a level of fewer training rows is "other"
 LARGEST = float(np.finfo(np.float64).max)
 CLIPPED = 1 - 1e-7  # the largest share of the bound of an input that tells a number
@@ -276,9 +278,16 @@ class Category:
     @staticmethod
     def fit(values: "pl.Series", kind: Kind) -> "Category | LeftOut":
         """Learn the levels; a column is text if nearly every row has a level of its own."""
-        values = as_text(typed(values, kind))
-        missing = values.null_count() > 0
-        return Category.of(values.name, kind, counts_of(values.drop_nulls()), missing=missing)
+        import polars as pl
+
+        if values.dtype != pl.Boolean:
+            values = as_text(values)
+        counts, missing = Counter[str](), False
+        for start in range(0, len(values), SLICE):  # what is read of all cells would take much memory
+            cells = as_text(typed(values[start : start + SLICE], kind))
+            missing |= cells.null_count() > 0
+            counts.update(dict(counts_of(cells.drop_nulls())))
+        return Category.of(values.name, kind, [*counts.items()], missing=missing)
 
     @staticmethod
     def of(name: str, kind: Kind, counts: list[tuple[str, int]], *, missing: bool) -> "Category | LeftOut":
@@ -316,7 +325,7 @@ class Category:
     def inputs(self, cells: "pl.Series") -> np.ndarray:
         """Return the inputs for cells that were read, (rows, features), or the codes, (rows, 1); float32."""
         codes = self.numbered(cells)
-        return codes[:, None].astype(np.float32) if self.codes else self.inputs_of_codes[codes]
+        return codes[:, None].astype(np.float32) if self.codes else self.inputs_of_codes.take(codes, axis=0)
 
     @functools.cached_property
     def inputs_of_codes(self) -> np.ndarray:
@@ -368,16 +377,22 @@ class Category:
 
     def numbered(self, text: "pl.Series") -> np.ndarray:
         """Return the number of each row's level: 0 .. levels - 1, then "other", then missing."""
-        import polars as pl
 
         other = len(self.levels)
         if len(text) <= FEW:
             return np.array([self._numbers.get(cell, other) for cell in text.to_list()], np.int64)
-        known = {cell: number for cell, number in self._numbers.items() if cell is not None}
-        found = text.replace_strict(known, default=other, return_dtype=pl.Int64)
-        codes = found.to_numpy().copy()
+        known, numbers = self._places
+        codes = numbers[text.cast(known, strict=False).to_physical().fill_null(len(numbers) - 1).to_numpy()]
         codes[text.is_null().to_numpy()] = other + 1
         return codes
+
+    @functools.cached_property
+    def _places(self) -> "tuple[pl.Enum, np.ndarray]":
+        """The known texts as a type of polars, and the number of each; last that of all others."""
+        import polars as pl
+
+        known = {cell: number for cell, number in self._numbers.items() if cell is not None}
+        return pl.Enum([*known]), np.array([*known.values(), len(self.levels)])
 
     def to_json(self) -> Record:
         return {"kind": self.kind, **asdict(self)}
@@ -718,10 +733,13 @@ class Columns:
         """The column that names the rows."""
         return next((c.name for c in self.columns if c.kind == "id"), None)
 
-    def __call__(self, frame: "pl.DataFrame", order: np.ndarray | None = None) -> np.ndarray:
+    def __call__(
+        self, frame: "pl.DataFrame | dict[str, pl.Series]", order: np.ndarray | None = None
+    ) -> np.ndarray:
         """Inputs of the rows of a frame: (rows, dense + embeddings), float32.
 
-        With `order`, the numbers of rows, they are those rows' in that order.
+        With `order`, the numbers of rows, they are those rows' in that order. A dictionary of columns is
+        emptied; see `inputs_beside`.
 
         Raises
         ------
@@ -761,21 +779,34 @@ class Columns:
 
 
 def inputs_beside(
-    transforms: Sequence[Columns], frame: "pl.DataFrame", order: np.ndarray | None = None
+    transforms: Sequence[Columns],
+    frame: "pl.DataFrame | dict[str, pl.Series]",
+    order: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the inputs of several transforms of one table, beside each other; see `Columns`.
 
     The transforms are those of folds. They read most columns in the same way, so each is read once. Beside
     the inputs only one column's cells are in memory, and some rows of what is computed from them.
+
+    A dictionary of columns is emptied while they are read. If nothing else holds the columns, the whole table
+    and all inputs are then never in memory together.
     """
     import polars as pl
 
-    rows = frame.height if order is None else len(order)
+    table = frame if isinstance(frame, dict) else {values.name: values for values in frame.get_columns()}
+    rows = len(next(iter(table.values()), ())) if order is None else len(order)
     widths = [transform.dense + len(transform.embeddings) for transform in transforms]
-    found = np.empty((rows, sum(widths)), np.float32)
+    emptied = table is frame
+    # Column by column, the memory of the inputs grows as that of an emptied table shrinks. If the inputs lay
+    # row by row, all their memory would be needed from the first column on.
+    step = max(1, PART // (4 * BLOCK * max(1, sum(widths)))) * BLOCK if emptied else max(1, rows)
+    parts = [
+        np.empty((min(step, rows - start), sum(widths)), np.float32, order="F" if emptied else "C")
+        for start in range(0, rows, step)
+    ]
     firsts = [sum(widths[:k]) for k in range(len(widths))]
     for transform in transforms:
-        transform.check_names(frame.columns)
+        transform.check_names([*table])
     places = [transform.places for transform in transforms]
     for versions in zip(*(transform.columns for transform in transforms), strict=True):
         read: dict[Kind, np.ndarray | pl.Series] = {}
@@ -783,7 +814,7 @@ def inputs_beside(
             if isinstance(column, LeftOut):
                 continue
             if column.reading not in read:
-                read[column.reading] = column.read(frame[column.name])
+                read[column.reading] = column.read(table[column.name])
             cells, place = read[column.reading], places[k][column.name]
             for start in range(0, rows if place else 0, BLOCK):
                 part = slice(start, start + BLOCK)
@@ -792,7 +823,14 @@ def inputs_beside(
                     inputs = column.inputs(cast("pl.Series", some))
                 else:
                     inputs = column.inputs(cast(np.ndarray, some))
-                found[part, firsts[k] + place[0] : firsts[k] + place[0] + len(place)] = inputs
+                to, first = parts[start // step], firsts[k] + place[0]
+                to[start % step : start % step + BLOCK, first : first + len(place)] = inputs
+        table.pop(versions[0].name, None)
+    if not emptied and parts:
+        return parts[0]
+    found = np.empty((rows, sum(widths)), np.float32)
+    for start in range(0, rows, step):
+        found[start : start + step] = parts.pop(0)
     return found
 
 
@@ -858,7 +896,7 @@ def _robust(x: np.ndarray) -> tuple[float, float]:
     x = x[np.isfinite(x)]
     if x.size == 0:
         return 0.0, 0.0
-    low, median, high = np.percentile(x, (25, 50, 75))
+    low, median, high = np.percentile(x, (25, 50, 75), overwrite_input=True)  # of a copy, above
     return robust_of(low, median, high, x.min(), x.max())
 
 

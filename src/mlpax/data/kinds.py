@@ -153,12 +153,17 @@ def _plainly(frame: "pl.DataFrame", reading: Reading) -> dict[str, _Told]:
     found: dict[str, _Told] = {}
     for start in range(0, len(columns) if frame.height else 0, step):
         some = columns[start : start + step]
-        cells = pl.concat([values.rename("") for values in some])
-        x = cells.cast(pl.Float64, strict=False)
-        lacks, number = cells.is_null(), (x.abs() < COMPACT[0]) & ~cells.str.contains(r"^0\d")
-        word = x.is_null() & cells.str.contains(r"^[ -/:-~]*$") & ~cells.str.to_lowercase().is_in([*MARKS])
-        masks = [(lacks | mask.fill_null(value=False)).to_numpy() for mask in (number, word)]
-        numbers, words = (np.all(mask.reshape(len(some), -1), axis=1).tolist() for mask in masks)
+        numbers, words = np.ones((2, len(some)), bool)
+        for row in range(0, frame.height, TOGETHER):  # what is computed of all rows would take much memory
+            cells = pl.concat([values[row : row + TOGETHER].rename("") for values in some])
+            x = cells.cast(pl.Float64, strict=False)
+            lacks, number = cells.is_null(), (x.abs() < COMPACT[0]) & ~cells.str.contains(r"^0\d")
+            word = (
+                x.is_null() & cells.str.contains(r"^[ -/:-~]*$") & ~cells.str.to_lowercase().is_in([*MARKS])
+            )
+            masks = [(lacks | mask.fill_null(value=False)).to_numpy() for mask in (number, word)]
+            for whole, mask in zip((numbers, words), masks, strict=True):
+                whole &= np.all(mask.reshape(len(some), -1), axis=1)
         for values, is_number, is_word in zip(some, numbers, words, strict=True):
             distinct = values.n_unique() - (values.null_count() > 0)
             if distinct > 1 and is_number:

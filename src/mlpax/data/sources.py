@@ -217,11 +217,10 @@ class Table:
         if _is_larger(self.shown, files, reading):
             tables.tell_others(self.path, notice)
             return _in_chunks(self.path, files, wanted, reading, notice, name)
-        frame = self._frame(reading, notice)
-        valid_frame = None
-        if reading.valid_data:
-            valid_frame = tables.read_table(reading.valid_data, reading.file, notice)
-        return table_to_train(frame, wanted, reading, name=name, valid_frame=valid_frame, notice=notice)
+        valid = _valid_frame(reading, notice)
+        return table_to_train(
+            self._frame(reading, notice), wanted, reading, name=name, valid_frame=valid, notice=notice
+        )
 
     def to_score(self, model: Trained, notice: Notice, reading: Reading = Reading()) -> Scored:
         """Return inputs and truth of the rows that have a target."""
@@ -362,18 +361,29 @@ def table_to_train(
     valid_frame: "pl.DataFrame | None" = None,
     notice: Notice = lambda text: None,
 ) -> Ready:
-    """Hold out rows of a table in memory, and settle the recipe for the rows that are left."""
+    """Hold out rows of a table in memory, and settle the recipe for the rows that are left.
+
+    If the caller holds no reference to the frame, its columns are freed while they are encoded.
+    """
     whole = wanted.resolved("table", frame.height)
     hold = _hold(whole, reading)
     if wanted.folds and valid_frame is not None:
         raise InputError("folds validate on the rows of the table; give folds or valid_data, not both")
-    dataset = from_frame(frame, reading, hold, name=name, valid_frame=valid_frame, notice=notice)
-    folds = [from_frame(frame, reading, own, name=name) for own in _folds(hold, wanted)]
+    holds = _folds(hold, wanted)
+    frames = [frame] * (1 + len(holds))  # each call takes one, so that the last call holds the only reference
+    del frame
+    dataset = from_frame(frames.pop(), reading, hold, name=name, valid_frame=valid_frame, notice=notice)
+    folds = [from_frame(frames.pop(), reading, own, name=name) for own in holds]
     task = "classification" if dataset.classes else "regression"
     validated = valid_frame is not None or whole.validation > 0
     rows = min(len(part.X_train) for part in (dataset, *folds))
     recipe = wanted.resolved("table", rows, task, validated)
     return Ready(dataset, recipe, wanted.name("table"), tuple(folds))
+
+
+def _valid_frame(reading: Reading, notice: Notice) -> "pl.DataFrame | None":
+    """Return the table with the validation rows that the user names."""
+    return tables.read_table(reading.valid_data, reading.file, notice) if reading.valid_data else None
 
 
 def _hold(recipe: Recipe, reading: Reading) -> HoldOut:
@@ -530,10 +540,14 @@ class InMemory:
         files = tables.streamed_files(self.files)
         if _is_larger(shown, files, reading):
             return _in_chunks(Path(shown), files, wanted, reading, notice, MEMORY)
-        frame = tables.read_parts(shown, [*self.files], reading.file, notice) if self.files else self.frame
-        assert frame is not None
-        valid = tables.read_table(reading.valid_data, reading.file, notice) if reading.valid_data else None
-        return table_to_train(frame, wanted, reading, name=MEMORY, valid_frame=valid, notice=notice)
+        valid = _valid_frame(reading, notice)
+        if self.files:
+            return table_to_train(
+                tables.read_parts(shown, [*self.files], reading.file, notice), wanted, reading, name=MEMORY,
+                valid_frame=valid, notice=notice,
+            )  # fmt: skip
+        assert self.frame is not None
+        return table_to_train(self.frame, wanted, reading, name=MEMORY, valid_frame=valid, notice=notice)
 
 
 Source = Named | Table | Pictures

@@ -60,6 +60,7 @@ UNREAD = {  # what else tables come in
 SLICE = 1 << 20  # cells looked at together
 MANY = 10_000  # rows from which it pays to look whether a column must be cleaned
 LEVELS = 1000  # rows that tell whether a column repeats its cells
+LARGE = 100_000  # rows from which text is looked at twice rather than copied
 STREAMS = ("CSV", "parquet", "arrow")  # kinds of files that are read in parts
 STREAMED = 1 << 26  # bytes of the smallest file that `read_batches` reads in parts
 
@@ -417,12 +418,12 @@ def _cleaned(frame: "pl.DataFrame") -> "pl.DataFrame":
     """Return cells as those of a CSV: text without blanks around, null where empty or NaN."""
     if frame.height < MANY:
         return frame.with_columns(_cleaning())
-    rest = frame.select([values for values in frame if not _is_clean(values)])
+    rest = frame.select([values for values in frame if not _is_clean(values)])  # so only these are copied
     return frame.with_columns(rest.with_columns(_cleaning()).get_columns())
 
 
 def _is_clean(values: "pl.Series") -> bool:
-    """Whether a column is known to stay as it is; so no copy is made."""
+    """Whether a column is known to stay as it is."""
     import polars as pl
 
     if values.dtype.is_float():
@@ -430,9 +431,14 @@ def _is_clean(values: "pl.Series") -> bool:
     if values.dtype != pl.String:
         return not isinstance(values.dtype, pl.Categorical | pl.Enum)
     if 2 * values.head(LEVELS).n_unique() > LEVELS:  # to look takes as long as to clean
-        return False
-    levels = values.unique().drop_nulls()
-    return bool(((levels != "") & (levels == levels.str.strip_chars())).all())
+        return len(values) > LARGE and _is_bare(values)
+    return _is_bare(values.unique().drop_nulls())
+
+
+def _is_bare(text: "pl.Series") -> bool:
+    """Whether no cell is empty or has blanks around: looked at in parts, as a copy would take memory."""
+    parts = (text[start : start + SLICE] for start in range(0, len(text), SLICE))
+    return not any((part == "").any() or (part != part.str.strip_chars()).any() for part in parts)
 
 
 @functools.cache  # to write the expressions down takes longer than to compute those of a few rows

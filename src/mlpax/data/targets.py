@@ -16,6 +16,7 @@ from mlpax.data.dataset import Dataset, HoldOut, split
 from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed, with_values
 from mlpax.data.numerals import MISSING, Numerals, counts_of
 from mlpax.data.reading import Reading
+from mlpax.data.tables import SLICE
 from mlpax.errors import Guess, InputError, Notice, RowError, counted, listed, unknown
 from mlpax.recipes import TASKS
 
@@ -269,11 +270,10 @@ def from_frame(
     check_roles(frame, targets, reading, hold.group)
     kinds = tell_kinds(frame.drop([hold.group] if hold.group else []), reading, notice)
     present, classes, y = _labels(frame, targets, reading, kinds, notice)
-    rows = frame if present.all() else frame.filter(present)
     if lacking := frame.height - len(y):
         notice(f"dropped {counted(lacking, 'row')} without a target")
     check_class_weight(reading.class_weight, targets, classes)
-    groups = _groups(rows[hold.group]) if hold.group else None
+    groups = _groups(frame[hold.group].filter(present)) if hold.group else None
     hold = hold if valid_frame is None else replace(hold, validation=0.0)
     train, validated, tested = split(y, hold, classes=bool(classes), groups=groups)
     _check_classes(y[train], classes)
@@ -282,20 +282,22 @@ def from_frame(
     there = np.flatnonzero(present.to_numpy())
     columns = fit_columns(inputs, kinds, _mask(frame.height, there[train]))
     tell_columns(inputs, columns, kinds, notice)
-    # In this order each part is a view, so that no row is in memory twice.
-    parts = [there[part] for part in (train, validated, tested)]
-    X_train, X_valid, X_test = np.split(
-        columns(inputs, np.concatenate(parts)), np.cumsum([len(part) for part in parts[:2]])
-    )
-    weights = weights_of(frame, reading.weight, kinds)[there]
-    y_valid, weight_valid = y[validated], weights[validated]
+    others = None
     if valid_frame is not None:
-        X_valid = columns(valid_frame)
-        named = [
-            (name, of, kinds[name].numerals) for name, of in zip(targets, classes or repeat(()), strict=False)
-        ]
-        y_valid = truth_of(valid_frame, named)
-        weight_valid = weights_of(valid_frame, reading.weight, kinds)
+        others = _rows_of(valid_frame, columns, targets, classes, kinds, reading.weight)
+    weights = weights_of(frame, reading.weight, kinds)[there]
+    used = [column.name for column in columns.varying]
+    _tell_duplicates(frame, there, train, valid_frame, [*used, *targets], notice)
+    # If the caller holds no table, each column's memory is free once its inputs are there. In this order each
+    # part is a view, so that no row is in memory twice.
+    cells = {name: inputs[name] for name in used}
+    order = np.concatenate([there[part] for part in (train, validated, tested)])
+    del frame, inputs, there
+    ends = np.cumsum([np.count_nonzero(part) for part in (train, validated)])
+    X_train, X_valid, X_test = np.split(columns(cells, order), ends)
+    y_valid, weight_valid = y[validated], weights[validated]
+    if others is not None:
+        X_valid, y_valid, weight_valid = others
     of_test = weights[:0] if reading.folds else weights[tested]  # of folds, all are scored together
     for kind, of in (("training", weights[train]), ("validation", weight_valid), ("test", of_test)):
         if len(of) and not of.any():
@@ -306,8 +308,6 @@ def from_frame(
     if reading.class_weight:
         of_class = class_weights(reading.class_weight, classes[0], np.bincount(y[train]))
         weights, weight_valid = weights * of_class[y], weight_valid * of_class[y_valid]
-    used = [column.name for column in columns.varying]
-    _tell_duplicates(rows, train, valid_frame, [*used, *targets], notice)
     return Dataset(
         name, X_train, y[train], X_test, y[tested], classes[0] if classes else (), X_valid=X_valid,
         y_valid=y_valid, more_classes=classes[1:],
@@ -315,6 +315,21 @@ def from_frame(
         targets=targets,
         numerals=tuple(kinds[target].numerals for target in targets),
     )  # fmt: skip
+
+
+def _rows_of(
+    frame: "pl.DataFrame",
+    columns: Columns,
+    targets: Sequence[str],
+    classes: Sequence[tuple[Any, ...]],
+    kinds: Mapping[str, Kind],
+    weight: str | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return inputs, labels or values, and weights of a table to validate on."""
+    named = [
+        (name, of, kinds[name].numerals) for name, of in zip(targets, classes or repeat(()), strict=False)
+    ]
+    return columns(frame), truth_of(frame, named), weights_of(frame, weight, kinds)
 
 
 def _mask(rows: int, chosen: np.ndarray) -> "pl.Series":
@@ -612,13 +627,26 @@ def _tell_levels(column: Category, values: "pl.Series", notice: Notice) -> None:
 
 
 def _tell_duplicates(
-    rows: "pl.DataFrame", train: np.ndarray, valid: "pl.DataFrame | None", known: list[str], notice: Notice
+    frame: "pl.DataFrame",
+    there: np.ndarray,
+    train: np.ndarray,
+    valid: "pl.DataFrame | None",
+    known: list[str],
+    notice: Notice,
 ) -> None:
-    hashes = rows.select(known).hash_rows().to_numpy()
-    others = [hashes[~train], *([] if valid is None else [valid.select(known).hash_rows().to_numpy()])]
-    seen = np.sort(hashes[train])  # `np.isin` would take several times as much memory
+    """Say how many held-out rows are also training rows; `there` are the numbers of all of them."""
+    hashes = _hashes(frame, known)[there]
+    others = [hashes[~train], *([] if valid is None else [_hashes(valid, known)])]
+    seen = hashes[train]
+    seen.sort()  # `np.isin` would take several times as much memory
     last = len(seen) - 1
     both = sum(int((seen[np.minimum(np.searchsorted(seen, held), last)] == held).sum()) for held in others)
     if both:
         doubles = f"{counted(both, 'held-out row')} with an exact double among the training rows"
         notice(f"{doubles}: scores may flatter")
+
+
+def _hashes(frame: "pl.DataFrame", names: list[str]) -> np.ndarray:
+    """Return a hash of each row, of some of its columns; of some rows at a time, which takes less memory."""
+    parts = frame.select(names).iter_slices(SLICE)
+    return np.concatenate([part.hash_rows().to_numpy() for part in parts])

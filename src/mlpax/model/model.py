@@ -827,10 +827,21 @@ class Model:
         start = 0
         for batch in batches:
             # An array is one part: the check of a picture's range needs all of its rows.
-            parts = [np.asarray(batch)] if self.columns is None else self._frame(batch).iter_slices(CHUNK)
+            parts = [np.asarray(batch)] if self.columns is None else self._rows(batch).iter_slices(CHUNK)
             for part in parts:
                 yield start, part
                 start += part.shape[0] if part.shape else 0
+
+    def _rows(self, batch: object) -> "pl.DataFrame":
+        """Return a batch as a frame. Columns that the model does not read are not cleaned."""
+        import polars as pl
+
+        read = (
+            {c.name for c in self.columns.varying} | {self.columns.id} if self.columns else set[str | None]()
+        )
+        if isinstance(batch, pl.DataFrame) and read - {None} <= set(batch.columns):
+            batch = batch.select(name for name in batch.columns if name in read)
+        return self._frame(batch)
 
     def _encoded(self, start: int, part: object) -> "tuple[np.ndarray, list[pl.Series]]":
         """Return a part's rows as `forward` takes them, and the column that names them if there is one."""
