@@ -216,7 +216,7 @@ def test_the_whole_does_not_grow():
 
     Lower the limit whenever code goes; raise it only for what users can do that they could not.
     """
-    assert house.survey(SOURCE.parents[1]).lines <= 22600
+    assert house.survey(SOURCE.parents[1]).lines <= 23400
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

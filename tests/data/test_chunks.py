@@ -95,7 +95,7 @@ def of_whole_table(frame, monkeypatch, **options):
     targets = [frame[name].is_not_null() for name in reading.target]
     there = np.flatnonzero(np.logical_and.reduce(targets))
     split = Shares(HOLD.seed, HOLD.test, HOLD.validation).split(there)
-    monkeypatch.setattr(targets_module, "split", lambda *args, **more: map(np.flatnonzero, split))
+    monkeypatch.setattr(targets_module, "split", lambda *args, **more: split)
     return from_frame(frame, reading, HOLD)
 
 

@@ -498,7 +498,7 @@ def _read(path: Path, body: bytes, dialect: Dialect) -> "pl.DataFrame":
         if blank.all():  # or there is none
             return pl.DataFrame(schema=dict.fromkeys(dialect.names, pl.String))
         rows = _without(body, census.bounds[blank]) if blank.any() else body
-        if (frame := _by_polars(rows, dialect, np.count_nonzero(~blank))) is not None:
+        if (frame := _by_polars(rows, dialect, int(np.count_nonzero(~blank)))) is not None:
             return frame
     rows = _rows_of_odd_quotes(body.decode(), dialect, census)
     if rows is None:
