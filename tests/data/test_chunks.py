@@ -355,7 +355,8 @@ def test_a_file_that_changes_while_it_is_encoded_leaves_nothing_behind(parts, tm
 
     def changing(writer, about, batch):
         if batch.first == 0:
-            table().tail(1000).write_parquet(file)
+            table().tail(1000).write_parquet(tmp_path / "other")
+            os.replace(tmp_path / "other", file)  # a reader that has it open still sees the old one
         write(writer, about, batch)
 
     with monkeypatch.context() as patch:
