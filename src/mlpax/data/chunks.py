@@ -74,7 +74,7 @@ T = TypeVar("T")
 
 __all__ = ["BLOCK", "Chunked", "dataset_in_chunks", "user_cache"]
 
-FORMAT = 1  # another number makes all that was kept unknown
+FORMAT = 2  # another number makes all that was kept unknown
 BLOCK = 4096  # rows that lie together on the disk, and are read together
 CHUNK = 1 << 26  # bytes of the inputs of a chunk at most
 SHARE = 8  # of the memory that a chunk takes at most
