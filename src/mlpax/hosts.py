@@ -386,8 +386,10 @@ def told_of_the_lost(remedy: str) -> Generator[None]:
 
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
         said = " ".join(str(error).split())
+        if isinstance(error, ValueError) and "Gloo" not in said:  # as which JAX raises some errors of gloo
+            raise
         raise MlpaxError(f"process {index()} of {count()} lost another ({said[:120]}); {remedy}") from None
 
 

@@ -75,7 +75,7 @@ def test_two_processes_train_on_chunks_as_one_with_two_devices(tmp_path):
         )
         frame.write_parquet(parts / f"{k}.parquet")
     settings = ["parts", "--target", "y", "--members", "1", "--epochs", "2", "--hidden", "8", "--batch-size",
-                "512", "--memory", "8MB", "--quiet"]  # fmt: skip
+                "512", "--memory", "4MB", "--quiet"]  # fmt: skip
     codes, printed, said = ended(start(tmp_path, *settings, "--cache", "shared"))
     assert codes == [0, 0], said
     assert printed == ["run\n", ""]
