@@ -4,6 +4,7 @@ A process alone takes part in nothing here, and none of these functions then loa
 """
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -299,13 +300,30 @@ def exchanged(work: Callable[[], bytes]) -> list[bytes]:
         content = _WELL + work()
     except Exception as error:
         failed, content = error, _ILL + str(error).encode()
-    sizes = _gathered(np.array([len(content)], np.int32)).ravel().tolist()
-    sent = np.zeros(1 << max(sizes).bit_length(), np.uint8)  # few different sizes: each compiles a program
-    sent[: len(content)] = np.frombuffer(content, np.uint8)
-    rows = zip(_gathered(sent), sizes, strict=True)
+    with _interruptible():
+        sizes = _gathered(np.array([len(content)], np.int32)).ravel().tolist()
+        sent = np.zeros(
+            1 << max(sizes).bit_length(), np.uint8
+        )  # few different sizes: each compiles a program
+        sent[: len(content)] = np.frombuffer(content, np.uint8)
+        rows = zip(_gathered(sent), sizes, strict=True)
     if failed:
         raise failed
     return [_heard(row[:size].tobytes(), process) for process, (row, size) in enumerate(rows)]
+
+
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """Let Ctrl-C end this process while it waits in foreign code, in which Python hears nothing."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def from_first(content: bytes = b"") -> bytes:
@@ -368,8 +386,10 @@ def told_of_the_lost(remedy: str) -> Generator[None]:
 
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
         said = " ".join(str(error).split())
+        if isinstance(error, ValueError) and "Gloo" not in said:  # as which JAX raises some errors of gloo
+            raise
         raise MlpaxError(f"process {index()} of {count()} lost another ({said[:120]}); {remedy}") from None
 
 

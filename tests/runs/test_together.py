@@ -1,6 +1,7 @@
 """Two processes, over loopback, train the run that one process with two devices trains."""
 
 import csv
+import json
 import os
 import signal
 import socket
@@ -8,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+import polars as pl
 import pytest
 
 SETTINGS = ["digits", "--hidden", "16", "--epochs", "20", "--quiet"]
@@ -40,9 +43,9 @@ def ended(processes):
     return [p.returncode for p in processes], [out for out, _ in said], [err for _, err in said]
 
 
-def losses(run):
+def losses(run, names=("loss", "train_accuracy")):
     with open(run / "metrics.csv") as file:
-        return [[float(row[name]) for name in ("loss", "train_accuracy")] for row in csv.DictReader(file)]
+        return [[float(row[name]) for name in names] for row in csv.DictReader(file)]
 
 
 @pytest.mark.slow
@@ -59,6 +62,35 @@ def test_two_processes_train_as_one_with_two_devices(tmp_path):
         max(abs(a - b) for x, y in zip(together, alone, strict=True) for a, b in zip(x, y, strict=True))
         < 1e-6
     )
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_chunks_as_one_with_two_devices(tmp_path):
+    g, parts = np.random.default_rng(0), tmp_path / "parts"
+    parts.mkdir()
+    for k in range(2):
+        x = g.standard_normal((20_000, 8))
+        frame = pl.DataFrame(
+            {f"x{i}": x[:, i] for i in range(8)} | {"y": np.where(x[:, 0] > x[:, 1], "a", "b")}
+        )
+        frame.write_parquet(parts / f"{k}.parquet")
+    settings = ["parts", "--target", "y", "--members", "1", "--epochs", "2", "--hidden", "8", "--batch-size",
+                "512", "--memory", "4MB", "--quiet"]  # fmt: skip
+    codes, printed, said = ended(start(tmp_path, *settings, "--cache", "shared"))
+    assert codes == [0, 0], said
+    assert printed == ["run\n", ""]
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    one = command(*settings, "--devices", "2", "--out", "one", "--cache", "own")
+    subprocess.run(one, cwd=tmp_path, check=True, capture_output=True, env=os.environ | {"XLA_FLAGS": flags})
+    names = ("loss", "valid_accuracy", "valid_log_loss")
+    together, alone = (losses(tmp_path / run, names) for run in ("run", "one"))
+    assert len(together) == len(alone) > 2  # several chunks a pass
+    assert np.abs(np.subtract(together, alone)).max() < 1e-6
+    assert len(list((tmp_path / "shared").glob("*/part-*/train-floats.bin"))) == 2
+    fingerprints = [
+        json.loads((tmp_path / run / "config.json").read_text())["fingerprint"] for run in ("run", "one")
+    ]
+    assert fingerprints[0] == fingerprints[1]
 
 
 @pytest.mark.slow

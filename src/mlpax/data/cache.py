@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import weakref
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ PROGRESS = "progress.json"
 LOCK = "cache.lock"
 ENDS = 1 << 16  # bytes at either end of a file that its fingerprint covers
 LIMIT = 1 << 28  # bytes of a record
+HASH = re.compile("[0-9a-f]{64}")
 NOTHING = f"{0:064x}"  # the hash of no piece
 
 
@@ -161,6 +163,8 @@ class Progress:
         if not sizes.keys() == digests.keys() == names:
             return start
         if not all(type(size) is int and size >= 0 for size in sizes.values()):
+            return start
+        if not all(HASH.fullmatch(str(digest)) for digest in digests.values()):
             return start
         return Progress(rows, cast("dict[str, int]", sizes), {name: str(d) for name, d in digests.items()})
 

@@ -350,8 +350,7 @@ def _table(
         made = _model(dataset, recipe, networks, columns=columns, backend=training.backend)
         return _calibrated(made, X_valid, y_valid, dataset.weight_valid) if dataset.classes else made
 
-    sharing = recipe.devices if recipe.members == 1 else 1  # devices; of members each takes all rows
-    chunk = partial(_chunk, dataset, (mean, deviation), options, sharing) if dataset.chunks else None
+    chunk = partial(_chunk, dataset, (mean, deviation), options, recipe) if dataset.chunks else None
     if (kind := tuple(options.values())) not in placed:
         held = place(X_valid, y_valid, weight=dataset.weight_valid, **options) if len(X_valid) else None
         own = without_rows(chunk(0)) if chunk else place(dataset.X_train, y, weight=dataset.weight, **options)
@@ -371,7 +370,7 @@ def _chunk(
     dataset: Dataset,
     target: tuple[np.ndarray, np.ndarray],
     options: dict[str, Any],
-    devices: int,
+    recipe: Recipe,
     number: int,
 ) -> Data:
     """Return a chunk of the training rows, ready for minibatches; of several devices, the rows of those here.
@@ -380,6 +379,7 @@ def _chunk(
     """
     assert dataset.chunks is not None
     mean, deviation = target
+    devices = recipe.devices if recipe.members == 1 else 1  # each member takes all rows
     each = -(-devices // hosts.count())
     here = range(hosts.index() * each, (hosts.index() + 1) * each) if devices > 1 else range(1)
     shares = list[tuple[np.ndarray, np.ndarray, np.ndarray]]()
