@@ -115,7 +115,7 @@ def scan_csv(
             ends = np.frombuffer(piece, np.uint8) == ord(
                 dialect.end
             )  # `bytes.count` takes four times as long
-            dialect = dialect._replace(lines=dialect.lines + np.count_nonzero(ends))
+            dialect = dialect._replace(lines=dialect.lines + int(np.count_nonzero(ends)))
 
 
 def _still_plain(frame: "pl.DataFrame", dialect: Dialect) -> Dialect:
@@ -498,7 +498,7 @@ def _read(path: Path, body: bytes, dialect: Dialect) -> "pl.DataFrame":
         if blank.all():  # or there is none
             return pl.DataFrame(schema=dict.fromkeys(dialect.names, pl.String))
         rows = _without(body, census.bounds[blank]) if blank.any() else body
-        if (frame := _by_polars(rows, dialect, np.count_nonzero(~blank))) is not None:
+        if (frame := _by_polars(rows, dialect, int(np.count_nonzero(~blank)))) is not None:
             return frame
     rows = _rows_of_odd_quotes(body.decode(), dialect, census)
     if rows is None:
