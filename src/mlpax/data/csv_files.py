@@ -115,7 +115,7 @@ def scan_csv(
             ends = np.frombuffer(piece, np.uint8) == ord(
                 dialect.end
             )  # `bytes.count` takes four times as long
-            dialect = dialect._replace(lines=dialect.lines + np.count_nonzero(ends))
+            dialect = dialect._replace(lines=dialect.lines + int(np.count_nonzero(ends)))
 
 
 def _still_plain(frame: "pl.DataFrame", dialect: Dialect) -> Dialect:
