@@ -808,6 +808,9 @@ def _encode_here(
         _check_unchanged(parts, facts, writer)
         if writer.progress.rows != last:
             raise InputError(f"{parts.path} has other rows than it had before; train again")
+    except InputError:
+        _check_unchanged(parts, facts, writer)  # which may be why a file cannot be read
+        raise
     finally:
         writer.close()
     return writer.progress
@@ -817,10 +820,13 @@ def _check_unchanged(
     parts: Parts, facts: list[object], writer: Writer, read: set[Path] | None = None
 ) -> None:
     """Raise an error if a file that was read, or any, has changed; then what was written does not count."""
-    if read is None or parts.frames is not None:
-        same = read is not None or parts.facts() == facts
-    else:
-        same = all(facts_of(f) == fact for f, fact in zip(parts.files, facts, strict=True) if f in read)
+    try:
+        if read is None or parts.frames is not None:
+            same = read is not None or parts.facts() == facts
+        else:
+            same = all(facts_of(f) == fact for f, fact in zip(parts.files, facts, strict=True) if f in read)
+    except OSError:  # a file is gone
+        same = False
     if not same:
         writer.forget()
         raise InputError(f"{parts.path} was changed while it was read; train again")
