@@ -13,7 +13,7 @@ from mlpax.data.arrays import is_arrays, labels_beside, read_arrays, read_rows
 from mlpax.data.chunks import dataset_in_chunks, user_cache
 from mlpax.data.columns import Columns
 from mlpax.data.dataset import Dataset, HoldOut, Split, split, validated
-from mlpax.data.kinds import tell_kinds
+from mlpax.data.kinds import memory_of_texts, tell_kinds
 from mlpax.data.memory import memory_limit, written
 from mlpax.data.named_sets import NAMES
 from mlpax.data.numerals import Numerals
@@ -269,7 +269,7 @@ class Table:
         if reading.cache is None:
             if others or not files or (limit := memory_limit(reading.memory)) < LEAST:
                 return []
-            return files if tables.memory_needed(files, reading.file) > limit else []
+            return files if _memory_needed(files, reading) > limit else []
         if others:
             raise InputError(
                 f"{others[0]} is an option for tables in memory; leave out --cache or {others[0]}"
@@ -300,11 +300,22 @@ class Table:
         return frame.with_columns(pl.lit(0.0).alias(name) for name in names if name not in frame.columns)
 
 
+def _memory_needed(files: list[Path], reading: Reading) -> int:
+    """Return about how much memory a table would take: its cells, and the inputs of its columns of text."""
+    needed = tables.memory_needed(files, reading.file)
+    try:
+        sample, rows = tables.sample_of(files, reading.file)
+        kinds = tell_kinds(sample, reading, refused={})
+    except InputError:  # whoever reads the file says more
+        return needed
+    return needed + memory_of_texts(sample, kinds, rows)
+
+
 def _in_chunks(path: Path, files: list[Path], wanted: Wanted, reading: Reading, notice: Notice) -> Ready:
     """Encode a table that does not fit in memory. Its recipe counts each chunk of rows as an epoch."""
     cache = Path(reading.cache) if reading.cache is not None else user_cache()
     if reading.cache is None:
-        needed = written(tables.memory_needed(files, reading.file))
+        needed = written(_memory_needed(files, reading))
         notice(
             f"{path} would take about {needed} of memory, and the limit is"
             f" {written(memory_limit(reading.memory))}: it is trained in chunks, from a cache in {cache}"
