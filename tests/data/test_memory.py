@@ -19,8 +19,9 @@ from mlpax.data.csv_files import FileOptions
 from mlpax.data.images import read_image_folder
 from mlpax.data.memory import memory_limit, refuse_beyond, shared
 from mlpax.data.reading import Reading
-from mlpax.data.sources import Wanted, source
-from mlpax.data.tables import read_table
+from mlpax.data.sources import Wanted, _memory_needed, source
+from mlpax.data.tables import memory_needed, read_table
+from mlpax.data.text import memory_of
 from mlpax.errors import InputError
 
 
@@ -111,6 +112,44 @@ def test_a_small_file_of_large_data_is_refused_before_it_is_read(tmp_path, name,
     assert f"{name} would take " in line
     assert "and the limit is 100 MB; raise it, as with --memory" in line
     assert peak < 100 * 2**20
+
+
+def prose(rows, path):
+    """A small table whose texts take 400 bytes of inputs in each row, and more while their terms are told."""
+    words = np.random.default_rng(0).choice([f"{a}{b}" for a in "abcde" for b in "xyz"], (rows, 4))
+    said, number = [" ".join(row) for row in words], np.arange(rows) * 0.5
+    table = pl.DataFrame({"said": said, "n": number, "y": np.arange(rows) % 2})
+    (table.write_parquet if path.suffix == ".parquet" else table.write_csv)(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_the_inputs_of_texts_count(tmp_path, name):
+    """By hand: 4 bytes for each of 100 inputs, 24 while they are told, and 50 for each of 11 characters."""
+    file = prose(12_000, tmp_path / name)
+    expected = 12_000 * (4 * 100 + 24 * 100 + 50 * 11)
+    assert memory_of(12_000, [11.0]) == expected
+    assert memory_of(10**6, [5.0, 11.0]) == 2 * 400 * 10**6 + 50_000 * (2400 + 550)
+    plain, reading = memory_needed([file], FileOptions()), Reading(target="y")
+    assert _memory_needed([file], reading) - plain == pytest.approx(expected, rel=0.01)
+    without = Reading(target="y", column={"said": "drop"})
+    assert _memory_needed([file], without) == plain
+    table, limit = source(str(file)), f"{plain + expected // 2}"
+    assert table._larger(Reading(target="y", memory="100M")) == []
+    assert table._larger(Reading(target="y", memory=limit)) == [file]
+    assert table._larger(Reading(target="y", memory=limit, column={"said": "drop"})) == []
+
+
+def test_texts_that_take_too_much_memory_are_refused(tmp_path):
+    file = prose(4000, tmp_path / "t.csv")
+    line = says(source(str(file)).to_train, Wanted(), Reading(target="y", memory="10M"))
+    assert line.startswith("with the words of 'said' as inputs, the table would take about 13.")
+    assert line.endswith(
+        "MB of memory, and the limit is 10.0 MB; leave out a column, as with --drop said, or raise the limit,"
+        " as with --memory 14.4MB"
+    )
+    ready = source(str(file)).to_train(Wanted(), Reading(target="y", memory="10M", column={"said": "drop"}))
+    assert ready.dataset.columns.dense == 1
 
 
 def test_a_member_holds_what_its_header_states(tmp_path):

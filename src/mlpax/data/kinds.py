@@ -1,5 +1,6 @@
 """What each column of a table holds, as its cells tell or the user says; and its cells as values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +23,7 @@ from mlpax.data.numerals import (
     without,
 )
 from mlpax.data.reading import Reading
-from mlpax.data.text import is_prose
+from mlpax.data.text import is_prose, memory_of
 from mlpax.errors import Guess, InputError, Notice, RowError, listed
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "as_text",
     "is_constant",
     "kind_of_type",
+    "memory_of_texts",
     "numbers",
     "numbers_rows",
     "tell_kinds",
@@ -373,6 +375,23 @@ def numbers(values: "pl.Series", kind: Kind) -> np.ndarray:
         limits = f"; numbers lie within ±{LARGEST_INPUT:.1e}"
         raise RowError(f"column {values.name!r} holds {x[row]} in", row + 1, limits)
     return x
+
+
+def memory_of_texts(frame: "pl.DataFrame", kinds: Mapping[str, Kind], rows: int) -> int:
+    """Return about how much memory the columns of text of a table take beside their cells.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        Some rows of the table.
+    kinds : mapping
+        What the columns hold.
+    rows : int
+        All rows of the table.
+    """
+    texts = [frame[name] for name, kind in kinds.items() if kind.name == "text"]
+    lengths = [as_text(values).str.len_chars().fill_null(0).to_numpy() for values in texts]
+    return memory_of(rows, [float(of_column.mean()) for of_column in lengths if len(of_column)])
 
 
 def numbers_rows(values: "pl.Series", kind: Kind) -> bool:

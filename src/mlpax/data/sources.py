@@ -15,7 +15,7 @@ from mlpax.data.chunks import dataset_in_chunks, user_cache
 from mlpax.data.columns import Columns
 from mlpax.data.dataset import Dataset, HoldOut, Split, split, validated
 from mlpax.data.frames import Frames
-from mlpax.data.kinds import tell_kinds
+from mlpax.data.kinds import memory_of_texts, tell_kinds
 from mlpax.data.memory import memory_limit, written
 from mlpax.data.named_sets import NAMES
 from mlpax.data.numerals import Numerals
@@ -309,7 +309,7 @@ def _is_larger_here(shown: str, files: list[Path], reading: Reading) -> bool:
     if reading.cache is None:
         if others or not files or (limit := memory_limit(reading.memory)) < LEAST:
             return False
-        return tables.memory_needed(files, reading.file) > limit
+        return _memory_needed(files, reading) > limit
     if others:
         option = "--folds" if others[0] == "fold" else "--" + others[0].replace("_", "-")
         raise InputError(f"{option} is for tables in memory; leave out --cache or {option}")
@@ -320,6 +320,17 @@ def _is_larger_here(shown: str, files: list[Path], reading: Reading) -> bool:
     return True
 
 
+def _memory_needed(files: list[Path], reading: Reading) -> int:
+    """Return about how much memory a table would take: its cells, and the inputs of its columns of text."""
+    needed = tables.memory_needed(files, reading.file)
+    try:
+        sample, rows = tables.sample_of(files, reading.file)
+        kinds = tell_kinds(sample, reading, refused={})
+    except InputError:  # whoever reads the file says more
+        return needed
+    return needed + memory_of_texts(sample, kinds, rows)
+
+
 def _in_chunks(
     path: Path, files: list[Path] | Frames, wanted: Wanted, reading: Reading, notice: Notice, name: str
 ) -> Ready:
@@ -328,7 +339,7 @@ def _in_chunks(
     if isinstance(files, Frames):
         notice(f"frames that come one by one are trained in chunks, from a cache in {cache}")
     elif reading.cache is None:
-        needed = written(tables.memory_needed(files, reading.file))
+        needed = written(_memory_needed(files, reading))
         notice(
             f"{path} would take about {needed} of memory, and the limit is"
             f" {written(memory_limit(reading.memory))}: it is trained in chunks, from a cache in {cache}"

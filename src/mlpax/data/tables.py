@@ -5,6 +5,7 @@ import functools
 import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,6 +41,7 @@ __all__ = [
     "read_batches",
     "read_parts",
     "read_table",
+    "sample_of",
     "streamed_files",
     "tell_others",
 ]
@@ -272,6 +274,29 @@ def memory_needed(files: list[Path], options: FileOptions) -> int:
     return size
 
 
+def sample_of(files: list[Path], options: FileOptions) -> "tuple[pl.DataFrame, int]":
+    """Return the first rows of a table that can be read in batches, and about how many rows it has.
+
+    Raises
+    ------
+    InputError
+        If the first file is damaged, or the start of a text is no whole table.
+    """
+    import polars as pl
+
+    try:
+        if _kind(files[0]) != "CSV":
+            rows = sum(int(_lazy(file).select(pl.len()).collect().item()) for file in files)
+            return next(_streamed(files[0], SLICE)), rows
+        with open(files[0], "rb") as opened:
+            start = opened.read(SLICE)
+        start = start if len(start) < SLICE else start[: start.rfind(b"\n") + 1]
+        frame = table_of_text(files[0], start, replace(options, memory=None), lambda text: None)
+        return frame, sum(file.stat().st_size for file in files) * frame.height // max(1, len(start))
+    except (Exception, pl.exceptions.PanicException) as error:
+        raise _refusal(files[0], _kind(files[0]), error) from None
+
+
 def _lazy(path: Path) -> "pl.LazyFrame":
     """Return a Parquet or Arrow file, to be read in parts."""
     import polars as pl
@@ -389,7 +414,7 @@ def frame_of(
     return _stored(pl.DataFrame(columns if y is None else columns | {"y": y}))
 
 
-def _streamed(path: Path, cells: int, only: Collection[str] | None) -> Iterator["pl.DataFrame"]:
+def _streamed(path: Path, cells: int, only: Collection[str] | None = None) -> Iterator["pl.DataFrame"]:
     names, lazy = _categories(path) if is_parquet(path) else [], _lazy(path)
     rows = max(1, cells // max(1, len(lazy.collect_schema())))
     lazy = lazy if only is None else lazy.select(only)

@@ -13,7 +13,8 @@ import numpy as np
 
 from mlpax.data.columns import MOST_LEVELS, Category, Columns, LeftOut, fit_columns
 from mlpax.data.dataset import Dataset, HoldOut, split
-from mlpax.data.kinds import Kind, numbers, numbers_rows, tell_kinds, typed, with_values
+from mlpax.data.kinds import Kind, memory_of_texts, numbers, numbers_rows, tell_kinds, typed, with_values
+from mlpax.data.memory import TYPED, memory_limit, written
 from mlpax.data.numerals import MISSING, Numerals, counts_of
 from mlpax.data.reading import Reading
 from mlpax.data.tables import SLICE
@@ -269,6 +270,7 @@ def from_frame(
     targets, reading = settled(frame, reading, notice)
     check_roles(frame, targets, reading, hold.group)
     kinds = tell_kinds(frame.drop([hold.group] if hold.group else []), reading, notice)
+    _check_texts(frame.drop(targets), kinds, reading)
     present, classes, y = _labels(frame, targets, reading, kinds, notice)
     if lacking := frame.height - len(y):
         notice(f"dropped {counted(lacking, 'row')} without a target")
@@ -330,6 +332,23 @@ def _rows_of(
         (name, of, kinds[name].numerals) for name, of in zip(targets, classes or repeat(()), strict=False)
     ]
     return columns(frame), truth_of(frame, named), weights_of(frame, weight, kinds)
+
+
+def _check_texts(frame: "pl.DataFrame", kinds: dict[str, Kind], reading: Reading) -> None:
+    """Raise an error if columns of text would take more memory than they may."""
+    texts = {n: kind for n, kind in kinds.items() if kind.name == "text" and n in frame.columns}
+    if not texts:
+        return
+    needed, limit = memory_of_texts(frame, texts, frame.height), memory_limit(reading.memory)
+    if reading.memory is not None:  # else the limit is of the memory that the table has left
+        needed += int(frame.estimated_size()) + TYPED * frame.height * frame.width
+    if needed > limit:
+        names, first = listed(map(repr, texts)), quote(next(iter(texts)))
+        raise InputError(
+            f"with the words of {names} as inputs, the table would take about {written(needed)} of memory,"
+            f" and the limit is {written(limit)}; leave out a column, as with --drop {first}, or raise the"
+            f" limit, as with --memory {written(1.1 * needed, '')}"
+        )
 
 
 def _mask(rows: int, chosen: np.ndarray) -> "pl.Series":

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     import polars as pl
     import scipy.sparse
 
-__all__ = ["DIRECTIONS", "Vocabulary", "directions_of", "is_prose", "parts_of", "sampled", "words_of"]
+__all__ = ["DIRECTIONS", "Vocabulary", "directions_of", "is_prose", "memory_of", "parts_of", "sampled",
+           "words_of"]  # fmt: skip
+    "DIRECTIONS",
+    "Vocabulary",
+    "directions_of",
+    "is_prose",
+    "memory_of",
+    "parts_of",
+    "sampled",
+    "words_of",
+]
 
 WORDS = PARTS = 4000  # terms of each sort that are told apart, the most frequent
 DIRECTIONS = 100  # inputs of a column
@@ -26,6 +36,7 @@ RARE = 2  # a term of fewer training rows is left out
 READ = 10_000  # characters of a text that are read, from its start
 LEARNED = 50_000  # training rows that tell terms and directions, evenly chosen
 AT_ONCE = 5_000  # rows whose terms are in memory together
+LEARNING = 50  # bytes that a character of these rows takes while they tell the terms, as measured
 SMALLEST = 1e-9  # deviation in a direction
 SEED = 0
 WORD = re.compile(r"\b\w\w+\b")  # as of scikit-learn
@@ -175,6 +186,28 @@ def directions_of(vocabulary: Vocabulary, texts: Sequence[str]) -> tuple[np.ndar
     scale = 1 / max(float(np.sqrt(rows.var(axis=0).mean())), SMALLEST)
     directions = np.asarray(scale * found, np.float32)
     return directions, vocabulary.projected(texts, directions).mean(axis=0)
+
+
+def memory_of(rows: int, characters: Sequence[float]) -> int:
+    """Return about how much memory columns of text take beside their cells.
+
+    Their inputs are kept. The rows that tell terms and directions are in memory for one column at a time.
+
+    Parameters
+    ----------
+    rows : int
+    characters : sequence of float
+        The mean length of each column's texts; empty if there are no columns of text.
+
+    Examples
+    --------
+    >>> memory_of(1_000_000, [200.0]) / 2**20
+    972.7478027343...
+    """
+    if not characters:
+        return 0
+    of_row = 3 * 8 * DIRECTIONS + LEARNING * min(max(characters), READ)  # a few arrays in float64
+    return int(4 * DIRECTIONS * rows * len(characters) + min(rows, LEARNED) * of_row)
 
 
 def is_prose(values: "pl.Series") -> bool:
