@@ -695,7 +695,7 @@ def _encode_here(
     writer, last = Writer(folder, arrays, parts.begin), min(parts.end, about.rows)
     try:
         done = writer.progress.rows
-        if done:
+        if done > parts.begin:
             notice(f"going on with the cache from row {done + 1:,} of {about.rows:,}")
         for batch in parts.batches(types=None):
             first, frame = batch.first, batch.frame
