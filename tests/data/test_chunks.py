@@ -571,3 +571,21 @@ def test_shares_of_a_chunk_hold_each_of_its_rows_once(parts, tmp_path, monkeypat
             rows = [getattr(own, name)[own.weight > 0] for own in shares]
             assert np.array_equal(np.concatenate(rows), getattr(whole, name)[whole.weight > 0])
     assert found.chunk(0, 9999, 10_000).weight.tolist() == [0]
+
+
+def test_all_processes_tell_what_the_readers_of_all_files_tell(tmp_path, monkeypatch):
+    folder, frame = tmp_path / "parts", table().drop("lacking", "single")
+    folder.mkdir()
+    for k in range(3):
+        text = frame[k * 1000 : (k + 1) * 1000].write_csv()
+        (folder / f"{k}.csv").write_text(text if k < 2 else f"# the last part\n{text}")
+    one, told = [], threading.local()
+    expected = read(folder, tmp_path / "one", notice=one.append)
+
+    def work():
+        told.lines = []
+        found = read(folder, tmp_path / "two", notice=told.lines.append)
+        return found.fingerprint, told.lines[:-1]  # the last one tells seconds
+
+    assert any("the last part" in line or "comment" in line for line in one), one
+    assert together(monkeypatch, 2, work) == [(expected.fingerprint, one[:-1])] * 2

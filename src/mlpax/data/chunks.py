@@ -790,7 +790,7 @@ def _encode_here(
     writer, last, read = Writer(folder, arrays, parts.begin), min(parts.end, about.rows), set[Path]()
     try:
         done = writer.progress.rows
-        if done:
+        if done > parts.begin:
             notice(f"going on with the cache from row {done + 1:,} of {about.rows:,}")
         for batch in ahead(parts.batches(), 1):
             first, frame = batch.first, batch.frame
