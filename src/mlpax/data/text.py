@@ -18,15 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DIRECTIONS", "Vocabulary", "directions_of", "is_prose", "memory_of", "parts_of", "sampled",
            "words_of"]  # fmt: skip
-    "DIRECTIONS",
-    "Vocabulary",
-    "directions_of",
-    "is_prose",
-    "memory_of",
-    "parts_of",
-    "sampled",
-    "words_of",
-]
 
 WORDS = PARTS = 4000  # terms of each sort that are told apart, the most frequent
 DIRECTIONS = 100  # inputs of a column
