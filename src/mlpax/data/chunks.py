@@ -19,6 +19,7 @@ import numpy as np
 from mlpax.atomic import atomic, own
 from mlpax.data import tables
 from mlpax.data.cache import (
+    PROGRESS,
     Array,
     Reader,
     Writer,
@@ -72,6 +73,7 @@ HELD = 1 << 23  # cells of the rows that are held out, for validation and for th
 HELD_CHUNKS = 2  # chunks whose memory they take at most
 SEGMENT = 1 << 18  # rows between two moments from which a killed encoding goes on
 ABOUT, TABLE = "statistics.npz", "table.json"
+WHOLE = {"rows", "mean", "deviation", "counts", "seen", "sizes", "digests"}  # what is known of a table
 PARTS = ("train", "valid", "test")
 STORES = {"floats": "<f4", "small": "|u1", "large": "<u2"}  # where the inputs of a column lie
 BESIDE = {"memory", "cache", "strict", "class_weight"}  # options on which the encoded rows do not depend
@@ -511,7 +513,7 @@ def _encode(parts: Parts, facts: list[object], about: About, folder: Path, notic
     writer = Writer(folder, arrays)
     try:
         done = writer.progress.rows
-        if done:
+        if 0 < done < about.rows:
             notice(f"going on with the cache from row {done + 1:,} of {about.rows:,}")
         for batch in parts.batches(types=None):
             first, frame = batch.first, batch.frame
@@ -523,13 +525,25 @@ def _encode(parts: Parts, facts: list[object], about: About, folder: Path, notic
                     if (over := first + piece.height) in (end, about.rows):
                         writer.commit(over)
                 frame, first = frame.slice(piece.height), first + piece.height
-        if parts.facts() != facts or writer.progress.rows != about.rows:
+        _check_unchanged(parts, facts, folder)
+        if writer.progress.rows != about.rows:
             raise InputError(f"{parts.path} was changed while it was read; train again")
         sizes = writer.progress.sizes
         record = _summary(about, Reader(folder, arrays, sizes)) | {"digests": writer.progress.digests}
     finally:
         writer.close()
     write_record(folder / TABLE, record | {"sizes": sizes})
+
+
+def _check_unchanged(parts: Parts, facts: list[object], folder: Path) -> None:
+    """Raise an error if the files were changed while they were read, and forget what was read of them."""
+    now = parts.facts()
+    if now != facts:
+        for name in (ABOUT, PROGRESS):
+            (folder / name).unlink(missing_ok=True)
+        each = zip(parts.files, facts, now, strict=False)
+        changed = next((file for file, then, at_last in each if then != at_last), parts.path)
+        raise InputError(f"{changed} was changed while it was read; train again")
 
 
 def _bytes(array: Array, folder: Path) -> int:
@@ -867,9 +881,15 @@ def _key(facts: list[object], reading: Reading, hold: HoldOut) -> str:
 
 def _whole(folder: Path) -> "tuple[About, dict[str, Any]] | None":
     """Return what a finished cache holds; None if it is not finished."""
-    record = read_record(folder / TABLE)
+    record: dict[str, Any] | None = read_record(folder / TABLE)
     about = None if record is None else About.load(folder)
-    return None if record is None or about is None else (about, cast("dict[str, Any]", record))
+    if record is None or about is None or not record.keys() >= WHOLE:
+        return None
+    if not isinstance(record["sizes"], dict):
+        return None
+    sizes = cast("dict[str, object]", record["sizes"])
+    known = all(isinstance(sizes.get(array.name), int) for array in _arrays(about))
+    return (about, record) if known else None
 
 
 def _make(
@@ -881,6 +901,7 @@ def _make(
     about = About.load(folder)
     if about is None:
         about = _learn(parts, reading, hold, name, limit, notice)
+        _check_unchanged(parts, facts, folder)
         about.save(folder)
     else:
         about.tell(notice)
