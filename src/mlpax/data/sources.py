@@ -296,7 +296,7 @@ def _is_larger(shown: str, files: list[Path], reading: Reading) -> bool:
     InputError
         If the user asks for a cache, and the table or an option does not go with one.
     """
-    others = sorted(reading.given().keys() & WHOLE)
+    others = sorted(reading.given().keys() & WHOLE, reverse=True)  # `folds` before `fold`
     if reading.cache is None:
         if others or not files or (limit := memory_limit(reading.memory)) < LEAST:
             return False
