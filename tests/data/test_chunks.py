@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -12,7 +13,7 @@ import polars as pl
 import pytest
 
 from mlpax import hosts
-from mlpax.data import chunks, tables
+from mlpax.data import cache, chunks, tables
 from mlpax.data import targets as targets_module
 from mlpax.data.cache import Writer
 from mlpax.data.chunks import Shares, dataset_in_chunks
@@ -589,3 +590,131 @@ def test_all_processes_tell_what_the_readers_of_all_files_tell(tmp_path, monkeyp
 
     assert any("the last part" in line or "comment" in line for line in one), one
     assert together(monkeypatch, 2, work) == [(expected.fingerprint, one[:-1])] * 2
+
+
+@pytest.mark.parametrize("name", ["train-floats", "train-small", "train-y", "valid-floats", "test-y"])
+def test_a_damaged_byte_of_the_cache_is_found_when_it_is_read(parts, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(cache, "PAGE", 100)  # not a part of the blocks that are read
+    dataset = read(parts, tmp_path / "cache")
+    array = next(tmp_path.glob(f"cache/*/{name}.bin"))
+    data = bytearray(array.read_bytes())
+    data[len(data) // 2] ^= 1
+    array.write_bytes(data)
+    with pytest.raises(InputError, match=rf"{name}\.bin is damaged after byte .* remove the folder"):
+        read(parts, tmp_path / "cache").chunks.chunk(0)
+    shutil.rmtree(array.parent)
+    assert read(parts, tmp_path / "cache").fingerprint == dataset.fingerprint
+
+
+def test_the_checksums_of_a_resumed_cache_are_those_of_an_uninterrupted_one(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "PAGE", 100)
+    read(parts, tmp_path / "whole")
+    commit, calls = Writer.commit, []
+
+    def killed(self, rows):
+        calls.append(rows)
+        if len(calls) in (2, 4, 5):
+            raise KeyboardInterrupt
+        commit(self, rows)
+
+    monkeypatch.setattr(Writer, "commit", killed)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            read(parts, tmp_path / "killed")
+    read(parts, tmp_path / "killed")
+    for file in tmp_path.glob("whole/*/*.sums"):
+        other = next(tmp_path.glob(f"killed/*/{file.name}"))
+        assert other.read_bytes().startswith(file.read_bytes())
+
+
+def test_a_damaged_record_is_written_again(parts, tmp_path):
+    whole = read(parts, tmp_path / "cache").fingerprint
+    for name in ("table.json", "statistics.npz", "progress.json"):
+        for damage in (b"", b"{}", b"garbage", b'{"rows": 3, "sizes": 5}'):
+            next(tmp_path.glob(f"cache/*/{name}")).write_bytes(damage)
+            assert read(parts, tmp_path / "cache").fingerprint == whole
+
+
+def test_a_cache_that_cannot_be_read_is_one_line(parts, tmp_path, monkeypatch):
+    read(parts, tmp_path / "cache")
+    sums = next(tmp_path.glob("cache/*/train-y.sums"))
+    whole = sums.read_bytes()
+    sums.write_bytes(whole[:-1])
+    with pytest.raises(InputError, match=r"train-y\.sums cannot be read: it was cut; remove the folder"):
+        read(parts, tmp_path / "cache")
+    sums.write_bytes(whole)
+    monkeypatch.setattr(cache, "_read_at", lambda file, view, at: os.read(-1, 1))
+    with pytest.raises(InputError, match=r"\.bin cannot be read: Bad file descriptor; remove the folder"):
+        read(parts, tmp_path / "cache")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        InputError, match=r"the cache .*file.* cannot be written: Not a directory; choose another"
+    ):
+        read(parts, tmp_path / "file")
+
+
+def test_a_cache_of_another_version_is_left_alone(parts, tmp_path, monkeypatch):
+    whole = read(parts, tmp_path / "cache").fingerprint
+    monkeypatch.setattr(chunks, "FORMAT", chunks.FORMAT + 1)
+    assert read(parts, tmp_path / "cache").fingerprint == whole
+    assert len([*(tmp_path / "cache").iterdir()]) == 2
+
+
+@pytest.mark.parametrize("moment", ["_learn", "_write"])
+def test_a_file_that_changes_while_it_is_read_is_named_and_nothing_is_kept(
+    parts, tmp_path, monkeypatch, moment
+):
+    function = getattr(chunks, moment)
+
+    def changing(*args):
+        os.utime(parts / "1.parquet", ns=(1, 1))
+        return function(*args)
+
+    monkeypatch.setattr(chunks, moment, changing)
+    with pytest.raises(InputError, match=r"1\.parquet was changed while it was read; train again"):
+        read(parts, tmp_path / "cache")
+    for name in ("table.json", "statistics.npz", "progress.json"):
+        assert not [*tmp_path.glob(f"cache/*/{name}")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of a process")
+def test_a_full_disk_goes_on_where_it_was(parts, tmp_path):
+    import resource
+
+    whole = read(parts, tmp_path / "whole").fingerprint
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"the disk of the cache .* is full; make room and train again"):
+            read(parts, tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    lines = []
+    assert read(parts, tmp_path / "cache", notice=lines.append).fingerprint == whole
+    assert any("going on with the cache from row 701" in line for line in lines)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_part_without_rows_or_bytes_is_named(parts, tmp_path, suffix):
+    folder = tmp_path / "others"
+    folder.mkdir()
+    some, none = table(50), table(50).head(0)
+    for name, frame in (("0", some), ("1", none)):
+        file = folder / f"{name}.{suffix}"
+        frame.write_csv(file) if suffix == "csv" else frame.write_parquet(file)
+    with pytest.raises(InputError, match=rf"1\.{suffix} has 0 rows"):
+        read(folder, tmp_path / "cache")
+    (folder / f"1.{suffix}").write_bytes(b"")
+    with pytest.raises(InputError, match=rf"1\.{suffix} is empty"):
+        read(folder, tmp_path / "cache")
+    (folder / f"1.{suffix}").unlink()
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        dataset_in_chunks(
+            folder,
+            [folder / f"1.{suffix}"],
+            Reading(target="y"),
+            HOLD,
+            name="t",
+            cache=tmp_path,
+            notice=print,
+        )

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import weakref
+import zlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from mlpax.atomic import TEMPORARY, atomic, check_folder, own
 from mlpax.data.memory import written
 from mlpax.errors import InputError
 
-__all__ = ["LOCK", "Array", "Facts", "Progress", "Reader", "Writer", "added", "facts_of", "read_record",
-           "room", "sole_writer", "write_record"]  # fmt: skip
+__all__ = ["LOCK", "PROGRESS", "Array", "Facts", "Progress", "Reader", "Writer", "added", "facts_of",
+           "read_record", "room", "sole_writer", "write_record"]  # fmt: skip
 
 PROGRESS = "progress.json"
 LOCK = "cache.lock"
+PAGE = 1024  # rows of an array that share a checksum
 ENDS = 1 << 16  # bytes at either end of a file that its fingerprint covers
 LIMIT = 1 << 28  # bytes of a record
 HASH = re.compile("[0-9a-f]{64}")
@@ -41,8 +43,17 @@ class Array(NamedTuple):
         """Bytes of a row."""
         return np.dtype(self.dtype).itemsize * self.width
 
+    @property
+    def page(self) -> int:
+        """Bytes that share a checksum."""
+        return PAGE * self.row
+
     def path(self, folder: Path) -> Path:
         return folder / f"{self.name}.bin"
+
+    def sums(self, folder: Path) -> Path:
+        """The file of the checksums, one for each page."""
+        return folder / f"{self.name}.sums"
 
 
 class Facts(NamedTuple):
@@ -56,11 +67,14 @@ class Facts(NamedTuple):
 
 def facts_of(path: Path) -> Facts:
     """Return the facts of a file."""
-    with open(path, "rb") as file:
-        found = os.fstat(file.fileno())
-        digest = hashlib.sha256(file.read(ENDS))
-        file.seek(max(0, found.st_size - ENDS))
-        digest.update(file.read(ENDS))
+    try:
+        with open(path, "rb") as file:
+            found = os.fstat(file.fileno())
+            digest = hashlib.sha256(file.read(ENDS))
+            file.seek(max(0, found.st_size - ENDS))
+            digest.update(file.read(ENDS))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     return Facts(path.name, found.st_size, found.st_mtime_ns, digest.hexdigest())
 
 
@@ -193,11 +207,16 @@ class Writer:
         self.files: dict[str, int] = {}
         self.hashes = {name: _hash_from(self.progress.rows) for name in self.arrays}
         self.sizes = dict(self.progress.sizes)
+        self.sums: dict[str, _Sums] = {}
         with room(folder):
             for array in arrays:
                 file = self.files[array.name] = own(array.path(folder), os.O_RDWR | os.O_CREAT)
                 os.ftruncate(file, self.sizes[array.name])
-                os.lseek(file, 0, os.SEEK_END)
+                os.lseek(file, self.sizes[array.name] // array.page * array.page, os.SEEK_SET)
+                sums = self.files[f"{array.name} sums"] = own(array.sums(folder), os.O_RDWR | os.O_CREAT)
+                self.sums[array.name] = _Sums(sums, array.page, self.sizes[array.name] // array.page)
+                while begun := os.read(file, array.page):  # the start of a page
+                    self.sums[array.name].add(memoryview(begun))
 
     def put(self, name: str, rows: np.ndarray) -> None:
         """Append rows to an array."""
@@ -205,6 +224,7 @@ class Writer:
             return
         data = np.ascontiguousarray(rows, self.arrays[name].dtype).data.cast("B")
         self.hashes[name].update(data)
+        self.sums[name].add(data)
         self.sizes[name] += len(data)
         with room(self.folder):
             while len(data):
@@ -218,6 +238,8 @@ class Writer:
         before = self.progress.digests
         digests = {name: added(before[name], found.hexdigest()) for name, found in self.hashes.items()}
         with room(self.folder):
+            for sums in self.sums.values():
+                sums.write()
             for file in self.files.values():
                 os.fsync(file)
                 if hasattr(os, "posix_fadvise"):  # the pages need not stay in memory
@@ -226,12 +248,92 @@ class Writer:
         self.hashes = {name: _hash_from(rows) for name in self.arrays}
         write_record(self.folder / PROGRESS, self.progress.to_json())
 
-    def forget(self) -> None:
-        """Take nothing that was committed for whole: the next writer begins anew."""
-        (self.folder / PROGRESS).unlink(missing_ok=True)
-
     def close(self) -> None:
         _close(self.files)
+
+
+class _Sums:
+    """The checksums of an array that is written: of each page, and of the page that is begun."""
+
+    def __init__(self, file: int, page: int, whole: int) -> None:
+        self.file, self.page, self.whole = file, page, whole  # pages whose sums are on the disk
+        self.found, self.begun = [0], 0  # sums of the pages after them, and bytes of the last one
+
+    def add(self, data: memoryview) -> None:
+        while len(data):
+            if self.begun == self.page:
+                self.found.append(0)
+                self.begun = 0
+            some = data[: self.page - self.begun]
+            self.found[-1] = zlib.crc32(some, self.found[-1])
+            self.begun += len(some)
+            data = data[len(some) :]
+
+    def write(self) -> None:
+        os.lseek(self.file, 4 * self.whole, os.SEEK_SET)
+        data = memoryview(np.array(self.found if self.begun else [], "<u4").tobytes())
+        while len(data):
+            data = data[os.write(self.file, data) :]
+        self.whole, self.found = self.whole + len(self.found) - 1, self.found[-1:]
+
+
+class _File(NamedTuple):
+    """A file of an array that is whole, with the checksums of its pages."""
+
+    file: int
+    path: Path
+    size: int
+    page: int
+    sums: np.ndarray
+
+    @staticmethod
+    def open(array: Array, folder: Path, size: int) -> "_File":
+        """Open the file in a folder, which must have so many bytes."""
+        path, pages = array.path(folder), -(-size // array.page)
+        if _size(path) != size:
+            has, stated = written(max(0, _size(path))), written(size)
+            raise InputError(f"{path} has {has} instead of {stated}; {_again(folder)}")
+        with _readable(path):
+            file = own(path)
+        with _readable(array.sums(folder)), open(own(array.sums(folder)), "rb") as opened:
+            found = np.frombuffer(opened.read(4 * pages), "<u4", pages) if pages else np.zeros(0, "<u4")
+        return _File(file, path, size, array.page, found)
+
+    def read(self, at: int, view: memoryview) -> None:
+        """Fill a view with the bytes from a place, and check the pages that hold them."""
+        first, end = at // self.page * self.page, -(-(at + len(view)) // self.page) * self.page
+        end = min(end, self.size)
+        whole = view if (first, end) == (at, at + len(view)) else memoryview(bytearray(end - first))
+        with _readable(self.path):
+            self._fill(first, whole)
+        for begin in range(first, end, self.page):
+            if zlib.crc32(whole[begin - first :][: self.page]) != self.sums[begin // self.page]:
+                raise InputError(f"{self.path} is damaged after byte {begin:,}; {_again(self.path.parent)}")
+        if whole is not view:
+            view[:] = whole[at - first :][: len(view)]
+
+    def _fill(self, at: int, view: memoryview) -> None:
+        while len(view):
+            read = _read_at(self.file, view, at)
+            if not read:
+                raise InputError(f"{self.path} was cut while it was read; train again")
+            view, at = view[read:], at + read
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """Turn the error of a file that cannot be read into one line."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        said = (error.strerror if isinstance(error, OSError) else None) or "it was cut"
+        raise InputError(f"{path} cannot be read: {said}; {_again(path.parent)}") from None
+
+
+def _again(folder: Path) -> str:
+    return f"remove the folder {folder}, which the next training, or mlpax resume, writes again"
 
 
 class Reader:
@@ -243,41 +345,28 @@ class Reader:
 
     def __init__(self, folder: Path, arrays: list[Array], shards: Mapping[str, Mapping[str, int]]) -> None:
         self.folder, self.arrays = folder, {array.name: array for array in arrays}
-        self.files: dict[str, list[tuple[int, int]]] = {array.name: [] for array in arrays}  # with its rows
+        self.files: dict[str, list[_File]] = {array.name: [] for array in arrays}
         weakref.finalize(self, _close_shards, self.files)
         for shard, sizes in shards.items():
             for array in arrays:
-                path, size = array.path(folder / shard), sizes[array.name]
-                if _size(path) != size:
-                    raise InputError(
-                        f"{path} has {written(max(0, _size(path)))} instead of {written(size)};"
-                        f" remove the folder {folder}, and train again"
-                    )
-                self.files[array.name].append((own(path), size // array.row))
+                self.files[array.name].append(_File.open(array, folder / shard, sizes[array.name]))
 
     def height(self, name: str) -> int:
         """Return the rows of an array."""
-        return sum(rows for _, rows in self.files[name])
+        return sum(found.size for found in self.files[name]) // self.arrays[name].row
 
     def rows(self, name: str, first: int, rows: int) -> np.ndarray:
         """Return some rows of an array: (rows, width)."""
         array, begin = self.arrays[name], 0
         found = np.empty((rows, array.width), array.dtype)
-        for file, held in self.files[name]:
+        for file in self.files[name]:
+            held = file.size // array.row
             low, high = max(first - begin, 0), min(first + rows - begin, held)
             if low < high:
                 at = begin + low - first
-                self._fill(found[at : at + high - low], file, low * array.row, array)
+                file.read(low * array.row, found[at : at + high - low].data.cast("B"))
             begin += held
         return found
-
-    def _fill(self, rows: np.ndarray, file: int, at: int, array: Array) -> None:
-        view = rows.data.cast("B")
-        while len(view):
-            read = _read_at(file, view, at)
-            if not read:
-                raise InputError(f"{array.path(self.folder)} was cut while it was read; train again")
-            view, at = view[read:], at + read
 
 
 def _close(files: dict[str, int]) -> None:
@@ -285,10 +374,10 @@ def _close(files: dict[str, int]) -> None:
         os.close(files.popitem()[1])
 
 
-def _close_shards(files: dict[str, list[tuple[int, int]]]) -> None:
+def _close_shards(files: dict[str, list[_File]]) -> None:
     for shards in files.values():
         while shards:
-            os.close(shards.pop()[0])
+            os.close(shards.pop().file)
 
 
 def _read_at(file: int, view: memoryview, at: int) -> int:

@@ -22,6 +22,7 @@ from mlpax import hosts
 from mlpax.atomic import atomic, own
 from mlpax.data import tables
 from mlpax.data.cache import (
+    PROGRESS,
     Array,
     Facts,
     Progress,
@@ -91,6 +92,7 @@ HELD = 1 << 23  # cells of the rows that are held out, for validation and for th
 HELD_CHUNKS = 2  # chunks whose memory they take at most
 SEGMENT = 1 << 18  # rows between two moments from which a killed encoding goes on
 ABOUT, TABLE, TOKEN = "statistics.npz", "table.json", "together.json"
+WHOLE = {"rows", "mean", "deviation", "counts", "seen", "sizes", "digests"}  # what is known of a table
 SEEN = 10  # seconds in which what one host writes is seen by the others
 PARTS = ("train", "valid", "test")
 STORES = {"floats": "<f4", "small": "|u1", "large": "<u2"}  # where the inputs of a column lie
@@ -706,7 +708,7 @@ def _encode(parts: Parts, facts: list[object], about: About, folder: Path, notic
                 f"the cache would take {written(size)}, and {folder} has {written(free)} left; make room, or"
                 " choose another disk with --cache"
             )
-        written_here = _encode_here(parts, facts, about, arrays, folder / shards[hosts.index()], notice)
+        written_here = _encode_here(parts, facts, about, folder, folder / shards[hosts.index()], notice)
         return json.dumps([written_here.sizes, written_here.digests]).encode()
 
     every: list[list[dict[str, Any]]] = [json.loads(content) for content in hosts.exchanged(work)]
@@ -782,15 +784,15 @@ def _by_first(work: Callable[[], object]) -> None:
 
 
 def _encode_here(
-    parts: Parts, facts: list[object], about: About, arrays: list[Array], folder: Path, notice: Notice
+    parts: Parts, facts: list[object], about: About, folder: Path, shard: Path, notice: Notice
 ) -> Progress:
-    """Write the inputs of the rows that this process reads, and return what is written."""
-    with room(folder):
-        folder.mkdir(exist_ok=True)
-    writer, last, read = Writer(folder, arrays, parts.begin), min(parts.end, about.rows), set[Path]()
+    """Write the inputs of the rows that this process reads to its shard of a cache; return the progress."""
+    with room(shard):
+        shard.mkdir(exist_ok=True)
+    writer, last, read = Writer(shard, _arrays(about), parts.begin), min(parts.end, about.rows), set[Path]()
     try:
         done = writer.progress.rows
-        if done > parts.begin:
+        if parts.begin < done < last:
             notice(f"going on with the cache from row {done + 1:,} of {about.rows:,}")
         for batch in ahead(parts.batches(), 1):
             first, frame = batch.first, batch.frame
@@ -801,15 +803,15 @@ def _encode_here(
                     _write(writer, about, Batch(first, piece, batch.file))
                     read.add(batch.file)
                     if (over := first + piece.height) in (end, last):
-                        _check_unchanged(parts, facts, writer, read)
+                        _check_unchanged(parts, facts, folder, shard, read)
                         writer.commit(over)
                         read.clear()
                 frame, first = frame.slice(piece.height), first + piece.height
-        _check_unchanged(parts, facts, writer)
+        _check_unchanged(parts, facts, folder, shard)
         if writer.progress.rows != last:
             raise InputError(f"{parts.path} has other rows than it had before; train again")
     except InputError:
-        _check_unchanged(parts, facts, writer)  # which may be why a file cannot be read
+        _check_unchanged(parts, facts, folder, shard)  # which may be why a file cannot be read
         raise
     finally:
         writer.close()
@@ -817,19 +819,31 @@ def _encode_here(
 
 
 def _check_unchanged(
-    parts: Parts, facts: list[object], writer: Writer, read: set[Path] | None = None
+    parts: Parts, facts: list[object], folder: Path, shard: Path, read: set[Path] | None = None
 ) -> None:
-    """Raise an error if a file that was read, or any, has changed; then what was written does not count."""
-    try:
-        if read is None or parts.frames is not None:
-            same = read is not None or parts.facts() == facts
-        else:
-            same = all(facts_of(f) == fact for f, fact in zip(parts.files, facts, strict=True) if f in read)
-    except OSError:  # a file is gone
-        same = False
-    if not same:
-        writer.forget()
-        raise InputError(f"{parts.path} was changed while it was read; train again")
+    """Raise an error if files have changed, and forget what was read of them.
+
+    `read` are the files to look at; without it, it is all.
+    """
+    if (changed := _changed(parts, facts, read)) is not None:
+        for path in (folder / ABOUT, shard / PROGRESS):
+            path.unlink(missing_ok=True)
+        raise InputError(f"{changed} was changed while it was read; train again")
+
+
+def _changed(parts: Parts, facts: list[object], read: set[Path] | None) -> Path | None:
+    """Return a file that is not as it was."""
+    if parts.frames is not None:
+        return None if read is not None or parts.facts() == facts else parts.path
+    for file, before in zip(parts.files, facts, strict=True):
+        if read is None or file in read:
+            try:
+                now = facts_of(file)
+            except InputError:  # it is gone
+                return file
+            if now != before:
+                return file
+    return None
 
 
 def _bytes(array: Array, folder: Path) -> int:
@@ -1219,9 +1233,16 @@ def _key(facts: list[object], reading: Reading, hold: HoldOut) -> str:
 
 def _whole(folder: Path) -> "tuple[About, dict[str, Any]] | None":
     """Return what a finished cache holds; None if it is not finished."""
-    record = read_record(folder / TABLE)
+    record: dict[str, Any] | None = read_record(folder / TABLE)
     about = None if record is None else About.load(folder)
-    return None if record is None or about is None else (about, cast("dict[str, Any]", record))
+    if record is None or about is None or not record.keys() >= WHOLE:
+        return None
+    if not isinstance(record["sizes"], dict):
+        return None
+    shards = cast("dict[str, dict[str, object]]", record["sizes"])
+    arrays = _arrays(about)
+    known = all(isinstance(own.get(array.name), int) for own in shards.values() for array in arrays)
+    return (about, record) if known and shards else None
 
 
 def _make(
@@ -1236,6 +1257,7 @@ def _make(
         about.tell(notice)
     else:
         about = _learn(parts, reading, hold, name, limit, notice)
+        hosts.exchanged(lambda: _check_unchanged(parts, facts, folder, folder) or b"")
         _by_first(lambda: about.save(folder))
     _of_class(about, reading, np.ones(len(about.dataset.classes)))  # which may refuse
     about.check_memory(most)

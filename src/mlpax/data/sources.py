@@ -305,7 +305,7 @@ def _is_larger(shown: str, files: list[Path], reading: Reading) -> bool:
 
 
 def _is_larger_here(shown: str, files: list[Path], reading: Reading) -> bool:
-    others = sorted(reading.given().keys() & WHOLE)
+    others = sorted(reading.given().keys() & WHOLE, reverse=True)  # `folds` before `fold`
     if reading.cache is None:
         if others or not files or (limit := memory_limit(reading.memory)) < LEAST:
             return False
