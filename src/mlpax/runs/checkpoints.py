@@ -7,7 +7,7 @@ import re
 import zipfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from mlpax.atomic import TEMPORARY, atomic, check_folder, own
 from mlpax.errors import InputError
 from mlpax.runs.run_files import check_history
 
-__all__ = ["Arrays", "latest", "prune", "save", "sweep"]
+__all__ = ["Arrays", "latest", "prune", "save", "sweep", "write"]
 
 FORMAT = 2
 NPY = re.compile(  # the header of an array as np.savez writes it
@@ -40,10 +40,15 @@ def save(folder: Path, arrays: Arrays, record: dict[str, Any]) -> Path:
     """
     check_folder(folder)
     path = folder / f"epoch-{record['epoch']:06d}.npz"
-    text = json.dumps({"format": FORMAT} | record).encode()  # NaN too: figures may overflow
     with atomic(path) as file:
-        np.savez(file, allow_pickle=False, record=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
+        write(file, arrays, {"format": FORMAT} | record)
     return path
+
+
+def write(file: IO[bytes], arrays: Arrays, record: dict[str, Any]) -> None:
+    """Write arrays, and what else belongs to them, as one npz file."""
+    text = json.dumps(record).encode()  # NaN too: figures may overflow
+    np.savez(file, allow_pickle=False, record=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
 
 
 def _paths(folder: Path) -> list[Path]:

@@ -278,15 +278,14 @@ def _follow(problem: Problem, config: Config) -> Result:
 def _packed(state: State, history: list[Record], training: Training) -> bytes:
     """Return a state and the records before it as bytes, for the other processes."""
     packed = io.BytesIO()
-    text = np.frombuffer(json.dumps(history).encode(), np.uint8)
-    np.savez(packed, allow_pickle=False, history=text, **arrays_of(state, training))  # type: ignore[arg-type]
+    checkpoints.write(packed, arrays_of(state, training), {"history": history})
     return packed.getvalue()
 
 
 def _unpacked(content: bytes, like: State, training: Training) -> tuple[State, list[Record]]:
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in arrays_of(like, training)}
-        return state_of(arrays, like, training), json.loads(stored["history"].tobytes())
+        return state_of(arrays, like, training), json.loads(stored["record"].tobytes())["history"]
 
 
 def _as_recorded(problem: Problem, history: list[Record]) -> Problem:
