@@ -26,7 +26,8 @@ ROOMS = {
     " xla.exported devices training search",
     "data": "memory reading arrays packed numerals dates graph date_graph encodings headers csv_files excel"
     " json_files arff libsvm parts tables text kinds columns dataset"
-    " named_sets image_cache images targets statistics cache frames chunks sources describe",
+    " named_sets image_cache images targets statistics cache frames batches learned encoded chunks sources"
+    " describe",
     "model": "schema tensors model model_file finetune fit_model partial folds examples onnx_graph"
     " stablehlo dependence explain",
     "runs": "locks run_files checkpoints parent logs run folds trials sweep rates own_rows examples figures"

@@ -13,13 +13,14 @@ import polars as pl
 import pytest
 
 from mlpax import hosts
-from mlpax.data import cache, chunks, tables
+from mlpax.data import batches, cache, chunks, encoded, learned, tables
 from mlpax.data import targets as targets_module
 from mlpax.data.cache import Writer
-from mlpax.data.chunks import Shares, dataset_in_chunks
+from mlpax.data.chunks import dataset_in_chunks
 from mlpax.data.columns import _robust, fit_columns
 from mlpax.data.dataset import Dataset, HoldOut
 from mlpax.data.kinds import tell_kinds
+from mlpax.data.learned import Shares
 from mlpax.data.reading import FileOptions, Reading
 from mlpax.data.statistics import Quartiles
 from mlpax.data.targets import from_frame
@@ -55,8 +56,10 @@ def table(rows=ROWS):
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(chunks, "BLOCK", 256)
-    monkeypatch.setattr(chunks, "SEGMENT", 700)
+    for module in (chunks, learned):
+        monkeypatch.setattr(module, "BLOCK", 256)
+    for module in (batches, encoded):
+        monkeypatch.setattr(module, "SEGMENT", 700)
     monkeypatch.setattr(tables, "STREAMED", 0)  # so that files are read in batches
 
 
@@ -269,8 +272,8 @@ def test_rows_without_a_target_and_weights_are_as_in_memory(parts, tmp_path):
 def test_a_cell_that_is_no_number_is_told_with_its_row_and_file(tmp_path, monkeypatch):
     folder = tmp_path / "parts"
     folder.mkdir()
-    monkeypatch.setattr(chunks, "SAMPLED", 1000)
-    monkeypatch.setattr(chunks, "FEWEST", 100)
+    monkeypatch.setattr(learned, "SAMPLED", 1000)
+    monkeypatch.setattr(learned, "FEWEST", 100)
     cells = [f"{k}.5" for k in range(3000)]
     unseen = row_draws(HOLD.seed, "sample", np.arange(3000)) > 0.2
     bad = int(np.flatnonzero(unseen & (np.arange(3000) > 2500))[0])
@@ -351,7 +354,7 @@ def test_a_batch_without_a_target_leaves_the_others(parts, tmp_path, target):
 def test_a_file_that_changes_while_it_is_encoded_leaves_nothing_behind(parts, tmp_path, monkeypatch):
     """Not even if it is as it was when the command starts again."""
     whole = read(parts, tmp_path / "one").fingerprint
-    write, file = chunks._write, parts / "1.parquet"
+    write, file = encoded._write, parts / "1.parquet"
     content, found = file.read_bytes(), file.stat()
 
     def changing(writer, about, batch):
@@ -361,7 +364,7 @@ def test_a_file_that_changes_while_it_is_encoded_leaves_nothing_behind(parts, tm
         write(writer, about, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(chunks, "_write", changing)
+        patch.setattr(encoded, "_write", changing)
         with pytest.raises(InputError, match="was changed while it was read; train again"):
             read(parts, tmp_path / "two")
     file.write_bytes(content)
@@ -397,7 +400,7 @@ def test_a_class_that_loses_its_training_rows_is_told_before_the_encoding(parts,
     frame = pl.read_parquet(parts / "0.parquet")
     rare = pl.Series(~split.train) & (pl.int_range(1000, eager=True) < 20)
     frame.with_columns(y=pl.when(rare).then(pl.lit("rare")).otherwise("y")).write_parquet(parts / "0.parquet")
-    monkeypatch.setattr(chunks, "_encode", None)
+    monkeypatch.setattr(chunks, "encode_rows", None)
     with pytest.raises(InputError, match="class 'rare' has no training row after the split"):
         read(parts, tmp_path / "cache")
 
@@ -412,7 +415,7 @@ def test_a_weight_that_is_none_is_told_with_its_row_and_file(parts, tmp_path):
 
 
 def test_a_column_that_is_constant_in_the_sample_of_a_csv_may_be_of_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "SAMPLED", 1)
+    monkeypatch.setattr(learned, "SAMPLED", 1)
     folder = tmp_path / "parts"
     folder.mkdir()
     x = np.zeros(5000, int)
@@ -420,7 +423,7 @@ def test_a_column_that_is_constant_in_the_sample_of_a_csv_may_be_of_numbers(tmp_
     pl.DataFrame({"x": x, "y": ["a", "b"] * 2500}).write_csv(folder / "0.csv")
     sample = row_draws(HOLD.seed, "sample", np.arange(5000)) < 1000 / 5000
     assert sample.sum() > 900
-    monkeypatch.setattr(chunks, "row_draws", lambda seed, name, rows: (
+    monkeypatch.setattr(learned, "row_draws", lambda seed, name, rows: (
         np.where(rows < 1000, 0.0, 1.0) if name == "sample" else row_draws(seed, name, rows)
     ))  # fmt: skip
     (column,) = read(folder, tmp_path / "cache", drop=()).columns.varying
@@ -454,7 +457,7 @@ def test_a_block_that_passes_the_memory_is_refused(parts, tmp_path):
 
 def test_a_full_disk_is_one_line(parts, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        chunks.shutil, "disk_usage", lambda path: dataclasses.make_dataclass("U", ["free"])(1000)
+        encoded.shutil, "disk_usage", lambda path: dataclasses.make_dataclass("U", ["free"])(1000)
     )
     with pytest.raises(InputError, match=r"the cache would take .* has 1.0 KB left"):
         read(parts, tmp_path / "cache")
@@ -472,12 +475,12 @@ def test_the_rows_that_tell_the_columns_do_not_keep_the_others_in_memory(tmp_pat
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    monkeypatch.setattr(chunks, "SAMPLED", 2000)
-    parts = chunks.Parts(folder, sorted(folder.iterdir()), FileOptions(), 1 << 14, 1 << 20)
+    monkeypatch.setattr(learned, "SAMPLED", 2000)
+    parts = batches.Parts(folder, sorted(folder.iterdir()), FileOptions(), 1 << 14, 1 << 20)
     for _ in parts.batches():
         pass
     before = resident()
-    sample, _, _ = chunks._sampled(parts, parts.rows(), 0, Reading(target="y"), print)
+    sample, _, _ = learned._sampled(parts, parts.rows(), 0, Reading(target="y"), print)
     assert 500 < sample.height < 2000
     assert resident() - before < 40e6  # the text takes 90 MB
 
@@ -517,7 +520,7 @@ def test_processes_that_read_a_share_each_make_the_cache_of_one(parts, tmp_path,
         frame.with_columns(
             pl.when(~lacking).then(target).alias(target), pl.col("w").cast(pl.Int64)
         ).write_parquet(file)
-    monkeypatch.setattr(chunks, "TOGETHER", 500)
+    monkeypatch.setattr(encoded, "TOGETHER", 500)
     one = read(parts, tmp_path / "one", **options)
     for count in (2, 5):  # 5 segments of rows, of which 2 processes take 2 and 3
         lines, cache = [], tmp_path / f"{count}"
@@ -544,7 +547,7 @@ def test_an_error_in_the_share_of_one_process_is_told_by_all(tmp_path, monkeypat
         x = [str(v) for v in range(k * 1000, (k + 1) * 1000)]
         x[900] = "oops" if k == 2 else x[900]
         pl.DataFrame({"x": x, "y": ["a", "b"] * 500}).write_parquet(folder / f"{k}.parquet")
-    monkeypatch.setattr(chunks, "SAMPLED", 2000)
+    monkeypatch.setattr(learned, "SAMPLED", 2000)
     errors = together(monkeypatch, 2, lambda: read(folder, tmp_path / "cache", drop=()))
     assert "row 2901" in str(errors[1])
     assert str(errors[0]) == f"process 1: {errors[1]}"
@@ -660,17 +663,17 @@ def test_a_cache_of_another_version_is_left_alone(parts, tmp_path, monkeypatch):
     assert len([*(tmp_path / "cache").iterdir()]) == 2
 
 
-@pytest.mark.parametrize("moment", ["_learn", "_write"])
+@pytest.mark.parametrize(("module", "moment"), [(chunks, "learn"), (encoded, "_write")])
 def test_a_file_that_changes_while_it_is_read_is_named_and_nothing_is_kept(
-    parts, tmp_path, monkeypatch, moment
+    parts, tmp_path, monkeypatch, module, moment
 ):
-    function = getattr(chunks, moment)
+    function = getattr(module, moment)
 
     def changing(*args):
         os.utime(parts / "1.parquet", ns=(1, 1))
         return function(*args)
 
-    monkeypatch.setattr(chunks, moment, changing)
+    monkeypatch.setattr(module, moment, changing)
     with pytest.raises(InputError, match=r"1\.parquet was changed while it was read; train again"):
         read(parts, tmp_path / "cache")
     for name in ("table.json", "statistics.npz", "progress.json"):

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 import mlpax
-from mlpax.data import chunks, sources
+from mlpax.data import chunks, learned, sources
 from mlpax.errors import InputError
 from mlpax.runs.run_files import read_config, read_history
 
@@ -15,8 +15,9 @@ SETTINGS = {"target": "y", "memory": "700K", "epochs": 2, "members": 1, "hidden"
 
 @pytest.fixture
 def parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "BLOCK", 256)
-    monkeypatch.setattr(chunks, "SHARE", 1)
+    for module in (chunks, learned):
+        monkeypatch.setattr(module, "BLOCK", 256)
+        monkeypatch.setattr(module, "SHARE", 1)
     monkeypatch.setattr(chunks, "CHUNK", 1 << 16)
     monkeypatch.setattr(sources, "LEAST", 1)
     monkeypatch.setattr(sources, "user_cache", lambda: tmp_path / "cache")
