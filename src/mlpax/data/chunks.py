@@ -43,11 +43,11 @@ from mlpax.data.numerals import MISSING, Numerals
 from mlpax.data.parts import Schema
 from mlpax.data.reading import FileOptions, Reading
 from mlpax.data.statistics import (
-    BYTES,
     Counts,
     Statistic,
     bytes_of,
     frame_of,
+    in_groups,
     packed,
     statistic_of,
     unpacked,
@@ -94,7 +94,7 @@ SEEN = 10  # seconds in which what one host writes is seen by the others
 PARTS = ("train", "valid", "test")
 STORES = {"floats": "<f4", "small": "|u1", "large": "<u2"}  # where the inputs of a column lie
 BESIDE = {"memory", "cache", "strict", "class_weight"}  # options on which the encoded rows do not depend
-FEWEST_COLUMNS = 16  # whose statistics are learned together, however small the memory
+STATISTICS = 1 << 26  # bytes of statistics that are learned together, however small the memory
 SMALL = 1 << 16  # cells of the smallest batch
 TOGETHER = 1 << 20  # values that are summed together
 FRAMES = 64  # of sampled rows that are joined at a time
@@ -549,10 +549,8 @@ def _passes(
     parts: Parts, types: "dict[str, pl.DataType]", statistics: dict[str, Statistic], known: _Known, limit: int
 ) -> int:
     """Show the training rows to statistics as often as they ask, and return the rows without a target."""
-    left, lacking = [*statistics], 0
-    most = max(FEWEST_COLUMNS, limit // SHARE // BYTES)  # columns whose counts are in memory together
-    while left:
-        some, left = left[:most], left[most:]
+    lacking = 0
+    for some in in_groups(statistics, max(STATISTICS, limit // SHARE)):
         while some:
             shown = {name: statistics[name] for name in some}
             told = hosts.exchanged(lambda shown=shown: str(_pass(parts, types, shown, known)).encode())
