@@ -17,12 +17,11 @@ from mlpax.data import batches, cache, chunks, encoded, learned, tables
 from mlpax.data import targets as targets_module
 from mlpax.data.cache import Writer
 from mlpax.data.chunks import dataset_in_chunks
-from mlpax.data.columns import _robust, fit_columns
+from mlpax.data.columns import fit_columns
 from mlpax.data.dataset import Dataset, HoldOut
 from mlpax.data.kinds import tell_kinds
 from mlpax.data.learned import Shares
 from mlpax.data.reading import FileOptions, Reading
-from mlpax.data.statistics import Quartiles
 from mlpax.data.targets import from_frame
 from mlpax.errors import InputError
 from mlpax.model.fit_model import codes_of, fit_model, target_scale
@@ -183,24 +182,6 @@ def test_targets_and_weights_that_do_not_go_are_refused(parts, tmp_path, options
         frame.write_parquet(parts / f"{k}.parquet")
     with pytest.raises(InputError, match=message):
         read(parts, tmp_path / "cache", **options)
-
-
-@pytest.mark.parametrize("rows", [1, 2, 5, 1001])
-def test_quartiles_are_those_of_numpy_in_any_order_and_in_any_cuts(rows):
-    g = np.random.default_rng(rows)
-    for x in (
-        g.standard_normal(rows),
-        g.integers(-5, 9, rows).astype(float),
-        np.where(g.random(rows) < 0.3, np.nan, g.random(rows) * 1e-40),
-        1e9 + g.random(rows),
-        np.where(g.random(rows) < 0.8, 0.1, -1e8 * g.random(rows)),
-    ):
-        found, settled = Quartiles("x"), False
-        while not settled:
-            for part in np.array_split(g.permutation(x), 7):
-                found.add(part)
-            settled = found.settle()
-        assert found.robust() == _robust(x)
 
 
 def test_numbers_of_rows_do_not_depend_on_the_cuts():

@@ -21,7 +21,16 @@ from mlpax.data.memory import written
 from mlpax.data.numerals import MISSING, Numerals
 from mlpax.data.parts import Schema
 from mlpax.data.reading import Reading
-from mlpax.data.statistics import BYTES, Counts, Statistic, bytes_of, frame_of, packed, statistic_of, unpacked
+from mlpax.data.statistics import (
+    Counts,
+    Statistic,
+    bytes_of,
+    frame_of,
+    in_groups,
+    packed,
+    statistic_of,
+    unpacked,
+)
 from mlpax.data.targets import (
     Labels,
     check_class_weight,
@@ -53,7 +62,7 @@ FEWEST = 1000  # of these rows
 HELD = 1 << 23  # cells of the rows that are held out, for validation and for the test
 HELD_CHUNKS = 2  # chunks whose memory they take at most
 ABOUT = "statistics.npz"
-FEWEST_COLUMNS = 16  # whose statistics are learned together, however small the memory
+STATISTICS = 1 << 26  # bytes of statistics that are learned together, however small the memory
 FRAMES = 64  # of sampled rows that are joined at a time
 
 
@@ -428,10 +437,8 @@ def _passes(
     parts: Parts, types: "dict[str, pl.DataType]", statistics: dict[str, Statistic], known: _Known, limit: int
 ) -> int:
     """Show the training rows to statistics as often as they ask, and return the rows without a target."""
-    left, lacking = [*statistics], 0
-    most = max(FEWEST_COLUMNS, limit // SHARE // BYTES)  # columns whose counts are in memory together
-    while left:
-        some, left = left[:most], left[most:]
+    lacking = 0
+    for some in in_groups(statistics, max(STATISTICS, limit // SHARE)):
         while some:
             shown = {name: statistics[name] for name in some}
             told = hosts.exchanged(lambda shown=shown: str(_pass(parts, types, shown, known)).encode())

@@ -106,10 +106,16 @@ class Schema:
                     f"{part} holds {_kind(values.dtype)} in column {name!r}, and {seen} holds {_kind(dtype)};"
                     " write all parts alike"
                 )
+            elif _zone(dtype) != _zone(values.dtype):
+                name = shortened(values.name)
+                raise InputError(
+                    f"{part} holds times of {_zone(values.dtype)} in column {name!r}, and {seen} of"
+                    f" {_zone(dtype)}; write all parts with a zone, or none"
+                )
         return frame.select(list(self.types))
 
     def joined(self, frames: "list[pl.DataFrame]") -> "pl.DataFrame":
-        """Return the rows of all parts, which `checked` returned."""
+        """Return the rows of all parts, which `checked` returned; times of several zones are in UTC."""
         import polars as pl
 
         alike = [
@@ -120,7 +126,11 @@ class Schema:
             )
             for frame in frames
         ]
-        return pl.concat(alike, how="vertical_relaxed")
+        zones = {
+            name: {getattr(frame.schema[name], "time_zone", None) for frame in alike} for name in self.types
+        }
+        utc = [pl.col(name).dt.convert_time_zone("UTC") for name, found in zones.items() if len(found) > 1]
+        return pl.concat([frame.with_columns(utc) for frame in alike], how="vertical_relaxed")
 
 
 def _kind(dtype: "pl.DataType") -> str:
@@ -128,8 +138,15 @@ def _kind(dtype: "pl.DataType") -> str:
 
     if dtype.is_numeric():
         return "numbers"
+    if isinstance(dtype, (pl.Date, pl.Datetime)):
+        return "dates"
     if dtype.is_temporal():
-        return "dates or times"
+        return "times of day" if dtype == pl.Time else "lengths of time"
     if isinstance(dtype, (pl.Categorical, pl.Enum)):
         return "categories"
     return "text" if dtype == pl.String else "booleans" if dtype == pl.Boolean else str(dtype)
+
+
+def _zone(dtype: "pl.DataType") -> str:
+    """Return what is to be said of a type's zone; zones are alike, for a time of one is a time of another."""
+    return "no zone" if getattr(dtype, "time_zone", None) is None else "a zone"

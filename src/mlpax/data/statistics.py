@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -10,18 +10,18 @@ import numpy as np
 from mlpax.data.columns import Category, Column, Date, LeftOut, Number, fit_column, robust_of
 from mlpax.data.dates import DATE_PARTS, date_parts
 from mlpax.data.kinds import Kind, as_text, typed
-from mlpax.errors import InputError
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["BYTES", "LEVELS", "Counter", "Counts", "Quartiles", "Statistic", "bytes_of", "frame_of", "packed",
-           "statistic_of", "unpacked"]  # fmt: skip
+__all__ = ["LEVELS", "Counter", "Counts", "Quartiles", "Statistic", "bytes_of", "frame_of", "in_groups",
+           "packed", "statistic_of", "unpacked"]  # fmt: skip
 
 HALF = 1 << 16  # values of half a key of 32 bits
-BYTES = 4 << 20  # that the counts of a column take, at most four bins and some
+SMALL = slice((1 << 15) - (1 << 7), (1 << 15) + (1 << 7))  # upper bits of the keys of float32 below 2**-126
 LEVELS = 1 << 18  # different cells of a column that are counted
-NEAR = 1 << 16  # different numbers that float32 does not tell apart, and that are counted
+LEVEL = 160  # bytes that the count of a level takes beside its text
+UNSEEN, MORE = 0.01, 64  # beyond this share of cells alone a column may have any levels; else so many times
 QUARTILES = (0.25, 0.5, 0.75)
 
 
@@ -45,6 +45,11 @@ class Statistic(Protocol):
         """What processes add up before they end a pass."""
         ...
 
+    @property
+    def size(self) -> int:
+        """The bytes that the counts may take."""
+        ...
+
     def add(self, values: "pl.Series") -> None:
         """Take in some rows. In each pass every row comes once."""
         ...
@@ -61,131 +66,171 @@ class Statistic(Protocol):
 class Quartiles:
     """Exact quartiles of numbers, from counts that do not depend on the order of the numbers.
 
-    The first pass counts the upper 16 bits of each number as float32. The second pass counts the lower 16
-    bits of the numbers that share these with a quartile. If float32 does not hold all numbers exactly, a
-    third pass counts the numbers that float32 does not tell from a quartile.
+    The key of a number is its bits as a whole number, in the order of the numbers. The first pass counts
+    the upper 16 bits of all keys. Each later pass counts the next 16 bits of the keys that begin as the keys
+    of the quartiles do. Keys have 32 bits as long as float32 holds all numbers exactly, and 64 bits from the
+    first other number on, so that the quartiles are known after two passes or after four.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.stage = 0
+    def __init__(self) -> None:
+        self.known = 0  # bits of the quartiles' keys
+        self.wide = False  # whether keys have 64 bits
         self.rows = self.lacking = 0
         self.least, self.largest = np.float64(np.inf), np.float64(-np.inf)
-        self.exact = True  # whether float32 holds all numbers
-        self.bins = {0: np.zeros(HALF, np.int64)}  # counts by the key above them
+        self.bins = {0: np.zeros(HALF, np.int64)}  # counts of the next bits, by the bits before them
         self.ranks: list[tuple[int, int]] = []  # of the numbers sought: the key so far, and the rank below it
-        self.near: dict[int, dict[float, int]] = {}  # how often each number of a key occurs
+
+    @property
+    def size(self) -> int:
+        """The bytes that the counts take at most."""
+        return 2 * len(QUARTILES) * HALF * np.dtype(np.int64).itemsize
+
+    @property
+    def width(self) -> int:
+        """The bits of a key."""
+        return 64 if self.wide else 32
 
     def add(self, x: np.ndarray) -> None:
-        """Take in some numbers: (rows,), float64 or float32, NaN where missing."""
+        """Take in some numbers: (rows,), NaN where missing; float64, or float32 in every call."""
+        if self.known:
+            self._add_next(x)
+            return
         kept = np.isfinite(x)
         finite = x if kept.all() else x[kept]
-        keys, exact = _keys(finite)
-        upper = keys >> 16
-        if self.stage == 0:
-            self.rows += finite.size
+        if len(finite) < len(x):
             self.lacking += int(np.isnan(x).sum())
-            if finite.size:
-                self.least = min(self.least, np.float64(finite.min()))
-                self.largest = max(self.largest, np.float64(finite.max()))
-            self.exact = self.exact and exact
-            self.bins[0] += np.bincount(upper, minlength=HALF)
+        if not len(finite):
             return
-        if self.stage == 1:
-            for key, counts in self.bins.items():
-                np.add.at(counts, keys[upper == key] & (HALF - 1), 1)
-            return
-        for key, counted in self.near.items():
-            values, counts = np.unique(finite[keys == key], return_counts=True)
-            for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-                counted[value] = counted.get(value, 0) + count
-        self._check_near()
+        self.rows += len(finite)
+        self.least = min(self.least, np.float64(finite.min()))
+        self.largest = max(self.largest, np.float64(finite.max()))
+        if not self.wide:
+            if (counts := _counts_as_float32(finite)) is not None:
+                self.bins[0] += counts
+                return
+            self.wide, self.bins = True, {0: _widened(self.bins[0])}
+        self.bins[0] += _counts(finite)
+
+    def _add_next(self, x: np.ndarray) -> None:
+        """Count the next bits of the numbers whose keys begin as the keys of the quartiles do."""
+        left = self.width - self.known
+        for key, counts in self.bins.items():
+            low, high = (x.dtype.type(self._number(end)) for end in (key << left, ((key + 1) << left) - 1))
+            near = x[(x >= low) & (x <= high)]
+            keys = _keys(near if self.wide else near.astype(np.float32))
+            keys = keys[keys >> left == key]  # 0 equals the last negative number, -0
+            following = (keys >> (left - 16)) & (HALF - 1)
+            if len(keys) < HALF:
+                np.add.at(counts, following, 1)
+            else:
+                counts += np.bincount(following.astype(np.int64), minlength=HALF)
 
     def settle(self) -> bool:
         """End a pass; see `Statistic`."""
-        if self.stage == 0:
+        if not self.bins:
+            return True
+        if not self.known:
             self.ranks = [(0, rank) for rank in _ranks(self.rows)]
-        if self.stage < 2:
-            found = [(key, *_place(self.bins[key], rank)) for key, rank in self.ranks]
-            self.ranks = [((key << 16) | low, rank) for key, low, rank in found]
-        self.stage += 1
-        keys = {key for key, _ in self.ranks}
-        if self.stage == 1:
-            self.bins = {key: np.zeros(HALF, np.int64) for key in keys}
-        if self.stage == 2:
-            self.bins = {}
-            self.near = {key: {} for key in keys}
-        return not self.rows or self.stage == 3 or (self.stage == 2 and self.exact)
+        found = [(key, *_place(self.bins[key], rank)) for key, rank in self.ranks]
+        self.ranks = [((key << 16) | following, rank) for key, following, rank in found]
+        self.known += 16
+        settled = not self.rows or self.known == self.width
+        self.bins = {} if settled else {key: np.zeros(HALF, np.int64) for key, _ in self.ranks}
+        return settled
 
     def counted(self) -> bytes:
         """Return what this process has counted in the present pass; see `Counter`."""
-        near = self.near.values()
+        bins = np.array([*self.bins.values()], np.int64).reshape(-1)
         return packed(
             ends=np.array([self.least, self.largest]),
-            rows=np.array([self.rows, self.lacking, self.exact]),
-            bins=np.array([*self.bins.values()]),
-            kinds=np.array([len(counts) for counts in near], np.int64),
-            values=np.array([value for counts in near for value in counts], np.float64),
-            counts=np.array([count for counts in near for count in counts.values()], np.int64),
+            rows=np.array([self.rows, self.lacking]),
+            wide=np.array(self.wide),
+            places=(places := np.flatnonzero(bins)),
+            counts=bins[places],
         )
 
     def add_up(self, every: list[bytes]) -> None:
         """Take what all processes have counted in the present pass; see `Counter`."""
-        found = [unpacked(content) for content in every]
-        if self.stage == 0:
-            rows = np.array([part["rows"] for part in found])
-            self.rows, self.lacking, self.exact = *map(int, rows[:, :2].sum(axis=0)), bool(rows[:, 2].all())
-            self.least = min(part["ends"][0] for part in found)
-            self.largest = max(part["ends"][1] for part in found)
-        for k, key in enumerate(self.bins):
-            self.bins[key] = np.sum([part["bins"][k] for part in found], axis=0)
-        near = {key: dict[float, int]() for key in self.near}
-        for part in found:
-            keys = np.repeat(np.fromiter(near, np.int64, len(near)), part["kinds"]).tolist()
-            for key, value, count in zip(keys, part["values"].tolist(), part["counts"].tolist(), strict=True):
-                near[key][value] = near[key].get(value, 0) + count
-        self.near = near
-        self._check_near()
-
-    def _check_near(self) -> None:
-        """Raise an error if too many different numbers are near a quartile."""
-        for counted in self.near.values():
-            if len(counted) > NEAR:
-                raise InputError(
-                    f"column {self.name!r} holds more than {NEAR:,} different numbers near"
-                    f" {next(iter(counted)):.10g}, which float32 does not tell apart; subtract a constant"
-                )
+        sums, rows = np.zeros((len(self.bins), HALF), np.int64), np.zeros(2, np.int64)
+        for part in map(unpacked, every):
+            counts = np.zeros_like(sums)
+            counts.reshape(-1)[part["places"]] = part["counts"]
+            if part["wide"] and not self.wide:
+                self.wide, sums = True, _widened(sums)
+            elif self.wide and not part["wide"]:
+                counts = _widened(counts)
+            sums, rows = sums + counts, rows + part["rows"]
+            self.least, self.largest = min(self.least, part["ends"][0]), max(self.largest, part["ends"][1])
+        self.bins = dict(zip(self.bins, sums, strict=True))
+        if not self.known:
+            self.rows, self.lacking = map(int, rows)
 
     def robust(self) -> tuple[float, float]:
         """Return median and scale, as `columns.robust_of` does."""
         if not self.rows:
             return 0.0, 0.0
-        values = [_number(key) if self.exact else self._near(key, rank) for key, rank in self.ranks]
-        low, median, high = (
-            _between(values[2 * k], values[2 * k + 1], (self.rows - 1) * share)
-            for k, share in enumerate(QUARTILES)
-        )
-        return robust_of(low, median, high, self.least, self.largest)
+        values = [self._number(key) for key, _ in self.ranks]
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers near the largest
+            low, median, high = (
+                _between(values[2 * k], values[2 * k + 1], (self.rows - 1) * share)
+                for k, share in enumerate(QUARTILES)
+            )
+            return robust_of(low, median, high, self.least, self.largest)
 
-    def _near(self, key: int, rank: int) -> np.float64:
-        """Return the number of a rank among those of one key."""
-        values, counts = zip(*sorted(self.near[key].items()), strict=True)
-        return np.float64(values[_place(np.array(counts), rank)[0]])
+    def _number(self, key: int) -> np.float64:
+        """Return the number of a key."""
+        return np.float64(_numbers(np.array([key], np.uint64 if self.wide else np.uint32))[0])
 
 
-def _keys(x: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return integers in the order of finite numbers as float32, uint32; and whether float32 holds all."""
+def _keys(x: np.ndarray) -> np.ndarray:
+    """Return unsigned integers in the order of numbers, and as wide as these."""
+    signed = np.int32 if x.dtype == np.float32 else np.int64
+    bits = (x + x.dtype.type(0)).view(signed)  # -0 is 0
+    last = 8 * bits.itemsize - 1
+    keys = bits ^ ((bits >> last) | signed(-(1 << last)))  # all bits of a negative number, else its sign
+    return keys.view(f"u{bits.itemsize}")
+
+
+def _numbers(keys: np.ndarray) -> np.ndarray:
+    """Return the numbers of keys, see `_keys`."""
+    sign = keys.dtype.type(1 << (8 * keys.itemsize - 1))
+    return np.where(keys & sign, keys ^ sign, ~keys).view(f"f{keys.itemsize}")
+
+
+def _counts(x: np.ndarray) -> np.ndarray:
+    """Return how often each value of the upper 16 bits of a key occurs among those of finite numbers."""
+    keys = _keys(x)
+    return np.bincount((keys >> (8 * keys.itemsize - 16)).astype(np.int64), minlength=HALF)
+
+
+def _counts_as_float32(x: np.ndarray) -> np.ndarray | None:
+    """Return the `_counts` of finite numbers as float32.
+
+    None if float32 does not hold all of them, or if some are so small that it holds them with fewer digits:
+    their counts could not be told as those of float64.
+    """
+    if x.dtype == np.float32:
+        return _counts(x)
     with np.errstate(over="ignore", under="ignore"):
-        single = x.astype(np.float32) + np.float32(0)  # -0 is 0
-    bits = single.view(np.int32)
-    keys = bits ^ ((bits >> 31) | np.int32(-(1 << 31)))  # all bits of a negative number, else its sign
-    return keys.view(np.uint32), x.dtype == np.float32 or bool((single == x).all())
+        single = x.astype(np.float32)
+    if not (single == x).all():
+        return None
+    counts = _counts(single)
+    small = int(counts[SMALL].sum())
+    return counts if not small or small == len(x) - np.count_nonzero(x) else None
 
 
-def _number(key: int) -> np.float64:
-    """Return the number of a key, see `_keys`."""
-    bits = key ^ (1 << 31) if key >> 31 else ~key & 0xFFFFFFFF
-    return np.float64(np.array(bits, np.uint32).view(np.float32))
+def _widened(counts: np.ndarray) -> np.ndarray:
+    """Return the counts of the upper 16 bits of keys of 32 bits, (..., HALF), as those of keys of 64 bits.
+
+    The upper bits of the one tell those of the other, except for the numbers in `SMALL` that are not 0.
+    """
+    lowest = _numbers(np.arange(HALF, dtype=np.uint32) << 16)
+    real = np.isfinite(lowest)
+    places = (_keys(lowest[real].astype(np.float64)) >> 48).astype(np.int64)
+    wide = np.zeros_like(counts)
+    np.add.at(wide.T, places, counts[..., real].T)
+    return wide
 
 
 def _ranks(rows: int) -> list[int]:
@@ -291,8 +336,8 @@ class _OfNumbers:
     """The statistic of a column of numbers."""
 
     def __init__(self, name: str, kind: Kind) -> None:
-        self.name, self.kind, self.found = name, kind, Quartiles(name)
-        self.counters = [self.found]
+        self.name, self.kind, self.found = name, kind, Quartiles()
+        self.counters, self.size = [self.found], self.found.size
 
     def add(self, values: "pl.Series") -> None:
         import polars as pl
@@ -313,7 +358,8 @@ class _OfDates:
 
     def __init__(self, name: str, kind: Kind) -> None:
         self.name, self.kind = name, kind
-        self.parts = self.counters = [Quartiles(name) for _ in DATE_PARTS]
+        self.parts = self.counters = [Quartiles() for _ in DATE_PARTS]
+        self.size = sum(part.size for part in self.parts)
 
     def add(self, values: "pl.Series") -> None:
         for part, x in zip(self.parts, date_parts(typed(values, self.kind)).T, strict=True):
@@ -334,9 +380,9 @@ class _OfDates:
 class _OfCategories:
     """The statistic of a column of categories."""
 
-    def __init__(self, name: str, kind: Kind) -> None:
-        self.name, self.kind, self.counts = name, kind, Counts(name)
-        self.counters = [self.counts]
+    def __init__(self, sample: "pl.Series", kind: Kind) -> None:
+        self.name, self.kind, self.counts = sample.name, kind, Counts(sample.name)
+        self.counters, self.size = [self.counts], _bytes_of_counts(sample)
 
     def add(self, values: "pl.Series") -> None:
         self.counts.add(values)
@@ -362,7 +408,7 @@ class _OfSample:
     """The statistic of a column that some of the training rows tell: of free text, or one left out."""
 
     def __init__(self, values: "pl.Series", kind: Kind) -> None:
-        self.found, self.counters = fit_column(values, kind), list[Counter]()
+        self.found, self.counters, self.size = fit_column(values, kind), list[Counter](), 0
 
     def add(self, values: "pl.Series") -> None:
         pass
@@ -372,6 +418,27 @@ class _OfSample:
 
     def column(self) -> Column:
         return self.found
+
+
+def _bytes_of_counts(sample: "pl.Series") -> int:
+    """Return the bytes that `Counts` may take while it takes in rows, as a sample of the column tells."""
+    levels, rows = sample.n_unique(), max(1, len(sample))
+    alone = int(sample.is_unique().sum())  # about alone / rows of all other rows hold a new level
+    most = LEVELS if alone > UNSEEN * rows else min(LEVELS, MORE * levels)
+    return math.ceil(most * (LEVEL + 2 * sample.estimated_size() / rows))
+
+
+def in_groups(statistics: Mapping[str, Statistic], most: int) -> Iterator[list[str]]:
+    """Yield the names of statistics in groups whose counts take at most so many bytes, or of one."""
+    group, size = list[str](), 0
+    for name, statistic in statistics.items():
+        if group and size + statistic.size > most:
+            yield group
+            group, size = [], 0
+        group.append(name)
+        size += statistic.size
+    if group:
+        yield group
 
 
 def statistic_of(kind: Kind, sample: "pl.Series") -> Statistic:
@@ -389,6 +456,6 @@ def statistic_of(kind: Kind, sample: "pl.Series") -> Statistic:
         case "date":
             return _OfDates(sample.name, kind)
         case "category":
-            return _OfCategories(sample.name, kind)
+            return _OfCategories(sample, kind)
         case _:
             return _OfSample(sample, kind)
