@@ -1,10 +1,14 @@
 """Quartiles from several passes: those of numpy, for any numbers, orders, cuts and numbers of processes."""
 
+from datetime import date
+
 import numpy as np
+import polars as pl
 import pytest
 
 from mlpax.data.columns import _robust
-from mlpax.data.statistics import Quartiles
+from mlpax.data.kinds import Kind
+from mlpax.data.statistics import LEVELS, Quartiles, in_groups, statistic_of
 
 
 def numbers(rows):
@@ -65,3 +69,24 @@ def test_quartiles_are_those_of_numpy_in_any_order_and_in_any_cuts(name, rows):
         robust, passes = found(x, processes, g, shuffled)
         assert np.array(robust).tobytes() == np.array(expected).tobytes() or robust == expected == (0, 0)
         assert passes == most if rows > 2 else passes <= most
+
+
+def test_columns_are_learned_together_by_the_bytes_of_their_counts():
+    few = pl.Series("few", ["a", "b"] * 50)
+    columns = {
+        "number": pl.Series("number", [1.5]),
+        "date": pl.Series("date", [date(2024, 1, 1)]),
+        "category": few,
+    }
+    sizes = {name: statistic_of(Kind(name), values).size for name, values in columns.items()}
+    assert sizes["number"] == 6 * 2**16 * 8
+    assert sizes["date"] == 6 * sizes["number"]
+    assert sizes["category"] < 1e5
+    many = statistic_of(Kind("category"), pl.Series("many", [f"{k:0100d}" for k in range(100)]))
+    assert many.size > LEVELS * 200
+    of = {name: statistic_of(Kind(name), columns[name]) for name in ("date", "number", "category")}
+    assert [*in_groups({**of, "many": many}, 8 * sizes["number"])] == [
+        ["date", "number", "category"],
+        ["many"],
+    ]
+    assert [*in_groups({}, 1)] == []
