@@ -19,7 +19,7 @@ from mlpax.data.csv_files import FileOptions
 from mlpax.data.images import read_image_folder
 from mlpax.data.memory import memory_limit, refuse_beyond, shared
 from mlpax.data.reading import Reading
-from mlpax.data.sources import Wanted, _memory_needed, source
+from mlpax.data.sources import Wanted, _is_larger, _memory_needed, source
 from mlpax.data.tables import memory_needed, read_table
 from mlpax.data.text import memory_of
 from mlpax.errors import InputError
@@ -134,10 +134,10 @@ def test_the_inputs_of_texts_count(tmp_path, name):
     assert _memory_needed([file], reading) - plain == pytest.approx(expected, rel=0.01)
     without = Reading(target="y", column={"said": "drop"})
     assert _memory_needed([file], without) == plain
-    table, limit = source(str(file)), f"{plain + expected // 2}"
-    assert table._larger(Reading(target="y", memory="100M")) == []
-    assert table._larger(Reading(target="y", memory=limit)) == [file]
-    assert table._larger(Reading(target="y", memory=limit, column={"said": "drop"})) == []
+    limit = f"{plain + expected // 2}"
+    assert not _is_larger("t", [file], Reading(target="y", memory="100M"))
+    assert _is_larger("t", [file], Reading(target="y", memory=limit))
+    assert not _is_larger("t", [file], Reading(target="y", memory=limit, column={"said": "drop"}))
 
 
 def test_texts_that_take_too_much_memory_are_refused(tmp_path):

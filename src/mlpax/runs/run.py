@@ -64,7 +64,8 @@ from mlpax.runs.run_files import (
     write_json,
 )
 
-__all__ = ["Every", "check_run_folder", "check_same", "config_of", "new_folder", "tell_versions", "train"]
+__all__ = ["Every", "check_free", "check_run_folder", "check_same", "config_of", "new_folder",
+           "tell_versions", "train"]  # fmt: skip
 
 
 REFIT = "refit"  # the folder of the training on all rows, in that of its run
@@ -231,11 +232,7 @@ def _writing(
     """Yield the run in a directory that this process has locked, and the list of the signals it gets."""
     with ExitStack() as stack:
         with hosts.leading():
-            if process := holder(path):
-                raise InputError(
-                    f"{path} is being written by {process}; wait for it, or choose another folder"
-                )
-            check_run_folder(path, resume)
+            check_free(path, resume)
             still_ours = stack.enter_context(locked(path, notice))
             caught = stack.enter_context(signals())
             checkpoints.sweep(path)
@@ -568,6 +565,13 @@ def config_of(
         options=options,
         backend=backend,
     )
+
+
+def check_free(path: Path, resume: bool) -> None:
+    """Raise an error if a process writes a run in `path`, or none can start, or resume, there."""
+    if process := holder(path):
+        raise InputError(f"{path} is being written by {process}; wait for it, or choose another folder")
+    check_run_folder(path, resume)
 
 
 def check_run_folder(path: Path, resume: bool) -> None:

@@ -20,7 +20,7 @@ from mlpax.recipes import Recipe
 from mlpax.runs.folds import train_folds
 from mlpax.runs.own_rows import rows_of
 from mlpax.runs.parent import child_of, model_file
-from mlpax.runs.run import Every, check_run_folder, new_folder, train
+from mlpax.runs.run import Every, check_free, new_folder, train
 from mlpax.runs.run_files import Result, read_config
 from mlpax.wording import figure
 
@@ -63,7 +63,7 @@ def check_out(out: Path | None, resume: bool) -> None:
 
     def check() -> bytes:
         if out is not None and hosts.index() == 0:
-            check_run_folder(out, resume)
+            check_free(out, resume)
         return b""
 
     hosts.exchanged(check)
