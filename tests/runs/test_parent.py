@@ -132,6 +132,23 @@ def test_after_an_early_stop_the_patience_begins_anew(tmp_path):
     assert run_files.read_result(tmp_path / "b").state == "stopped early"
 
 
+@pytest.mark.parametrize("backend", ["native", "xla"])
+def test_members_that_stopped_at_different_epochs_begin_the_same_course(tmp_path, backend):
+    """Before, the course of those that had stopped first began below 0, and they diverged."""
+    settings = {"patience": 2, "validation": 0.2, "schedule": "cosine_log", "members": 4, "own_orders": True}
+    run.train(tmp_path / "a", blobs(), RECIPE.replace(epochs=60, backend=backend, **settings))
+    last = max((tmp_path / "a" / "checkpoints").iterdir())
+    with np.load(last) as arrays:
+        ended = arrays["epoch"]
+    assert len(set(ended.tolist())) > 1
+    said, heard = go_on(tmp_path / "a", tmp_path / "b", 6)
+    assert said[-1] == "the run had stopped early; its patience begins anew"
+    assert heard[0] == ended.max() + 1
+    with np.load(max((tmp_path / "b" / "checkpoints").iterdir())) as arrays:
+        assert arrays["epoch"].min() > ended.max()
+    assert len(load(tmp_path / "b").networks) == 4  # none has diverged
+
+
 def parent_that(tmp_path, what):
     """Return a run that cannot go on."""
     parent = trained(tmp_path / "a", schedule="constant")

@@ -151,7 +151,7 @@ def state_of_parent(
 ) -> tuple[checkpoints.Arrays, dict[str, Any]]:
     """Return the arrays of the last state of a run, and the record of its epochs.
 
-    If the run had stopped early, its patience begins anew.
+    If the run had stopped early, its patience begins anew, and all members train as many more epochs.
 
     Parameters
     ----------
@@ -180,5 +180,7 @@ def state_of_parent(
         notice("the run had stopped early; its patience begins anew")
         alive = waited != DIVERGED
         anew = {"watch/stopped": stopped & ~alive, "watch/waited": np.where(alive, 0, waited)}
+        for name in ("epoch", "step"):  # members that had stopped before others begin the same course
+            anew[name] = np.where(alive, arrays[name].max(), arrays[name])
         arrays |= {name: value.astype(arrays[name].dtype) for name, value in anew.items()}
     return arrays, record
