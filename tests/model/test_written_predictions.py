@@ -71,6 +71,16 @@ def predictions(model, path, **options) -> bytes:
     return file.getvalue()
 
 
+def test_levels_that_the_model_does_not_know_are_told(tmp_path, streaming):
+    path, lines = tmp_path / "t.csv", []
+    towns = ["Bern", "BERN", "Chur", "", "NA", "Aarau"] * 50
+    path.write_text("size,count,town,day\n" + "".join(f"1,2,{town},2024-01-03\n" for town in towns))
+    model = table_model()
+    found = Table(path).to_predict(model, lines.append, Reading())
+    assert model.write_predictions(found.batches, io.BytesIO(), clock=found.clock) == 300
+    assert lines == ["'town' holds a level that the model does not know in 100 of 300 rows, such as 'Aarau'"]
+
+
 @pytest.mark.parametrize("plain", [0, 30, 90])
 @pytest.mark.parametrize("piece", [200, 1000, 1 << 24])
 def test_inputs_of_a_file_in_pieces_are_those_of_the_whole_text(

@@ -375,6 +375,12 @@ class Category:
         missing = dict.fromkeys((None, *self.marks), len(self.levels) + 1)
         return spelled | missing | {level: i for i, level in levels}
 
+    def unknown(self, values: "pl.Series") -> tuple[int, str]:
+        """Return how many cells hold a level that training has not taught, and one such level."""
+        counts = counts_of(self.read(values).drop_nulls())
+        others = [(text, count) for text, count in counts if text not in self.known]
+        return sum(count for _, count in others), min((text for text, _ in others), default="")
+
     def numbered(self, text: "pl.Series") -> np.ndarray:
         """Return the number of each row's level: 0 .. levels - 1, then "other", then missing."""
 

@@ -293,6 +293,8 @@ def read_numerals(values: "pl.Series", numerals: Numerals) -> "pl.Series":
     if bad.height and not numerals.lenient:
         row = bad["row"][0]
         why = ", which has no %" if numerals.unit == "%" else ", which is no number"
+        if numerals.decimal == "," or numerals.thousands:
+            why += f"; numbers of this column are written as 1{numerals.thousands}234{numerals.decimal}5"
         raise RowError(f"column {values.name!r} holds {bad['text'][0]!r} in", row, why)
     return column.plain.scatter(column.cells["row"] - 1, x) if len(x) else column.plain
 

@@ -12,7 +12,7 @@ from mlpax import hosts
 from mlpax.data import images, named_sets, tables
 from mlpax.data.arrays import is_arrays, labels_beside, read_arrays, read_rows
 from mlpax.data.chunks import dataset_in_chunks, user_cache
-from mlpax.data.columns import Columns
+from mlpax.data.columns import Category, Columns
 from mlpax.data.dataset import Dataset, HoldOut, Split, split, validated
 from mlpax.data.frames import Frames
 from mlpax.data.kinds import memory_of_texts, tell_kinds
@@ -31,7 +31,7 @@ from mlpax.data.targets import (
     truth_of,
     weights_of,
 )
-from mlpax.errors import InputError, Notice, counted, listed, unknown
+from mlpax.errors import InputError, Notice, counted, listed, shortened, unknown
 from mlpax.recipes import QUALITIES, RECIPES, Recipe, named
 from mlpax.stages import Clock, ahead
 
@@ -252,10 +252,18 @@ class Table:
 
         def batches() -> "Iterator[pl.DataFrame]":
             read = tables.read_batches(self.path, options=reading.file, notice=notice, plain=plain)
+            unknown, rows = dict[str, tuple[int, str]](), 0
             for number, batch in enumerate(read):
                 if number == 0:
                     _tell_unknown_columns(model, batch, notice)
-                yield self._like_the_model(batch, model)
+                frame, rows = self._like_the_model(batch, model), rows + batch.height
+                _count_unknown_levels(model, frame, unknown)
+                yield frame
+            for name, (count, level) in unknown.items():
+                notice(
+                    f"{name!r} holds a level that the model does not know in {count:,} of"
+                    f" {counted(rows, 'row')}, such as {shortened(level)!r}"
+                )
 
         clock = Clock()
         return Unlabelled(ahead(batches(), AHEAD, clock, "read"), clock=clock)
@@ -278,6 +286,16 @@ class Table:
             return frame
         names = [c.name for c in model.columns.columns if re.fullmatch(r"x\d+", c.name)]
         return frame.with_columns(pl.lit(0.0).alias(name) for name in names if name not in frame.columns)
+
+
+def _count_unknown_levels(model: Trained, frame: "pl.DataFrame", unknown: dict[str, tuple[int, str]]) -> None:
+    """Add to the cells of each category that hold none of its levels, each with one of these."""
+    for column in model.columns.columns if model.columns else ():
+        if isinstance(column, Category) and column.name in frame.columns:
+            count, level = column.unknown(frame[column.name])
+            before, first = unknown.get(column.name, (0, level))
+            if before + count:
+                unknown[column.name] = before + count, first
 
 
 def check_streamed(reading: Reading) -> None:
