@@ -59,14 +59,12 @@ def often(text: str | int) -> Every:
 
 
 def check_out(out: Path | None, resume: bool) -> None:
-    """Raise an error unless a run can start, or resume, in a folder, before its data are read."""
+    """Raise an error unless a run can start, or resume, in a folder, before its data are read.
 
-    def check() -> bytes:
-        if out is not None and hosts.index() == 0:
-            check_free(out, resume)
-        return b""
-
-    hosts.exchanged(check)
+    Several processes go on with a run by the command that started it; see `on_rows`.
+    """
+    if out is not None and hosts.count() == 1:
+        check_free(out, resume)
 
 
 @contextmanager
