@@ -76,13 +76,18 @@ class Parts:
         return replace(self, files=[file]).rows()
 
     def batches(
-        self, notice: Notice = lambda text: None, types: "Mapping[str, pl.DataType] | None" = None
+        self,
+        notice: Notice = lambda text: None,
+        types: "Mapping[str, pl.DataType] | None" = None,
+        schema: Schema | None = None,
     ) -> Iterator[Batch]:
-        """Yield all rows in order; with `types` these columns alone, of these types."""
+        """Yield all rows in order; with `types` these columns alone, of these types.
+
+        A `schema` that is given learns the columns of the parts.
+        """
         import polars as pl
 
-        schema, first = Schema(), 0
-        schema = Schema()
+        schema = Schema() if schema is None else schema
         for first, file, found in self._found(notice, None if types is None else [*types]):
             low, high = max(self.begin - first, 0), min(self.end - first, found.height)
             if low >= high:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -37,9 +37,6 @@ from mlpax.data.reading import Reading
 from mlpax.data.targets import check_class_weight, class_weights
 from mlpax.errors import InputError, Notice
 from mlpax.seeds import rng
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
@@ -293,7 +290,7 @@ def dataset_in_chunks(
     limit, key = json.loads(told[0])
     most = limit // SHARE
     folder = cache / key
-    parts = replace(parts, cells=min(tables.SLICE, max(SMALL, limit // 1024)), most=limit // SHARE)
+    parts = replace(parts, cells=min(tables.SLICE, max(SMALL, limit // 1024)), most=most)
     with hosts.told_of_the_lost(f"nothing is lost; {hosts.AGAIN}"), ExitStack() as stack:
         if not (whole := _is(lambda: _whole(folder))):
             _enter(folder, stack)

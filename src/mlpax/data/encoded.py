@@ -101,12 +101,12 @@ def shards_of_cache() -> list[str]:
 def by_first(work: Callable[[], object]) -> None:
     """Let the first process do something, while the others wait."""
 
-    def by_first() -> bytes:
+    def first_alone() -> bytes:
         if hosts.index() == 0:
             work()
         return b""
 
-    hosts.exchanged(by_first)
+    hosts.exchanged(first_alone)
 
 
 def _encode_here(

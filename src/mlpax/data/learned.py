@@ -314,12 +314,11 @@ def _sampled_here(parts: Parts, rows: int, seed: int, reading: Reading, notice: 
     """Return the sample of the rows that this process reads."""
     frames, numbers = list["pl.DataFrame"](), list[np.ndarray]()
     schema, counts, share, found, file = Schema(), list[Counts](), 1.0, 0, parts.path
-    for batch in parts.batches(notice):
+    for batch in parts.batches(notice, schema=schema):
         frame = batch.frame
         if not frames:
             counts = [Counts(name) for name in targets_of(frame, reading.target, lambda text: None)]
             share, file = max(FEWEST, SAMPLED // frame.width) / rows, batch.file
-        frame = schema.checked(batch.file, frame)
         for of_target in counts:
             of_target.add(frame[of_target.name])
         found += frame.height
